@@ -69,6 +69,8 @@ GSASR_FUNCTION T distance(int32_t index, T mean, T step, T step_low) {
 // `mean`. Any NaN gives an empty range.
 template <class T>
 GSASR_FUNCTION Range touched(T mean, T reach, T window, T scale, int32_t size) {
+    using std::ceil;
+    using std::floor;
     // Pixel j lies at (j + 0.5) / scale.
     T lower = fused(mean - reach, scale, T(-0.5));
     T upper = fused(mean + reach, scale, T(-0.5));
@@ -112,6 +114,7 @@ GSASR_FUNCTION bool undefined(T mean_x, T mean_y, T sigma_x, T sigma_y, T rho) {
 // For a drawable Gaussian.
 template <class T>
 GSASR_FUNCTION Shape<T> make_shape(T sigma_x, T sigma_y, T rho) {
+    using std::sqrt;
     Shape<T> shape;
     shape.inv_sigma_x = T(1) / sigma_x;
     shape.inv_sigma_y = T(1) / sigma_y;
