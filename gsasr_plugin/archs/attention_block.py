@@ -1,0 +1,103 @@
+"""What condition injection and Gaussian interaction have in common: the order of a layer's branches, and of a block.
+
+Letters: B images, h x w LR map (multiples of the window), d channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gsasr_plugin.archs.mlp import MLP
+from gsasr_plugin.archs.scale_condition import ScaleAttention
+from gsasr_plugin.archs.window_attention import WindowAttention
+
+
+class AttentionLayer(nn.Module):
+    """Scale attention, MLP, window attention, MLP: four pre-norm residual branches (no norm where it has no effect).
+
+    A subclass says in `attend` what the window attention looks at.
+
+    Args:
+        embed_dim: d.
+        num_heads: heads of the window attention.
+        window_size: side of a window.
+        shift: how far the attended map is rolled up and left, in pixels. Rolling is cyclic, and nothing is masked.
+        scale_condition: whether there is a scale attention (without it, its MLP stays).
+    """
+
+    def __init__(self, *, embed_dim: int, num_heads: int, window_size: int, shift: int, scale_condition: bool) -> None:
+        super().__init__()
+        self.shift = shift
+        self.scale_attention = ScaleAttention(embed_dim=embed_dim) if scale_condition else None
+        self.scale_norm = nn.LayerNorm(embed_dim)
+        self.scale_mlp = MLP(embed_dim=embed_dim)
+        self.attention_norm = nn.LayerNorm(embed_dim)
+        self.attention = WindowAttention(embed_dim=embed_dim, num_heads=num_heads, window_size=window_size)
+        self.mlp_norm = nn.LayerNorm(embed_dim)
+        self.mlp = MLP(embed_dim=embed_dim)
+
+    def forward(self, x: Tensor, scale_embed: Tensor | None, *context: Tensor) -> Tensor:
+        """Maps embeddings to embeddings.
+
+        Args:
+            x: Gaussian embeddings, (B, h, w, d).
+            scale_embed: (B, d); None where there is no scale conditioning.
+            context: what else the subclass attends to.
+        """
+        if self.scale_attention is not None:
+            x = x + self.scale_attention(scale_embed)
+        x = x + self.scale_mlp(self.scale_norm(x))
+        x = x + self.attend(self.attention_norm(x), *context)
+        return x + self.mlp(self.mlp_norm(x))
+
+    def attend(self, x: Tensor, *context: Tensor) -> Tensor:
+        """The window attention's branch: normalised embeddings (B, h, w, d) to (B, h, w, d)."""
+        raise NotImplementedError(f'{type(self).__name__} does not say what it attends to')
+
+    def roll(self, x: Tensor, direction: int) -> Tensor:
+        """Rolls a map (B, h, w, d) by `shift` pixels: up and left for -1, back for 1."""
+        return x.roll((direction * self.shift, direction * self.shift), dims=(1, 2)) if self.shift else x
+
+
+class AttentionBlock(nn.Module):
+    """LayerNorm, layers, MLP, plus the block's input. Every second layer's windows lie half a window off.
+
+    Args:
+        layer: the class of its layers.
+        num_layers: how many.
+        embed_dim: d.
+        num_heads: heads of the window attentions.
+        window_size: side of a window.
+        scale_condition: whether the layers attend to the scale embedding.
+    """
+
+    def __init__(
+        self,
+        *,
+        layer: type[AttentionLayer],
+        num_layers: int,
+        embed_dim: int,
+        num_heads: int,
+        window_size: int,
+        scale_condition: bool,
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(embed_dim)
+        self.layers = nn.ModuleList(
+            layer(
+                embed_dim=embed_dim,
+                num_heads=num_heads,
+                window_size=window_size,
+                shift=i % 2 * (window_size // 2),
+                scale_condition=scale_condition,
+            )
+            for i in range(num_layers)
+        )
+        self.mlp = MLP(embed_dim=embed_dim)
+
+    def forward(self, x: Tensor, scale_embed: Tensor | None, *context: Tensor) -> Tensor:
+        """Maps embeddings (B, h, w, d) to the same shape; arguments as for its layers."""
+        y = self.norm(x)
+        for layer in self.layers:
+            y = layer(y, scale_embed, *context)
+        return x + self.mlp(y)

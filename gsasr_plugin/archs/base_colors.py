@@ -1,0 +1,44 @@
+"""Colours to start from: those with which a regular grid of Gaussians draws a bicubic enlargement of the LR image."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Colours stay this far inside (0, 1), half an 8-bit level, so that their logits stay finite and can still be moved.
+MARGIN = 0.5 / 255
+# What the blur takes, per pass: of the LR image's finest detail, 36 % is lost without, 2 % after three (sigma 0.3).
+DEBLUR_PASSES = 3
+
+
+def _blur(x: Tensor, sigma: float) -> Tensor:
+    """Gaussian filter of (B, C, H, W), sigma in pixels, edges replicated."""
+    radius = math.ceil(4 * sigma)
+    taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype) / sigma) ** 2)
+    taps = (taps / taps.sum()).expand(x.shape[1], 1, 1, -1)
+    x = F.conv2d(F.pad(x, (radius, radius, 0, 0), mode='replicate'), taps, groups=x.shape[1])
+    return F.conv2d(F.pad(x, (0, 0, radius, radius), mode='replicate'), taps.transpose(2, 3), groups=x.shape[1])
+
+
+def base_colors(lq: Tensor, density_per_axis: int, sigma: float | None) -> Tensor:
+    """The logits of the colours at the reference points.
+
+    Args:
+        lq: LR images, (B, 3, h, w), in 0..1.
+        density_per_axis: k, for k * k Gaussians per LR pixel.
+        sigma: the deviation at which the Gaussians start, in LR pixels; their blur is then undone beforehand.
+
+    Returns:
+        (B, N, 3) in raster order, N = k * h * k * w.
+    """
+    k = density_per_axis
+    lq = lq.float() if lq.dtype != torch.float64 else lq
+    enlarged = F.interpolate(lq, scale_factor=k, mode='bicubic', align_corners=False) if k > 1 else lq
+    colors = enlarged
+    if sigma is not None:
+        for _ in range(DEBLUR_PASSES):
+            colors = colors + (enlarged - _blur(colors, k * sigma))
+    return torch.logit(colors.clamp(MARGIN, 1 - MARGIN)).flatten(2).transpose(1, 2)

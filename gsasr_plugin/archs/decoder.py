@@ -1,0 +1,114 @@
+"""The Gaussian decoder: image features to Gaussians (Fig. 2 of the paper).
+
+Letters: B images, C feature channels, h x w LR map (multiples of the window), d embedding width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gsasr_plugin.archs.condition_injection import ConditionInjectionBlock
+from gsasr_plugin.archs.gaussian_interaction import GaussianInteractionBlock
+from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
+from gsasr_plugin.archs.scale_condition import ScaleEmbedding
+
+
+class GaussianDecoder(nn.Module):
+    """Gaussian embeddings -> condition injection -> Gaussian interaction -> primary head.
+
+    The arguments are those of `GSASR` of the same names, and `num_features`, the width C of the features.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_features: int,
+        embed_dim: int = 180,
+        num_heads: int = 6,
+        window_size: int = 12,
+        num_injection_blocks: int = 1,
+        num_injection_layers: int = 2,
+        num_interaction_blocks: int = 6,
+        num_interaction_layers: int = 6,
+        gaussian_density: int = 16,
+        sigma_max: float = 1 / 1.2,
+        scale_condition: bool = True,
+        use_reference_points: bool = True,
+        relative_colors: bool = False,
+        initial_sigma: float | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ('embed_dim', embed_dim, 1),
+            ('num_heads', num_heads, 1),
+            ('window_size', window_size, 1),
+            ('num_injection_blocks', num_injection_blocks, 1),
+            ('num_injection_layers', num_injection_layers, 1),
+            ('num_interaction_blocks', num_interaction_blocks, 0),
+            ('num_interaction_layers', num_interaction_layers, 1),
+        ):
+            if value < least:
+                raise ValueError(f'{name} must be at least {least}, got {value}')
+        if embed_dim % num_heads:
+            raise ValueError(f'num_heads must divide embed_dim: got num_heads {num_heads}, embed_dim {embed_dim}')
+        self.window_size = window_size
+        attention = {
+            'embed_dim': embed_dim,
+            'num_heads': num_heads,
+            'window_size': window_size,
+            'scale_condition': scale_condition,
+        }
+        # One embedding per LR pixel of a window, the same for all windows (Sec. 3.2: shared initial weights).
+        self.gaussian_embed = nn.Parameter(torch.randn(window_size, window_size, embed_dim))
+        self.query_pos = nn.Parameter(torch.randn(window_size, window_size, embed_dim))
+        self.scale_embedding = ScaleEmbedding(embed_dim=embed_dim) if scale_condition else None
+        self.feature_projection = nn.Sequential(
+            nn.Conv2d(num_features, embed_dim, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(embed_dim, embed_dim, 3, padding=1),
+        )
+        self.condition_injection = nn.ModuleList(
+            ConditionInjectionBlock(num_layers=num_injection_layers, **attention) for _ in range(num_injection_blocks)
+        )
+        self.gaussian_interaction = nn.ModuleList(
+            GaussianInteractionBlock(num_layers=num_interaction_layers, **attention)
+            for _ in range(num_interaction_blocks)
+        )
+        self.primary_head = GaussianPrimaryHead(
+            embed_dim=embed_dim,
+            gaussian_density=gaussian_density,
+            sigma_max=sigma_max,
+            use_reference_points=use_reference_points,
+            relative_colors=relative_colors,
+            initial_sigma=initial_sigma,
+        )
+
+    def forward(self, features: Tensor, scale: Tensor, base_colors: Tensor | None = None) -> Gaussians:
+        """Predicts the Gaussians of each image.
+
+        Args:
+            features: encoder features, (B, C, h, w); h and w multiples of `window_size`.
+            scale: the super-resolution factor s of each image, (B,); unused without scale conditioning.
+            base_colors: see `GaussianPrimaryHead.forward`.
+
+        Raises:
+            ValueError: h or w is not a multiple of the window.
+        """
+        B, _, h, w = features.shape
+        if h % self.window_size or w % self.window_size:
+            raise ValueError(f'features of {h} x {w} do not divide into windows of {self.window_size}')
+        scale_embed = self.scale_embedding(scale) if self.scale_embedding is not None else None  # (B, d)
+        features = self.feature_projection(features).permute(0, 2, 3, 1)  # (B, h, w, d)
+        x = self._tile(self.gaussian_embed, h, w).expand(B, -1, -1, -1)  # (B, h, w, d)
+        query_pos = self._tile(self.query_pos, h, w)  # (h, w, d)
+        for injection in self.condition_injection:
+            x = injection(x, scale_embed, features, query_pos)
+        injected = x
+        for interaction in self.gaussian_interaction:
+            x = interaction(x, scale_embed)
+        return self.primary_head(x + injected, base_colors)
+
+    def _tile(self, window: Tensor, h: int, w: int) -> Tensor:
+        return window.repeat(h // self.window_size, w // self.window_size, 1)

@@ -1,0 +1,31 @@
+"""The 2D Gaussians that represent an image (Sec. 3.1 of the paper), as a plain record of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """N Gaussians for each of B images; their sum over the continuous plane is the image (Eq. 1-3).
+
+    Positions and deviations are in LR pixels, as (x, y), with the origin at the image's top-left corner, so that the
+    centre of the first pixel is (0.5, 0.5).
+
+    Attributes:
+        means: centres mu, (B, N, 2). Unbounded: a Gaussian may sit outside the image.
+        sigmas: standard deviations sigma, (B, N, 2), positive.
+        rhos: correlations rho, (B, N), in (-1, 1).
+        opacities: opacities alpha, (B, N), in (0, 1).
+        colors: peak colours c, (B, N, 3), in (0, 1).
+        lq_size: (h, w), the size of the LR image in the units of `means`.
+    """
+
+    means: Tensor
+    sigmas: Tensor
+    rhos: Tensor
+    opacities: Tensor
+    colors: Tensor
+    lq_size: tuple[int, int]

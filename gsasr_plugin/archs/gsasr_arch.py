@@ -1,0 +1,178 @@
+"""GSASR: arbitrary-scale super-resolution by 2D Gaussians (the paper's Fig. 2), as one network of the host.
+
+Letters: B images, h x w LR size, H x W output size, N Gaussians per image (`gaussian_density` per LR pixel, of the
+padded LR image).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from gsasr_ops import rasterize_gaussians
+from gsasr_plugin.archs.base_colors import base_colors
+from gsasr_plugin.archs.decoder import GaussianDecoder
+from gsasr_plugin.archs.encoders import build_encoder
+from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.padding import pad_to_multiple
+from gsasr_plugin.archs.target_size import Scale, Size, Sizes, is_pair, output_sizes
+
+
+@ARCH_REGISTRY.register()
+class GSASR(nn.Module):
+    """Encoder -> condition injection -> Gaussian interaction -> primary head -> rasterization.
+
+    The defaults are the paper's; all arguments are keys of `network_g`.
+
+    Args:
+        encoder_opt: the feature extractor: `{type: NAME, **arguments}`, see `gsasr_plugin.archs.encoders`.
+        embed_dim: width d of the Gaussian embeddings.
+        num_heads: heads of the window attentions; divides `embed_dim`.
+        window_size: side of an attention window in LR pixels.
+        num_injection_blocks: condition injection blocks.
+        num_injection_layers: layers of each of them.
+        num_interaction_blocks: Gaussian interaction blocks, L.
+        num_interaction_layers: layers of each of them.
+        gaussian_density: Gaussians per LR pixel, N / (h w): 1, 4, 9 or 16.
+        sigma_max: bound of the standard deviations, in LR pixels.
+        use_reference_points: whether positions are offsets from a regular grid p (False: the paper's ablation).
+        scale_condition: whether the decoder is told the scale s.
+        relative_colors: predict colours as differences, in logits, to the LR image at the reference points. Not in the
+            paper: shortens short runs, for a network need not learn to copy its input.
+        initial_sigma: start all Gaussians with this deviation in LR pixels, at their reference points, and opacities
+            that sum to one. Not in the paper: with `relative_colors`, the first image is a bicubic enlargement.
+        support: half-axes of the ellipse in which a Gaussian is drawn, in standard deviations. The default loses less
+            than 0.02 of an 8-bit level.
+        raster_ratio: the paper's rasterization ratio r (Algorithm 1): a Gaussian is also cut to the square |dx|, |dy| <
+            r where the image spans -1..1. None (no such cut) is exact; the authors trained with 0.5 and tested with 0.1.
+
+    Raises:
+        ValueError: a size out of its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder_opt: dict[str, Any],
+        embed_dim: int = 180,
+        num_heads: int = 6,
+        window_size: int = 12,
+        num_injection_blocks: int = 1,
+        num_injection_layers: int = 2,
+        num_interaction_blocks: int = 6,
+        num_interaction_layers: int = 6,
+        gaussian_density: int = 16,
+        sigma_max: float = 1 / 1.2,
+        use_reference_points: bool = True,
+        scale_condition: bool = True,
+        relative_colors: bool = False,
+        initial_sigma: float | None = None,
+        support: float = 4.5,
+        raster_ratio: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = build_encoder(encoder_opt)
+        self.decoder = GaussianDecoder(
+            num_features=self.encoder.num_features,
+            embed_dim=embed_dim,
+            num_heads=num_heads,
+            window_size=window_size,
+            num_injection_blocks=num_injection_blocks,
+            num_injection_layers=num_injection_layers,
+            num_interaction_blocks=num_interaction_blocks,
+            num_interaction_layers=num_interaction_layers,
+            gaussian_density=gaussian_density,
+            sigma_max=sigma_max,
+            use_reference_points=use_reference_points,
+            scale_condition=scale_condition,
+            relative_colors=relative_colors,
+            initial_sigma=initial_sigma,
+        )
+        self.padding_multiple = math.lcm(self.encoder.multiple, window_size)
+        self.density_per_axis = math.isqrt(gaussian_density)
+        self.relative_colors = relative_colors
+        self.initial_sigma = initial_sigma
+        self.support = support
+        self.raster_ratio = raster_ratio
+
+    def forward(self, lq: Tensor, scale: Scale | None = None, size: Sizes | None = None) -> Tensor | list[Tensor]:
+        """Super-resolves a batch. Give one of `scale` and `size`.
+
+        Args:
+            lq: LR images, (B, 3, h, w), RGB in 0..1, any size from 1 x 1.
+            scale: the factor s: a number, one per image, or (rows, columns) pairs; see `output_sizes` for the forms and
+                the rounding.
+            size: the output size (H, W), or one per image.
+
+        Returns:
+            (B, 3, H, W), or a list of (3, H_i, W_i) where the sizes of the images differ; the plain sum of the
+            Gaussians, not clipped to 0..1.
+
+        Raises:
+            ValueError: lq, scale or size has another form than described.
+        """
+        h, w = _lq_size(lq)
+        sizes = output_sizes((h, w), lq.shape[0], scale, size)
+        gaussians = self._gaussians(lq, [_factor((h, w), target) for target in sizes])
+        return self.render(gaussians, sizes if len(set(sizes)) > 1 else sizes[0])
+
+    def gaussians(self, lq: Tensor, scale: Scale) -> Gaussians:
+        """The Gaussians of a batch, conditioned on the factor s (the geometric mean of rows' and columns').
+
+        Args:
+            lq: as for `forward`.
+            scale: as for `forward`. Gaussians predicted for one scale may be rendered at any size.
+        """
+        h, w = _lq_size(lq)
+        sizes = output_sizes((h, w), lq.shape[0], scale, None)
+        return self._gaussians(lq, [_factor((h, w), target) for target in sizes])
+
+    def render(self, gaussians: Gaussians, size: Sizes) -> Tensor | list[Tensor]:
+        """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
+
+        Args:
+            gaussians: of B images.
+            size: (H, W), or a list of B pairs.
+
+        Returns:
+            (B, 3, H, W) for one size, a list of (3, H_i, W_i) for a list of them.
+        """
+        h, w = gaussians.lq_size
+        batch = gaussians.means.shape[0]
+        sizes = output_sizes((h, w), batch, None, size)
+        return rasterize_gaussians(
+            gaussians.means,
+            gaussians.sigmas,
+            gaussians.rhos,
+            gaussians.opacities,
+            gaussians.colors,
+            sizes[0] if is_pair(size) else sizes,
+            [(H / h, W / w) for H, W in sizes],
+            support=self.support,
+            window=self.raster_ratio,
+        )
+
+    def _gaussians(self, lq: Tensor, factors: list[float]) -> Gaussians:
+        padded = pad_to_multiple(lq, self.padding_multiple)
+        features = self.encoder(padded)  # (B, C, h, w), padded
+        scale = torch.tensor(factors, dtype=lq.dtype, device=lq.device)  # (B,)
+        base = base_colors(padded, self.density_per_axis, self.initial_sigma) if self.relative_colors else None
+        gaussians = self.decoder(features, scale, base)
+        # Gaussians of the padding stay: they reach into the image. Only its own area is ever drawn.
+        return dataclasses.replace(gaussians, lq_size=_lq_size(lq))
+
+
+def _lq_size(lq: Tensor) -> Size:
+    if lq.ndim != 4 or lq.shape[1] != 3 or not lq.is_floating_point() or 0 in lq.shape[2:]:
+        raise ValueError(f'lq must be (B, 3, h, w) floats, h and w at least 1; got {tuple(lq.shape)} {lq.dtype}')
+    return lq.shape[2], lq.shape[3]
+
+
+def _factor(lq_size: Size, size: Size) -> float:
+    """The factor that conditions the network: the geometric mean of the rows' and the columns'."""
+    return math.sqrt(size[0] / lq_size[0] * size[1] / lq_size[1])

@@ -1,0 +1,31 @@
+"""Padding of the LR image to the multiple that encoder and decoder need."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def _reflected(length: int, padded: int, device: torch.device) -> Tensor:
+    """Indices 0 .. length - 1, bounced off both ends as often as it takes to fill `padded`."""
+    if length == 1:
+        return torch.zeros(padded, dtype=torch.long, device=device)
+    period = 2 * (length - 1)
+    index = torch.arange(padded, device=device) % period
+    return torch.minimum(index, period - index)
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pads at the right and at the bottom by reflection (about the last pixel's centre, repeatedly if need be).
+
+    Args:
+        image: (B, 3, h, w), of any size from 1 x 1.
+        multiple: both sides of the result are multiples of it.
+    """
+    h, w = image.shape[-2:]
+    padded_h, padded_w = (-(-n // multiple) * multiple for n in (h, w))
+    if padded_h != h:
+        image = image.index_select(-2, _reflected(h, padded_h, image.device))
+    if padded_w != w:
+        image = image.index_select(-1, _reflected(w, padded_w, image.device))
+    return image

@@ -1,0 +1,140 @@
+"""Gaussian primary head: embeddings to the properties of the Gaussians (Sec. 3.2 of the paper).
+
+Letters: B images, h x w LR map, d channels, k * k Gaussians per LR pixel, N = k * h * k * w Gaussians.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gsasr_plugin.archs.gaussians import Gaussians
+
+# The two enlargement steps (r1, r2) that lay out each density, k = r1 * r2 (the paper's ablation, Table 8).
+UPSAMPLING_STEPS = {1: (1, 1), 4: (2, 1), 9: (3, 1), 16: (2, 2)}
+
+# The bounds that keep the released models' sigmas above 0 and their rhos inside (-1, 1) (activations of `forward`).
+SIGMA_GAIN, SIGMA_FLOOR = 0.99999, 1e-6
+RHO_BOUND = 0.999999
+
+
+def reference_points(h: int, w: int, k: int, device: torch.device | None = None) -> Tensor:
+    """Centres of the cells of the (k * h) x (k * w) grid over an h x w LR image.
+
+    Returns:
+        (N, 2) float32 as (x, y) in LR pixels, raster order.
+    """
+    y = (torch.arange(k * h, device=device) + 0.5) / k
+    x = (torch.arange(k * w, device=device) + 0.5) / k
+    grid_y, grid_x = torch.meshgrid(y, x, indexing='ij')
+    return torch.stack((grid_x, grid_y), -1).view(-1, 2)
+
+
+class GaussianPrimaryHead(nn.Module):
+    """Enlarges the map of embeddings to one per Gaussian, and reads five properties from each.
+
+    Activations: sigma = sigma_max * (0.99999 * sigmoid + 1e-6), rho = 0.999999 * tanh, opacity and colour = sigmoid,
+    mean = reference point + offset in cells of the Gaussian grid.
+
+    Args:
+        embed_dim: d.
+        gaussian_density: Gaussians per LR pixel, k * k: 1, 4, 9 or 16.
+        sigma_max: the bound of sigma, in LR pixels.
+        use_reference_points: False for the paper's ablation (Fig. 10): the head then regresses the position itself, as
+            a fraction of the image.
+        relative_colors: the colour is predicted as a difference in logits to a given one (see `forward`), from 0.
+        initial_sigma: if given, all Gaussians start at their reference points with this sigma in LR pixels, rho 0, and
+            the opacity at which the overlapping Gaussians sum to 1 (or as near as it can be).
+
+    Raises:
+        ValueError: gaussian_density or initial_sigma is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        gaussian_density: int = 16,
+        sigma_max: float = 1 / 1.2,
+        use_reference_points: bool = True,
+        relative_colors: bool = False,
+        initial_sigma: float | None = None,
+    ) -> None:
+        super().__init__()
+        if gaussian_density not in UPSAMPLING_STEPS:
+            raise ValueError(f'gaussian_density must be one of {sorted(UPSAMPLING_STEPS)}, got {gaussian_density}')
+        if not sigma_max > 0:
+            raise ValueError(f'sigma_max must be positive (LR pixels), got {sigma_max}')
+        if initial_sigma is not None and not 0 < initial_sigma < sigma_max:
+            raise ValueError(f'initial_sigma must lie between 0 and sigma_max = {sigma_max:.4g}, got {initial_sigma}')
+        self.density_per_axis = math.isqrt(gaussian_density)  # k
+        self.sigma_max = sigma_max
+        self.use_reference_points = use_reference_points
+        self.relative_colors = relative_colors
+
+        steps = []
+        for r in UPSAMPLING_STEPS[gaussian_density]:
+            steps += [nn.Conv2d(embed_dim, embed_dim * r * r, 3, padding=1), nn.PixelShuffle(r)]
+        self.upsample = nn.Sequential(*steps)
+        self.sigma = self._property(embed_dim, 2)  # (y, x): the released weights' order
+        self.rho = self._property(embed_dim, 1)
+        self.opacity = self._property(embed_dim, 1)
+        self.color = self._property(embed_dim, 3)
+        self.offset = self._property(embed_dim, 2)  # (x, y)
+
+        if initial_sigma is not None:
+            coverage = gaussian_density * 2 * math.pi * initial_sigma**2
+            self._start_at(self.sigma, math.log(initial_sigma / (sigma_max - initial_sigma)))
+            self._start_at(self.opacity, -math.log(max(coverage - 1, 1e-2)))
+            self._start_at(self.rho, 0)
+            self._start_at(self.offset, 0)
+        if relative_colors:
+            self._start_at(self.color, 0)
+
+    @staticmethod
+    def _property(embed_dim: int, width: int) -> nn.Sequential:
+        d = embed_dim
+        return nn.Sequential(
+            nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(), nn.Linear(4 * d, width)
+        )  # fmt: skip
+
+    @staticmethod
+    def _start_at(head: nn.Sequential, raw: float) -> None:
+        last = head[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, raw)
+
+    def forward(self, x: Tensor, base_colors: Tensor | None = None) -> Gaussians:
+        """Predicts the Gaussians of each image.
+
+        Args:
+            x: Gaussian embeddings, (B, h, w, d).
+            base_colors: with `relative_colors`, the logits to which the colours are relative, (B, N, 3); else None.
+        """
+        B, h, w, _ = x.shape
+        k = self.density_per_axis
+        x = self.upsample(x.permute(0, 3, 1, 2))  # (B, d, k h, k w)
+        x = x.flatten(2).transpose(1, 2)  # (B, N, d)
+        # From here on in float32 under autocast too: positions need more than eight bits.
+        sigmas, rhos, opacities, colors, offsets = (
+            head(x).float() if x.dtype != torch.float64 else head(x)
+            for head in (self.sigma, self.rho, self.opacity, self.color, self.offset)
+        )
+        if self.relative_colors:
+            assert base_colors is not None
+            colors = colors + base_colors
+        if self.use_reference_points:
+            means = reference_points(h, w, k, x.device).to(offsets.dtype) + offsets / k
+        else:
+            means = offsets * offsets.new_tensor((w, h))
+        return Gaussians(
+            means=means,
+            sigmas=self.sigma_max * (SIGMA_GAIN * sigmas.flip(-1).sigmoid() + SIGMA_FLOOR),
+            rhos=RHO_BOUND * rhos[..., 0].tanh(),
+            opacities=opacities[..., 0].sigmoid(),
+            colors=colors.sigmoid(),
+            lq_size=(h, w),
+        )

@@ -1,0 +1,70 @@
+"""What size to draw: turns the `scale` or `size` that a caller gives into the output size of each image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+Size = tuple[int, int]  # (H, W)
+Scale = float | Sequence[float] | Sequence[Sequence[float]] | Tensor
+Sizes = Sequence[int] | Sequence[Sequence[int]]
+
+
+def scales_per_image(scale: Scale, batch: int) -> list[tuple[float, float]]:
+    """The (rows, columns) factors of each image.
+
+    Args:
+        scale: a number for all images; B numbers, one per image; B (rows, columns) pairs, one per image; or one
+            (rows, columns) pair in a list of its own, `[(rows, columns)]`, for all images.
+        batch: B.
+
+    Raises:
+        ValueError: another shape, or a factor that is not a positive finite number.
+    """
+    given = scale.tolist() if isinstance(scale, Tensor) else scale
+    rows = list(given) if isinstance(given, Sequence) else [given] * batch
+    pairs = [(float(row[0]), float(row[1])) if is_pair(row) else row for row in rows]
+    if len(pairs) == 1:
+        pairs *= batch
+    if len(pairs) != batch or any(not isinstance(pair, tuple | float | int) for pair in pairs):
+        raise ValueError(
+            f'scale must be a number, {batch} numbers or {batch} (rows, columns) pairs (one per image), or one pair '
+            f'[(rows, columns)] for all; got {scale}'
+        )
+    result = [pair if isinstance(pair, tuple) else (float(pair), float(pair)) for pair in pairs]
+    if not all(math.isfinite(s) and s > 0 for pair in result for s in pair):
+        raise ValueError(f'scale must be positive and finite, got {scale}')
+    return result
+
+
+def output_sizes(lq_size: Size, batch: int, scale: Scale | None, size: Sizes | None) -> list[Size]:
+    """The output size (H, W) of each image, `round(s * h)` (half up) where a scale is given.
+
+    Args:
+        lq_size: (h, w).
+        batch: B.
+        scale: see `scales_per_image`; None if `size` is given.
+        size: (H, W) for all images, or B pairs; None if `scale` is given.
+
+    Raises:
+        ValueError: both or neither given, or a size that is not a pair of positive integers.
+    """
+    if (scale is None) == (size is None):
+        raise ValueError(f'give either scale or size, got scale={scale} and size={size}')
+    if scale is not None:
+        h, w = lq_size
+        return [
+            (max(1, math.floor(h * s_h + 0.5)), max(1, math.floor(w * s_w + 0.5)))
+            for s_h, s_w in scales_per_image(scale, batch)
+        ]
+    sizes = [size] * batch if is_pair(size) else list(size)  # type: ignore[arg-type]
+    if len(sizes) != batch or not all(is_pair(pair) and all(int(n) == n and n > 0 for n in pair) for pair in sizes):  # type: ignore[union-attr]
+        raise ValueError(f'size must be (H, W), positive integers, or {batch} such pairs (one per image); got {size}')
+    return [(int(H), int(W)) for H, W in sizes]  # type: ignore[misc]
+
+
+def is_pair(value: object) -> bool:
+    """Whether this is one (rows, columns) or (H, W) pair, and not a list of pairs."""
+    return isinstance(value, Sequence) and len(value) == 2 and not any(isinstance(v, Sequence) for v in value)

@@ -1,0 +1,76 @@
+"""Attention inside non-overlapping windows of a map, with relative position bias (Eq. 5 of the paper).
+
+Letters: B images, h x w map (multiples of the window), d channels, T = window_size ** 2 tokens of a window,
+M = B * h * w / T windows.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def to_windows(x: Tensor, window_size: int) -> Tensor:
+    """Cuts a map (B, h, w, d) into windows (M, T, d), both in raster order."""
+    B, h, w, d = x.shape
+    x = x.view(B, h // window_size, window_size, w // window_size, window_size, d)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, window_size * window_size, d)
+
+
+def from_windows(windows: Tensor, window_size: int, h: int, w: int) -> Tensor:
+    """Joins windows (M, T, d) to a map (B, h, w, d): the inverse of `to_windows`."""
+    x = windows.view(-1, h // window_size, w // window_size, window_size, window_size, windows.shape[-1])
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, h, w, windows.shape[-1])
+
+
+def relative_position_index(window_size: int) -> Tensor:
+    """For each (query, key) token pair of a window, the row of the bias table that holds its offset.
+
+    Returns:
+        (T, T) int64; row `(dy + window_size - 1) * (2 * window_size - 1) + dx + window_size - 1` for the offset
+        (dy, dx) = query - key.
+    """
+    axis = torch.arange(window_size)
+    y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing='ij'))  # (T,)
+    dy = y[:, None] - y[None, :] + window_size - 1  # (T, T)
+    dx = x[:, None] - x[None, :] + window_size - 1
+    return dy * (2 * window_size - 1) + dx
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention of each window's queries to the context of the same window.
+
+    Args:
+        embed_dim: d.
+        num_heads: attention heads; divides d.
+        window_size: side of a window.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(self, *, embed_dim: int, num_heads: int, window_size: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.window_size = window_size
+        self.query = nn.Linear(embed_dim, embed_dim)
+        self.key = nn.Linear(embed_dim, embed_dim)
+        self.value = nn.Linear(embed_dim, embed_dim)
+        self.out = nn.Linear(embed_dim, embed_dim)
+        self.relative_position_bias = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias, std=0.02)
+        self.register_buffer('relative_position_index', relative_position_index(window_size), persistent=False)
+
+    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
+        """Maps queries (B, h, w, d) and context (B, h, w, d) to (B, h, w, d)."""
+        _, h, w, _ = queries.shape
+        q, k, v = (
+            self._heads(projection(to_windows(x, self.window_size)))  # (M, heads, T, d / heads)
+            for projection, x in ((self.query, queries), (self.key, context), (self.value, context))
+        )
+        bias = self.relative_position_bias[self.relative_position_index]  # (T, T, heads)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.permute(2, 0, 1).to(q.dtype))
+        return from_windows(self.out(mixed.transpose(1, 2).flatten(2)), self.window_size, h, w)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
