@@ -48,8 +48,9 @@ class GSASR(nn.Module):
             that sum to one. Not in the paper: with `relative_colors`, the first image is a bicubic enlargement.
         support: half-axes of the ellipse in which a Gaussian is drawn, in standard deviations. The default loses less
             than 0.02 of an 8-bit level.
-        raster_ratio: the paper's rasterization ratio r (Algorithm 1): a Gaussian is also cut to the square |dx|, |dy| <
-            r where the image spans -1..1. None (no such cut) is exact; the authors trained with 0.5 and tested with 0.1.
+        raster_ratio: the paper's rasterization ratio r (Algorithm 1): a Gaussian is also cut to the square
+            |dx|, |dy| < r where the image spans -1..1. None (no such cut) is exact; the authors trained with 0.5 and
+            tested with 0.1.
 
     Raises:
         ValueError: a size out of its range; the message names it.

@@ -96,9 +96,7 @@ class GaussianPrimaryHead(nn.Module):
     @staticmethod
     def _property(embed_dim: int, width: int) -> nn.Sequential:
         d = embed_dim
-        return nn.Sequential(
-            nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(), nn.Linear(4 * d, width)
-        )  # fmt: skip
+        return nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(), nn.Linear(4 * d, width))
 
     @staticmethod
     def _start_at(head: nn.Sequential, raw: float) -> None:
@@ -114,7 +112,7 @@ class GaussianPrimaryHead(nn.Module):
             x: Gaussian embeddings, (B, h, w, d).
             base_colors: with `relative_colors`, the logits to which the colours are relative, (B, N, 3); else None.
         """
-        B, h, w, _ = x.shape
+        h, w = x.shape[1:3]
         k = self.density_per_axis
         x = self.upsample(x.permute(0, 3, 1, 2))  # (B, d, k h, k w)
         x = x.flatten(2).transpose(1, 2)  # (B, N, d)

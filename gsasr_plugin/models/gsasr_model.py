@@ -1,0 +1,140 @@
+"""GSASRModel: the host's SRModel, fed with scales."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import MODEL_REGISTRY
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from gsasr_plugin.models.scale_validation import validate_scales
+from gsasr_plugin.models.whole_files import host_files_whole
+
+OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
+
+
+@dataclass
+class GSASRTrainOptions:
+    """What GSASRModel accepts in `train:` beside the host's keys.
+
+    Attributes:
+        grad_clip: largest norm of the gradient of all parameters together; None does not clip.
+    """
+
+    grad_clip: float | None = None
+
+
+@dataclass
+class GSASRValOptions:
+    """What GSASRModel accepts in `val:` beside the host's keys.
+
+    Attributes:
+        compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
+    """
+
+    compare_bicubic: bool = False
+
+
+@MODEL_REGISTRY.register()
+class GSASRModel(SRModel):
+    """Trains and tests GSASR on batches of mixed scales.
+
+    A batch is `lq` (B, 3, h, w) and, with ground truth, `gt`, a list of B images (3, H_i, W_i); without it, `scale`
+    (B, 2) as (rows, columns) says how large the results are. The loss is the mean over the samples of each sample's
+    own loss (not over all pixels), for every loss of the host.
+    """
+
+    train_options_class = GSASRTrainOptions
+    val_options_class = GSASRValOptions
+
+    def feed_data(self, data: dict[str, Any]) -> None:
+        """Takes a batch of `ArbitraryScalePairedDataset`."""
+        self.lq = data['lq'].to(self.device, non_blocking=True)
+        if 'gt' in data:
+            self.gt = [gt.to(self.device, non_blocking=True) for gt in data['gt']]
+            self.target = {'size': [tuple(gt.shape[-2:]) for gt in self.gt]}
+        else:
+            self.gt = None
+            self.target = {'scale': data['scale']}
+
+    def optimize_parameters(self, current_iter: int) -> None:
+        """One step on the batch fed."""
+        self.optimizer_g.zero_grad()
+        self.output = list(self.net_g(self.lq, **self.target))
+        losses = self._losses(self.output)
+        torch.stack(list(losses.values())).sum().backward()
+        grad_clip = self.opt['train'].get('grad_clip')
+        if grad_clip is not None:
+            losses['grad_norm'] = nn.utils.clip_grad_norm_(self.net_g.parameters(), grad_clip)
+        self.optimizer_g.step()
+        self.log_dict = self.reduce_loss_dict(losses)
+        if self.ema_decay > 0:
+            self.model_ema(decay=self.ema_decay)
+
+    def _losses(self, output: list[Tensor]) -> OrderedDict[str, Tensor]:
+        """The batch's value of each loss in use, by its name in the log."""
+        criteria: list[tuple[Callable[..., Any], tuple[str, ...]]] = []
+        if self.cri_pix:
+            criteria.append((self.cri_pix, ('l_pix',)))
+        if self.cri_perceptual:
+            criteria.append((self.cri_perceptual, ('l_percep', 'l_style')))
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        for criterion, names in criteria:
+            for sr, gt in zip(output, self.gt, strict=True):
+                values = criterion(sr[None], gt[None])
+                for name, value in zip(names, values if isinstance(values, tuple) else (values,), strict=True):
+                    if value is not None:  # a perceptual or style term that is switched off
+                        losses[name] = losses.get(name, 0) + value / len(output)
+        return losses
+
+    def test(self) -> None:
+        """Super-resolves the batch fed, with the averaged weights where there are any."""
+        net = getattr(self, 'net_g_ema', self.net_g)
+        training = net.training
+        net.eval()
+        with torch.inference_mode():
+            self.output = list(net(self.lq, **self.target))
+        net.train(training)
+
+    def get_current_visuals(self) -> OrderedDict[str, Tensor]:
+        """The first image of the batch fed: lq, result and, where known, gt, each (1, 3, ., .) on the CPU."""
+        visuals = OrderedDict(lq=self.lq[:1].detach().cpu(), result=self.output[0][None].detach().cpu())
+        if self.gt is not None:
+            visuals['gt'] = self.gt[0][None].detach().cpu()
+        return visuals
+
+    def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """Runs the host's metrics for each scale of a data set."""
+        validate_scales(self, dataloader, current_iter, tb_logger, save_img)
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Writes network and training state; a kill leaves the files of before, or the new ones."""
+        with host_files_whole(self.opt['path'], ('models', 'training_states')):
+            super().save(epoch, current_iter)
+
+    def model_to_device(self, net: nn.Module) -> nn.Module:
+        """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others."""
+        net = net.to(self.device)
+        if self.opt['dist']:
+            devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
+            unused = self.opt.get('find_unused_parameters', False)
+            return DistributedDataParallel(net, device_ids=devices, find_unused_parameters=unused)
+        if self.opt['num_gpu'] > 1:
+            get_root_logger().warning(
+                f'num_gpu is {self.opt["num_gpu"]}, but one process drives one GPU. For all of them: '
+                f'torchrun --nproc_per_node={self.opt["num_gpu"]} -m gsasr_plugin train -opt FILE --launcher pytorch'
+            )
+        return net
+
+    def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
+        """As the host's, which knows Adam only."""
+        if optim_type not in OPTIMIZERS:
+            raise ValueError(f'train.optim_g.type: {optim_type!r} is not one of {", ".join(OPTIMIZERS)}')
+        return getattr(torch.optim, optim_type)(params, lr, **kwargs)

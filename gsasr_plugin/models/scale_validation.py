@@ -1,0 +1,122 @@
+"""Validation at several scales: the host's metrics for each scale of a data set, beside those of bicubic images."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from basicsr.metrics import calculate_metric
+from basicsr.utils import get_root_logger, imwrite, tensor2img
+from torch import Tensor
+from tqdm import tqdm
+
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.models.metrics_table import MetricRow, add_to_tables
+from gsasr_plugin.models.whole_files import replacing
+
+if TYPE_CHECKING:
+    from gsasr_plugin.models.gsasr_model import GSASRModel
+
+MAX_CROP_BORDER = 8  # the paper's protocol: s pixels, 8 above x8
+
+
+def crop_border(scale: tuple[float, float]) -> int:
+    """The border that the metrics leave out: the scale, rounded up where it is not an integer, at most 8 pixels."""
+    return min(MAX_CROP_BORDER, math.ceil(max(scale) - 1e-6))
+
+
+def scale_name(scale: tuple[float, float]) -> str:
+    """How a scale is written: '2', '3.7' or '2x3.5' (rows x columns)."""
+    rows, columns = (f'{s:.4g}' for s in scale)
+    return rows if rows == columns else f'{rows}x{columns}'
+
+
+def validate_scales(
+    model: GSASRModel, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool
+) -> None:
+    """Super-resolves a data set, and reports each metric's mean over the images of each scale.
+
+    The log gets the host's lines, under the name `<data set>_x<scale>`, and a table; the experiment's or the results'
+    folder gets `metrics.csv` and `metrics.md`.
+
+    Args:
+        model: the model; its `opt['val']` holds the host's `metrics`, where `crop_border: auto` follows the scale.
+        dataloader: of one image per batch.
+        current_iter: the iteration, or the name of the run when testing.
+        tb_logger: tensorboard's, or None.
+        save_img: whether to write the results as PNG files.
+    """
+    val_opt = model.opt['val']
+    metrics = val_opt.get('metrics') or {}
+    dataset_name = dataloader.dataset.opt['name']
+    sums: dict[tuple[float, float], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    bicubic_sums: dict[tuple[float, float], dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    counts: dict[tuple[float, float], int] = defaultdict(int)
+
+    for data in tqdm(dataloader, desc=dataset_name, unit='image', disable=not val_opt.get('pbar', False)):
+        model.feed_data(data)
+        model.test()
+        visuals = model.get_current_visuals()
+        rows, columns = data['nominal_scale'][0].tolist()
+        scale = (round(rows, 6), round(columns, 6))  # collated as float32
+        counts[scale] += 1
+        sr = tensor2img([visuals['result']])  # (H, W, 3), BGR, 8 bit
+        if save_img:
+            stem = Path(data['lq_path'][0]).stem
+            with replacing(_image_path(model, dataset_name, stem, scale, current_iter)) as path:
+                imwrite(sr, str(path))
+        if 'gt' in visuals and metrics:
+            gt = tensor2img([visuals['gt']])
+            images = [(sr, sums)]
+            if val_opt.get('compare_bicubic'):
+                images.append((_bicubic(visuals['lq'], gt.shape[:2]), bicubic_sums))
+            for image, totals in images:
+                for name, metric in metrics.items():
+                    totals[scale][name] += _value(metric, image, gt, scale)
+        if model.device.type == 'cuda':
+            torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
+
+    rows = []
+    for scale, totals in sums.items():
+        name = f'{dataset_name}_x{scale_name(scale)}'
+        model.metric_results = {metric: total / counts[scale] for metric, total in totals.items()}
+        if model.is_train:
+            model._initialize_best_metric_results(name)
+            for metric, value in model.metric_results.items():
+                model._update_best_metric_result(name, metric, value, current_iter)
+        model._log_validation_metric_values(current_iter, name, tb_logger)
+        for metric, value in model.metric_results.items():
+            bicubic = bicubic_sums[scale][metric] / counts[scale] if bicubic_sums else None
+            rows.append(
+                MetricRow(str(current_iter), dataset_name, scale_name(scale), counts[scale], metric, value, bicubic)
+            )
+    if rows:
+        folder = Path(model.opt['path']['experiments_root' if model.is_train else 'results_root'])
+        get_root_logger().info(add_to_tables(folder, rows))
+
+
+def _value(metric: dict[str, Any], image: np.ndarray, gt: np.ndarray, scale: tuple[float, float]) -> float:
+    arguments = {key: value for key, value in metric.items() if key != 'better'}
+    if arguments.get('crop_border') == 'auto':
+        arguments['crop_border'] = crop_border(scale)
+    return float(calculate_metric({'img': image, 'img2': gt}, arguments))
+
+
+def _bicubic(lq: Tensor, size: tuple[int, int]) -> np.ndarray:
+    image = resize_bicubic(lq[0].permute(1, 2, 0).numpy(), size)  # (H, W, 3)
+    return tensor2img([torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()])
+
+
+def _image_path(
+    model: GSASRModel, dataset_name: str, stem: str, scale: tuple[float, float], current_iter: int | str
+) -> Path:
+    """As the host names results, with the scale."""
+    folder = Path(model.opt['path']['visualization'])
+    if model.is_train:
+        return folder / stem / f'{stem}_x{scale_name(scale)}_{current_iter}.png'
+    suffix = model.opt['val'].get('suffix') or model.opt['name']
+    return folder / dataset_name / f'{stem}_x{scale_name(scale)}_{suffix}.png'

@@ -1,0 +1,49 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a name to write to, of the same ending, and renames it to `path` if all went well."""
+    unfinished = path.with_name(f'.unfinished_{path.name}')
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def host_files_whole(paths: MutableMapping[str, str], keys: Sequence[str]) -> Iterator[None]:
+    """Lets the host write into staging folders, and moves what it wrote into place when all of it is on the disk.
+
+    Args:
+        paths: the host's `opt['path']`; while inside, its `keys` name staging folders.
+        keys: folders, in the order in which their files appear. The last one's complete the set.
+    """
+    targets = {key: paths[key] for key in keys}
+    staging: dict[str, str] = {}
+    try:
+        for key, target in targets.items():
+            os.makedirs(target, exist_ok=True)
+            staging[key] = tempfile.mkdtemp(prefix='.unfinished_', dir=target)
+            paths[key] = staging[key]
+        yield
+        written = [(key, name) for key in keys for name in sorted(os.listdir(staging[key]))]
+        for key, name in written:
+            with open(os.path.join(staging[key], name), 'rb') as file:
+                os.fsync(file.fileno())
+        for key, name in written:
+            os.replace(os.path.join(staging[key], name), os.path.join(targets[key], name))
+    finally:
+        paths.update(targets)
+        for folder in staging.values():
+            shutil.rmtree(folder, ignore_errors=True)
