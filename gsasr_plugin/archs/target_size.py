@@ -25,18 +25,16 @@ def scales_per_image(scale: Scale, batch: int) -> list[tuple[float, float]]:
     """
     given = scale.tolist() if isinstance(scale, Tensor) else scale
     rows = list(given) if isinstance(given, Sequence) else [given] * batch
-    pairs = [(float(row[0]), float(row[1])) if is_pair(row) else row for row in rows]
-    if len(pairs) == 1:
-        pairs *= batch
-    if len(pairs) != batch or any(not isinstance(pair, tuple | float | int) for pair in pairs):
+    rows = rows * batch if len(rows) == 1 else rows
+    pairs = [tuple(row) if is_pair(row) else (row, row) for row in rows]
+    if len(pairs) != batch or not all(isinstance(s, int | float) for pair in pairs for s in pair):
         raise ValueError(
             f'scale must be a number, {batch} numbers or {batch} (rows, columns) pairs (one per image), or one pair '
             f'[(rows, columns)] for all; got {scale}'
         )
-    result = [pair if isinstance(pair, tuple) else (float(pair), float(pair)) for pair in pairs]
-    if not all(math.isfinite(s) and s > 0 for pair in result for s in pair):
+    if not all(math.isfinite(s) and s > 0 for pair in pairs for s in pair):
         raise ValueError(f'scale must be positive and finite, got {scale}')
-    return result
+    return [(float(s_h), float(s_w)) for s_h, s_w in pairs]
 
 
 def output_sizes(lq_size: Size, batch: int, scale: Scale | None, size: Sizes | None) -> list[Size]:

@@ -1,0 +1,252 @@
+"""Encoders by option: shapes, gradients, what is worked out, what is refused."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gsasr_plugin.archs.encoders import Encoder, build_encoder, encoder_signature, encoder_types
+
+# Small options -> (num_features, multiple).
+SMALL = {
+    'EDSR': ({'type': 'EDSR', 'num_feat': 8, 'num_block': 2}, (8, 1)),
+    'MSRResNet': ({'type': 'MSRResNet', 'num_feat': 8, 'num_block': 2}, (8, 1)),
+    'RCAN': ({'type': 'RCAN', 'num_feat': 8, 'num_group': 2, 'num_block': 1, 'squeeze_factor': 2}, (8, 1)),
+    'RDN': ({'type': 'RDN', 'num_feat': 8, 'num_block': 2, 'num_layer': 3, 'num_grow_ch': 4}, (8, 1)),
+    'RDN-A': ({'type': 'RDN', 'config': 'A', 'num_feat': 8, 'num_grow_ch': 4}, (8, 1)),
+    'RRDBNet': ({'type': 'RRDBNet', 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4}, (8, 1)),
+    'RRDBNet-x2': ({'type': 'RRDBNet', 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4, 'scale': 2}, (8, 2)),
+    'RRDBNet-x1': ({'type': 'RRDBNet', 'num_feat': 8, 'num_block': 1, 'num_grow_ch': 4, 'scale': 1}, (8, 4)),
+    'SRVGGNetCompact': ({'type': 'SRVGGNetCompact', 'num_feat': 8, 'num_conv': 2}, (8, 1)),
+    'SwinIR': (
+        {'type': 'SwinIR', 'embed_dim': 12, 'depths': [2, 2], 'num_heads': [2, 2], 'window_size': 6},
+        (64, 6),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_features_and_gradients(name):
+    encoder_opt, (num_features, multiple) = SMALL[name]
+    given = copy.deepcopy(encoder_opt)
+    torch.manual_seed(0)
+    encoder = build_encoder(encoder_opt)
+    assert encoder_opt == given
+    assert (encoder.num_features, encoder.multiple) == (num_features, multiple)
+    assert encoder.training
+
+    encoder.eval()  # without stochastic depth, which may leave out the whole branch of a block
+    lq = torch.rand(2, 3, 24, 36)
+    features = encoder(lq)
+    assert features.shape == (2, num_features, 24, 36)
+    (features * torch.randn_like(features)).sum().backward()
+    for key, parameter in encoder.named_parameters():  # DistributedDataParallel needs a gradient in each
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_smallest_size(name):
+    encoder_opt, (num_features, multiple) = SMALL[name]
+    encoder = build_encoder(encoder_opt).eval()
+    lq = torch.rand(1, 3, multiple, multiple)
+    with torch.no_grad():
+        assert encoder(lq).shape == (1, num_features, multiple, multiple)
+
+
+def test_each_own_encoder_is_tested():
+    assert {encoder_opt['type'] for encoder_opt, _ in SMALL.values()} == set(encoder_types())
+
+
+@pytest.mark.parametrize('name', ['EDSR', 'MSRResNet', 'RCAN', 'RRDBNet', 'SRVGGNetCompact', 'SwinIR'])
+def test_no_trace_of_the_upsampler(name):
+    encoder = build_encoder(SMALL[name][0])
+    parts = {key.split('.')[1] for key in encoder.state_dict()}
+    assert parts <= {
+        *('conv_first', 'body', 'conv_after_body', 'conv_body'),
+        *('patch_embed', 'layers', 'norm', 'conv_before_upsample'),
+    }
+    # Nothing that belongs to an input size either, and nothing that the training process would have to carry along.
+    assert not [key for key in encoder.state_dict() if 'mask' in key or 'mean' in key]
+
+
+def test_swinir_in_training_keeps_its_state_dict():
+    encoder = build_encoder(SMALL['SwinIR'][0])
+    before = {key: value.shape for key, value in encoder.state_dict().items()}
+    for size in ((12, 12), (6, 18)):
+        encoder(torch.rand(1, 3, *size))
+    assert {key: value.shape for key, value in encoder.state_dict().items()} == before
+
+
+def test_rdn_configurations():
+    def sizes(net):
+        block = net.body[0]
+        return len(net.body), len(block.convs), block.convs[0].out_channels
+
+    assert sizes(build_encoder({'type': 'RDN', 'num_feat': 4}).net) == (16, 8, 64)
+    assert sizes(build_encoder({'type': 'RDN', 'config': 'A', 'num_feat': 4}).net) == (20, 6, 32)
+    assert sizes(build_encoder({'type': 'RDN', 'config': 'A', 'num_feat': 4, 'num_block': 2}).net) == (2, 6, 32)
+
+
+def test_signature_names_the_arguments():
+    parameters = encoder_signature('EDSR').parameters
+    assert {name: (p.annotation, p.default) for name, p in parameters.items() if name != 'rgb_mean'} == {
+        'num_feat': (int, 64),
+        'num_block': (int, 16),
+        'res_scale': (float, 1.0),
+        'img_range': (float, 1.0),
+    }
+    for name in encoder_types():
+        for parameter in encoder_signature(name).parameters.values():
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            assert parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str)
+
+
+@pytest.mark.parametrize(
+    ('encoder_opt', 'words'),
+    [
+        ({'num_feat': 8}, ['encoder_opt', 'type', 'EDSR']),
+        ({'type': 'EDRS'}, ["'EDRS'", 'accepted', 'SwinIR', 'closest: EDSR']),
+        ({'type': 'EDSR', 'num_feats': 8}, ['EDSR', "'num_feats'", '8', 'accepted: num_feat, num_block', 'closest']),
+        ({'type': 'EDSR', 'upscale': 4}, ["'upscale'", 'accepted']),
+        ({'type': 'EDSR', 'num_feat': '8'}, ['EDSR', "'num_feat': '8'"]),
+        ({'type': 'EDSR', 'rgb_mean': [0.5]}, ['rgb_mean', '1', '3']),
+        ({'type': 'RCAN', 'num_feat': 8, 'squeeze_factor': 16}, ['squeeze_factor', '16', '8']),
+        ({'type': 'RDN', 'config': 'C'}, ["'C'", 'A, B']),
+        ({'type': 'RDN', 'num_layer': 0}, ['num_layer', '0']),
+        ({'type': 'RRDBNet', 'scale': 3}, ['scale', '3', '4, 2, 1']),
+        ({'type': 'SRVGGNetCompact', 'act_type': 'gelu'}, ["'gelu'", 'leakyrelu']),
+        ({'type': 'SwinIR', 'depths': [2, 2]}, ['depths', 'num_heads', '2', '6']),
+        ({'type': 'SwinIR', 'embed_dim': 100}, ['num_heads', '100']),
+        ({'type': 'SwinIR', 'upsampler': 'pixelshuffle'}, ["'upsampler'", 'accepted']),
+        ({'type': 'VGGStyleDiscriminator', 'num_feat': 8}, ['needs num_in_ch']),
+        ({'type': 'SRVGGNetCompact_basicsr', 'num_feat': 4}, ['SRVGGNetCompact_basicsr', '(1, 3, 36, 44)', '(1, C, h']),
+    ],
+)
+def test_errors_say_what_is_accepted(encoder_opt, words):
+    with pytest.raises(ValueError) as raised:
+        build_encoder(encoder_opt)
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_options_have_to_be_a_mapping():
+    with pytest.raises(TypeError, match='encoder_opt.*EDSR'):
+        build_encoder('EDSR')
+
+
+@pytest.fixture
+def register():
+    """Register classes for one test."""
+    from basicsr.utils.registry import ARCH_REGISTRY  # the plugin, imported above, has to repair the host before
+
+    names = []
+
+    def add(cls):
+        ARCH_REGISTRY.register(cls)
+        names.append(cls.__name__)
+        return cls
+
+    yield add
+    for name in names:
+        del ARCH_REGISTRY._obj_map[name]
+
+
+class UShapedNet(nn.Module):
+    """Two halvings, one batch norm, a drop-out, a frozen part: declares nothing."""
+
+    def __init__(self, num_feat=8):
+        super().__init__()
+        self.first = nn.Conv2d(3, num_feat, 3, padding=1)
+        self.norm = nn.BatchNorm2d(num_feat)
+        self.frozen = nn.BatchNorm2d(num_feat).eval()
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = self.dropout(self.frozen(self.norm(self.first(x))))
+        for _ in range(2):
+            half = F.max_pool2d(x, 2)
+            x = x + F.interpolate(half, scale_factor=2)
+        return F.interpolate(F.max_pool2d(F.max_pool2d(x, 2), 2), scale_factor=4) + x
+
+
+def test_a_registered_class_works_by_its_name(register):
+    register(UShapedNet)
+    encoder = build_encoder({'type': 'UShapedNet', 'num_feat': 5})
+    assert (encoder.num_features, encoder.multiple) == (5, 4)
+    assert encoder(torch.rand(1, 3, 8, 12)).shape == (1, 5, 8, 12)
+    with pytest.raises(ValueError, match='num_feat'):
+        build_encoder({'type': 'UShapedNet', 'num_feats': 5})
+
+
+def test_construction_leaves_no_trace():
+    class Noisy(UShapedNet):
+        def forward(self, x):
+            return super().forward(x + torch.rand_like(x))
+
+    net = Noisy()
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    modes = [module.training for module in net.modules()]
+    generator = torch.get_rng_state()
+    Encoder(net, type_name='Noisy')
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert [module.training for module in net.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    assert all(parameter.grad is None for parameter in net.parameters())
+
+
+class WindowedNet(nn.Module):
+    """Needs a multiple of its window and does not keep it under the name that is looked for."""
+
+    def __init__(self, window_size=5, stated=None):
+        super().__init__()
+        self.side = window_size
+        self.conv = nn.Conv2d(3, 4, 1)
+        if stated is not None:
+            self.padding_multiple = stated
+
+    def forward(self, x):
+        windows = x.unflatten(3, (-1, self.side)).unflatten(2, (-1, self.side))
+        return self.conv(windows.flatten(4, 5).flatten(2, 3))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'multiple'), [({}, 5), ({'window_size': 3}, 3), ({'window_size': 3, 'stated': 12}, 12)]
+)
+def test_multiple_follows_from_the_window(register, arguments, multiple):
+    register(WindowedNet)
+    encoder = build_encoder({'type': 'WindowedNet', **arguments})
+    assert encoder.multiple == multiple
+    assert encoder(torch.rand(1, 3, multiple, 2 * multiple)).shape == (1, 4, multiple, 2 * multiple)
+
+
+def test_a_class_that_fails_or_returns_no_features_is_refused(register):
+    class Pair(nn.Module):
+        def forward(self, x):
+            return x, x
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError('no such luck')
+
+    class Coarse(nn.Module):
+        def forward(self, x):
+            return F.avg_pool2d(x, 2)
+
+    for cls, words in ((Pair, 'tuple'), (Broken, 'no such luck'), (Coarse, r'\(1, 3, .*gave \(1, 3, ')):
+        register(cls)
+        with pytest.raises(ValueError, match=words) as raised:
+            build_encoder({'type': cls.__name__})
+        assert cls.__name__ in str(raised.value) and '(1, C, h, w)' in str(raised.value)
+
+
+def test_float64_half_a_window_and_copies():
+    """The encoder follows .double(), and a deep copy (made for the EMA) works on its own."""
+    encoder = build_encoder(SMALL['SwinIR'][0]).double().eval()
+    lq = torch.rand(1, 3, 12, 12, dtype=torch.float64)
+    with torch.no_grad():
+        features = encoder(lq)
+        assert features.dtype == torch.float64
+        assert torch.equal(copy.deepcopy(encoder)(lq), features)
