@@ -1,0 +1,174 @@
+"""The host's SwinIR up to its up-sampler, for any input size.
+
+J. Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCV workshops 2021. The host's blocks carry the
+attention mask of one training size in every second block, as a buffer that lands in checkpoints, and compute the mask
+anew in every block for any other size. Here the mask is made once per forward and handed down, so that nothing depends
+on a size; the parts of the blocks, their initialization and their parameter names are the host's.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from basicsr.archs.swinir_arch import SwinIR, SwinTransformerBlock, window_partition, window_reverse
+from torch import Tensor, nn
+
+from gsasr_plugin.archs.encoders.host_features import mean_to_buffer
+
+
+class SwinIRFeatures(SwinIR):
+    """SwinIR up to the convolution and LeakyReLU(0.01) that precede its up-sampler: 64 features.
+
+    The defaults are the classical SwinIR as the released GSASR models use it. Of the host's arguments, those are not
+    accepted that belong to the up-sampler (upscale, upsampler), tie the network to one input size (img_size, ape,
+    patch_size) or cannot come from an option file (norm_layer); use_checkpoint fails in the host itself; in_chans is 3.
+
+    Args:
+        embed_dim: width of the blocks.
+        depths: blocks of each residual group.
+        num_heads: attention heads of each residual group; each divides embed_dim.
+        window_size: side of the attention windows in LR pixels; h and w of the input are multiples of it.
+        mlp_ratio: hidden width of the MLPs over embed_dim.
+        qkv_bias: bias in the projections to queries, keys and values.
+        qk_scale: factor of the attention logits; None for head width ** -0.5.
+        drop_rate: dropout of the embeddings and projections.
+        attn_drop_rate: dropout of the attention weights.
+        drop_path_rate: stochastic depth of the last block, in training; it grows linearly from 0 at the first.
+        patch_norm: LayerNorm after the embedding.
+        img_range: factor of the input, after the mean is taken off.
+        rgb_mean: mean colour that is taken off the input, in 0..1. The released models take off none
+            (tests/golden/encoder_swinir.npz); the host always takes off DIV2K's, (0.4488, 0.4371, 0.4040).
+        resi_connection: '1conv' or '3conv', the convolutions that close each group.
+
+    Raises:
+        ValueError: depths and num_heads differ in length, num_heads does not divide embed_dim, or window_size is below
+            2 or resi_connection is unknown.
+    """
+
+    def __init__(
+        self,
+        *,
+        embed_dim: int = 180,
+        depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        num_heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
+        window_size: int = 8,
+        mlp_ratio: float = 2.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.1,
+        patch_norm: bool = True,
+        img_range: float = 1.0,
+        rgb_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        resi_connection: Literal['1conv', '3conv'] = '1conv',
+    ):
+        if len(depths) != len(num_heads):
+            raise ValueError(f'depths has {len(depths)} entries and num_heads {len(num_heads)}; as many are needed')
+        if any(heads < 1 or embed_dim % heads for heads in num_heads):
+            raise ValueError(f'num_heads is {list(num_heads)}; each has to divide embed_dim ({embed_dim})')
+        if window_size < 2:
+            raise ValueError(f'window_size is {window_size}; at least 2 is needed')
+        if resi_connection not in ('1conv', '3conv'):
+            raise ValueError(f'resi_connection is {resi_connection!r}; accepted: 1conv, 3conv')
+        super().__init__(
+            # The host leaves out the shift where a window fills img_size; twice the window keeps it. No other trace
+            # of img_size is left below.
+            img_size=2 * window_size,
+            patch_size=1,
+            in_chans=3,
+            embed_dim=embed_dim,
+            depths=depths,
+            num_heads=num_heads,
+            window_size=window_size,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            qk_scale=qk_scale,
+            drop_rate=drop_rate,
+            attn_drop_rate=attn_drop_rate,
+            drop_path_rate=drop_path_rate,
+            patch_norm=patch_norm,
+            upscale=1,
+            img_range=img_range,
+            upsampler='pixelshuffle',
+            resi_connection=resi_connection,
+        )
+        del self.upsample, self.conv_last
+        mean_to_buffer(self, rgb_mean)
+        self.window_size = window_size
+        self.padding_multiple = window_size
+        for group in self.layers:
+            group.residual_group.blocks = nn.ModuleList(AnySizeBlock(b) for b in group.residual_group.blocks)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Shallow features B x embed_dim x h x w -> deep features of the same shape."""
+        size = h, w = x.shape[-2:]
+        mask = shifted_window_mask(h, w, window_size=self.window_size, like=x)
+        x = self.pos_drop(self.patch_embed(x))  # B x h*w x embed_dim, as all tokens below
+        for group in self.layers:
+            tokens = x
+            for block in group.residual_group.blocks:
+                tokens = block(tokens, size, mask)
+            x = group.patch_embed(group.conv(group.patch_unembed(tokens, size))) + x
+        return self.patch_unembed(self.norm(x), size)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """LR image B x 3 x h x w (0..1; h, w multiples of the window) -> features B x 64 x h x w."""
+        shallow = self.conv_first((lq - self.mean) * self.img_range)  # B x embed_dim x h x w
+        deep = self.conv_after_body(self.forward_features(shallow)) + shallow
+        return self.conv_before_upsample(deep)
+
+
+class AnySizeBlock(nn.Module):
+    """The parts of one of the host's Swin blocks, under the host's names, with the mask as an argument."""
+
+    def __init__(self, block: SwinTransformerBlock):
+        super().__init__()
+        self.window_size = block.window_size
+        self.shift_size = block.shift_size
+        self.norm1 = block.norm1
+        self.attn = block.attn
+        self.drop_path = block.drop_path
+        self.norm2 = block.norm2
+        self.mlp = block.mlp
+
+    def forward(self, x: Tensor, size: tuple[int, int], mask: Tensor) -> Tensor:
+        """Tokens B x h*w x d, size (h, w) and the mask of shifted windows -> tokens B x h*w x d."""
+        return self._mlp(x + self.drop_path(self._attention(x, size, mask)))
+
+    def _attention(self, x: Tensor, size: tuple[int, int], mask: Tensor) -> Tensor:
+        tokens = self.norm1(x).unflatten(1, size)  # B x h x w x d
+        if self.shift_size > 0:
+            tokens = tokens.roll((-self.shift_size, -self.shift_size), (1, 2))
+        windows = window_partition(tokens, self.window_size).flatten(1, 2)  # B*windows x n x d, n = window_size**2
+        windows = self.attn(windows, mask=mask if self.shift_size > 0 else None)
+        windows = windows.unflatten(1, (self.window_size, self.window_size))
+        tokens = window_reverse(windows, self.window_size, *size)  # B x h x w x d
+        if self.shift_size > 0:
+            tokens = tokens.roll((self.shift_size, self.shift_size), (1, 2))
+        return tokens.flatten(1, 2)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+def shifted_window_mask(h: int, w: int, *, window_size: int, like: Tensor) -> Tensor:
+    """Attention mask of a map that was rolled by minus half a window: windows x n x n, n = window_size**2.
+
+    The roll brings the first rows and columns to the end, into windows with pixels from the other side of the image.
+    -100 (as in the host) parts tokens that come from different sides, 0 joins the others.
+
+    Args:
+        h, w: size of the map in pixels, multiples of window_size.
+        window_size: side of the windows.
+        like: tensor whose device and type the mask takes.
+    """
+    shift = window_size // 2
+
+    def bands(length: int) -> Tensor:  # 0: untouched windows, 1: last window, near part, 2: what the roll brought
+        position = torch.arange(length, device=like.device)
+        return (position >= length - window_size).int() + (position >= length - shift).int()
+
+    regions = 3 * bands(h)[:, None] + bands(w)  # h x w
+    regions = window_partition(regions[None, :, :, None], window_size).flatten(1)  # windows x n
+    return (regions[:, :, None] != regions[:, None, :]).to(like.dtype) * -100.0
