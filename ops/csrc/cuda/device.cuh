@@ -1,0 +1,56 @@
+// The few device functions that several kernels share.
+#pragma once
+
+#include <cstdint>
+
+namespace gsasr {
+namespace cuda {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+// 2^x in one instruction (relative error 2^-22); results below the smallest normal number are zero.
+__device__ __forceinline__ float exp2_fast(float x) {
+#ifdef __CUDA_ARCH__
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return x < -126.0f ? 0.0f : exp2f(x);
+#endif
+}
+
+// Sum over aligned groups of `Lanes` lanes; every lane of the group gets the same bits. `mask` names the lanes of the
+// group (or of several groups) that take part.
+template <int Lanes>
+__device__ __forceinline__ float sum_over_lanes(unsigned mask, float value) {
+#pragma unroll
+    for (int distance = Lanes / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(mask, value, distance);
+    return value;
+}
+
+// Exclusive prefix sum over a block of `Threads` threads, and the sum of all in `total`. `scratch` holds one number per
+// warp and may be used again after the caller's next barrier.
+template <int Threads>
+__device__ __forceinline__ int32_t exclusive_scan(int32_t value, int32_t* scratch, int32_t& total) {
+    const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+    int32_t inclusive = value;
+#pragma unroll
+    for (int distance = 1; distance < kWarp; distance *= 2) {
+        const int32_t other = __shfl_up_sync(kAllLanes, inclusive, distance);
+        if (lane >= distance) inclusive += other;
+    }
+    if (lane == kWarp - 1) scratch[warp] = inclusive;
+    __syncthreads();
+    int32_t before = 0;
+    total = 0;
+#pragma unroll
+    for (int w = 0; w < Threads / kWarp; ++w) {
+        if (w == warp) before = total;
+        total += scratch[w];
+    }
+    return before + inclusive - value;
+}
+
+}  // namespace cuda
+}  // namespace gsasr
