@@ -1,0 +1,183 @@
+"""The data set of arbitrary-scale SR, for training, validation and testing: LR and GT images, each with its scale."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import DATASET_REGISTRY
+from torch.utils.data import Dataset
+
+from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
+from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, read_image
+from gsasr_plugin.data.scales import as_scale, enlarged_size, format_scale, protocol_sizes
+from gsasr_plugin.data.training_crops import TrainingCrops
+from gsasr_plugin.data.variable_size import VariableSizeImage
+
+DECODING_THREADS = 4
+
+
+@DATASET_REGISTRY.register()
+class ArbitraryScalePairedDataset(Dataset):
+    """LR and GT images at arbitrary scales. Its options are the fields of `ArbitraryScalePairedDatasetOptions`.
+
+    Training (paper, Section 4.1): a sample is a random crop of a GT image, of round(lq_size * s)
+    pixels with one s per sample; then s = crop / lq_size, and LR is the crop's MATLAB-style bicubic reduction (neither
+    rounded nor clipped unless `quantize_lq`). A sample depends on the seed, the image's index and what the index
+    carries (`EpochIndex`: epoch and repeat; a plain int counts as epoch 0), on nothing else.
+
+    Validation and testing, all images of one scale before the next:
+    * `dataroot_gt` and `dataroot_lq`: pairs of files. GT is cropped to the part that LR shows, at most s pixels.
+    * `dataroot_gt` and `scales`: LR is made from GT. h = floor(H / s); GT is cropped to round(h * s) pixels from the
+      top-left corner, LR is its bicubic reduction rounded to 8 bits.
+    * `dataroot_lq` and `scales`: LR to upsample, without GT.
+
+    An item is a dict; B of them collate as in brackets:
+        lq: (3, h, w) float32, RGB, 0..1 [(B, 3, h, w)].
+        gt: (3, H, W) float32, RGB, 0..1, absent without GT [a list of B tensors (3, H_i, W_i), also for B = 1].
+        scale: (2,) float32, H / h and W / w [(B, 2)].
+        lq_path, gt_path: file, or key in the LMDB; where LR is made from GT both are GT's [lists of B strings].
+        Validation and testing only:
+        size: (2,) int64, H and W of the result, also without GT [(B, 2)].
+        nominal_scale: (2,) float64, the scale for names and tables, rows and columns [(B, 2)].
+
+    Args:
+        opt: the data set's section of the option file, with `phase`, as `basicsr.data.build_dataset` passes it.
+
+    Raises:
+        ValueError, TypeError: an option is unknown, wrong or missing; images cannot be read, do not fit or are too
+            small. All are named.
+        FileNotFoundError: a root, file or one half of a pair does not exist.
+    """
+
+    options_class = ArbitraryScalePairedDatasetOptions
+
+    def __init__(self, opt: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.opt = opt  # the host reads the name from here
+        self.options = options = ArbitraryScalePairedDatasetOptions.from_opt(opt)
+        if options.phase is None:
+            raise ValueError(f"data set {options.name}: option 'phase' is missing: train, val or test")
+        self.quantize_lq = options.phase != 'train' if options.quantize_lq is None else options.quantize_lq
+        self._decoded: dict[ImageFile, np.ndarray] = {}
+        self.images: list[ImageFile] = []  # training
+        self.items: list[EvaluationItem] = []  # validation, testing
+        if options.phase == 'train':
+            low, high = options.scale_range or (1.0, 4.0)
+            self.crops = TrainingCrops(
+                lq_size=options.lq_size,
+                scale_range=(float(low), float(high)),
+                scales=None if options.scales is None else [as_scale(scale) for scale in options.scales],
+                unequal_scales=options.unequal_scales,
+                use_hflip=options.use_hflip,
+                use_rot=options.use_rot,
+            )
+            self.images = self._large_enough(list_gt_images(options))
+        else:
+            self.items = list_evaluation_items(options)
+        if options.cache == 'memory':
+            files = self.images or [image for item in self.items for image in (item.gt, item.lq) if image is not None]
+            with ThreadPoolExecutor(DECODING_THREADS) as pool:
+                list(pool.map(self._read, dict.fromkeys(files)))
+
+    def __len__(self) -> int:
+        return len(self.images) or len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._training_item(index) if self.images else self._evaluation_item(self.items[index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Spawned workers fill a cache of their own rather than receive gigabytes through a pipe.
+        return {**self.__dict__, '_decoded': {}}
+
+    def _training_item(self, index: int) -> dict[str, Any]:
+        file = self.images[index]
+        image = self._read(file)  # (H, W, 3) uint8
+        if image.shape[0] < self.crops.largest[0] or image.shape[1] < self.crops.largest[1]:
+            raise ValueError(
+                f'{file} has {image.shape[:2]} pixels (rows, columns), fewer than when the data set was made'
+            )
+        # The index is taken modulo the length, so that -1 and the last index give the same sample.
+        key = (self.options.seed, getattr(index, 'epoch', 0), getattr(index, 'repeat', 0), int(index) % len(self))
+        gt = _to_float(self.crops.draw(np.random.default_rng(key), image))
+        lq, scale = self.crops.make_lq(gt)
+        return {
+            'lq': self._lq_tensor(lq, made=True),
+            'gt': VariableSizeImage.of(_to_tensor(gt)),
+            'scale': torch.tensor(scale, dtype=torch.float32),
+            'lq_path': file.path,
+            'gt_path': file.path,
+        }
+
+    def _evaluation_item(self, item: EvaluationItem) -> dict[str, Any]:
+        gt = None if item.gt is None else _to_float(self._read(item.gt))  # (H, W, 3)
+        if item.lq is not None:
+            lq = _to_float(self._read(item.lq))  # (h, w, 3)
+            lq_size = lq.shape[:2]
+            size = enlarged_size(lq_size, item.scale) if gt is None else pair_crop(item, gt.shape[:2], lq_size)
+        else:
+            assert gt is not None, 'an item has at least one image'
+            lq_size, size = protocol_sizes(gt.shape[:2], item.scale)
+            if 0 in lq_size:
+                raise ValueError(
+                    f'{item.gt} has {gt.shape[0]} x {gt.shape[1]} pixels (rows x columns), too few for scale '
+                    f'{format_scale(item.scale)}'
+                )
+            lq = resize_bicubic(gt[: size[0], : size[1]], lq_size)
+        gt_item: dict[str, Any] = {}
+        if gt is not None and item.gt is not None:
+            gt_item = {'gt': VariableSizeImage.of(_to_tensor(gt[: size[0], : size[1]])), 'gt_path': item.gt.path}
+        return {
+            'lq': self._lq_tensor(lq, made=item.lq is None),
+            'scale': torch.tensor([size[0] / lq_size[0], size[1] / lq_size[1]], dtype=torch.float32),
+            'nominal_scale': torch.tensor(item.scale, dtype=torch.float64),
+            'size': torch.tensor(size),
+            'lq_path': item.lq.path if item.lq is not None else gt_item['gt_path'],
+            **gt_item,
+        }
+
+    def _lq_tensor(self, lq: np.ndarray, *, made: bool) -> torch.Tensor:
+        if made and self.quantize_lq:
+            lq = np.clip(np.floor(lq * 255 + 0.5), 0, 255) / np.float32(255)
+        return _to_tensor(lq)
+
+    def _read(self, file: ImageFile) -> np.ndarray:
+        image = self._decoded.get(file)
+        if image is None:
+            image = read_image(file)
+            if self.options.cache == 'memory':
+                self._decoded[file] = image
+        return image
+
+    def _large_enough(self, images: list[ImageFile]) -> list[ImageFile]:
+        height, width = self.crops.largest
+        sizes = image_sizes(images)
+        small = [f'{image} ({h} x {w})' for image, (h, w) in zip(images, sizes) if h < height or w < width]
+        if not small:
+            return images
+        message = (
+            f'data set {self.options.name}: {len(small)} of {len(images)} images have fewer than {height} x {width} '
+            f'pixels (rows x columns), the largest crop of lq_size {self.options.lq_size}'
+        )
+        if self.options.small_images == 'error':
+            raise ValueError(
+                f'{message}: {list_some(small)}. Set small_images: skip to leave them out, or lower the scales'
+            )
+        if len(small) == len(images):
+            raise ValueError(f'{message}, none is left: {list_some(small)}')
+        get_root_logger().warning(f'{message}; left out: {", ".join(small)}')
+        return [image for image, (h, w) in zip(images, sizes) if h >= height and w >= width]
+
+
+def _to_float(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 0..255 -> float32 0..1, C-contiguous."""
+    return np.ascontiguousarray(image, dtype=np.float32) / np.float32(255)
+
+
+def _to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) -> (3, H, W), contiguous."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

@@ -1,0 +1,196 @@
+"""The options of ArbitraryScalePairedDataset: every key that may stand in its section of an option file, once."""
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_type_hints
+
+import pydantic
+
+from gsasr_plugin.data.scales import as_scale
+
+
+@dataclass(kw_only=True)
+class ArbitraryScalePairedDatasetOptions:
+    """A section `datasets.train`, `datasets.val*` or `datasets.test*` of an option file.
+
+    Attributes:
+        name: name of the data set in logs and result folders.
+        type: the registered class.
+        phase: train, val or test; the host works it out from the name of the section.
+
+        dataroot_gt: folder or LMDB of GT images, or a list of several (not with pairs). None: LR images without GT.
+        dataroot_lq: val, test: folder or LMDB of the LR images that belong to the GT images; a list, or a mapping
+            {scale: path}, has one per scale. Without dataroot_gt, the LR images to enlarge by each of `scales`.
+            None: LR is made from GT.
+        meta_info_file: text file with the names of the GT images to use, one a line, name first, in this order; a list
+            has one per dataroot_gt. None: all images.
+        io_backend: {type: disk}: dataroots are folders of files; {type: lmdb}: databases made by the host, folders
+            whose names end in .lmdb.
+        filename_tmpl: name of the LR file of a GT file, both without extension: '{}' stands for the GT name,
+            '{scale}' for the scale (2 or 3.7), so that '{}x{scale}' fits DIV2K.
+        cache: memory: decode all images once, at the start, and keep them (3 bytes per pixel); forked workers share
+            them. none: decode an image each time.
+
+        scale_range: train: [lowest, highest] SR factor (the paper's s), drawn uniformly for each sample. None: [1, 4],
+            the paper's, unless `scales` is given.
+        scales: SR factors, or [rows, columns] pairs of them. train: each sample draws one. val, test: every image at
+            every scale where LR is made from GT or there is no GT; with pairs, the scale of each dataroot_lq (None:
+            worked out from the sizes).
+        unequal_scales: train: draw the factors of rows and of columns independently from scale_range.
+        lq_size: train: side of the square LR patch, LR pixels; GT crops have round(lq_size * s) GT pixels a side.
+        quantize_lq: round LR images made from GT to 8 bits, as if stored as PNG. None: in val and test only, as the
+            paper's protocol does; its training is not said to round.
+        small_images: train: what to do about GT images smaller than the largest crop: error, or skip them and log
+            their names.
+
+        use_hflip: train: flip half of the samples left to right.
+        use_rot: train: flip half of the samples upside down and transpose half of them, which with use_hflip gives
+            all rotations by 90 degrees.
+        seed: train: with epoch and index it determines scale, crop and flips, for any number of workers and processes.
+
+        num_worker_per_gpu: train: worker processes per GPU, or of each process on CPUs.
+        batch_size_per_gpu: train: samples per GPU, or per process on CPUs, and iteration.
+        dataset_enlarge_ratio: train: how often each image occurs in an epoch.
+        use_shuffle: kept from the host's option files, without effect: training is always shuffled.
+        prefetch_mode: cpu: a thread fetches batches ahead; cuda: they are copied to the GPU ahead.
+        num_prefetch_queue: how many batches prefetch_mode cpu fetches ahead.
+        pin_memory: batches lie in page-locked memory, which prefetch_mode cuda needs.
+        persistent_workers: train: keep the workers from epoch to epoch.
+
+    Raises:
+        ValueError: options contradict each other or are out of range.
+    """
+
+    name: str = 'ArbitraryScalePairedDataset'
+    type: str = 'ArbitraryScalePairedDataset'
+    phase: Literal['train', 'val', 'test'] | None = None
+
+    # Images
+    dataroot_gt: str | list[str] | None = None
+    dataroot_lq: str | list[str] | dict[float, str] | None = None
+    meta_info_file: str | list[str] | None = None
+    io_backend: dict[Literal['type'], Literal['disk', 'lmdb']] = field(default_factory=lambda: {'type': 'disk'})
+    filename_tmpl: str = '{}'
+    cache: Literal['none', 'memory'] = 'none'
+
+    # Scales and sizes
+    scale_range: Sequence[float] | None = None
+    scales: Sequence[float | Sequence[float]] | None = None
+    unequal_scales: bool = False
+    lq_size: int = 48
+    quantize_lq: bool | None = None
+    small_images: Literal['error', 'skip'] = 'error'
+
+    # Augmentation and randomness
+    use_hflip: bool = True
+    use_rot: bool = True
+    seed: int = 0
+
+    # The host's loader
+    num_worker_per_gpu: int | None = None
+    batch_size_per_gpu: int | None = None
+    dataset_enlarge_ratio: int | float = 1
+    use_shuffle: bool = True
+    prefetch_mode: Literal['cpu', 'cuda'] | None = None
+    num_prefetch_queue: int = 1
+    pin_memory: bool = False
+    persistent_workers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.dataroot_gt is None and self.dataroot_lq is None:
+            raise ValueError('dataroot_gt or dataroot_lq is needed')
+        if self.scale_range is not None and self.scales is not None:
+            raise ValueError(f'scale_range {self.scale_range} and scales {self.scales} exclude each other')
+        if self.scale_range is not None and not _is_range(self.scale_range):
+            raise ValueError(
+                f'scale_range must be [lowest, highest] with 1 <= lowest <= highest, got {self.scale_range}'
+            )
+        if self.scales is not None:
+            if len(self.scales) == 0:
+                raise ValueError('scales must have at least one scale')
+            for scale in self.scales:
+                as_scale(scale)
+        if 'type' not in self.io_backend:
+            raise ValueError('io_backend must have a type: disk or lmdb')
+        if self.lq_size < 1:
+            raise ValueError(f'lq_size must be at least 1, got {self.lq_size}')
+        if self.seed < 0:
+            raise ValueError(f'seed must be at least 0, got {self.seed}')
+        if self.meta_info_file is not None and _count(self.meta_info_file) != _count(self.dataroot_gt):
+            raise ValueError(
+                f'meta_info_file needs one file per dataroot_gt, got {self.meta_info_file} for {self.dataroot_gt}'
+            )
+        if self.phase == 'train':
+            self._check_training()
+        elif self.phase is not None:
+            self._check_evaluation()
+
+    def _check_training(self) -> None:
+        if self.dataroot_gt is None:
+            raise ValueError('dataroot_gt is needed for training')
+        if self.dataroot_lq is not None:
+            raise ValueError(f'dataroot_lq does not go with training, where LR is made from GT; got {self.dataroot_lq}')
+        if self.unequal_scales and self.scales is not None:
+            raise ValueError('unequal_scales goes with scale_range; give [rows, columns] pairs in scales')
+
+    def _check_evaluation(self) -> None:
+        if self.scale_range is not None:
+            raise ValueError(f'scale_range is for training; list the scales of {self.phase} in `scales`')
+        if self.dataroot_lq is None or self.dataroot_gt is None:
+            if self.scales is None:
+                raise ValueError('scales is needed unless dataroot_gt and dataroot_lq form pairs')
+            if isinstance(self.dataroot_lq, dict):
+                raise ValueError(
+                    'dataroot_lq as a mapping {scale: path} needs dataroot_gt; without GT give a path and `scales`'
+                )
+        else:
+            if isinstance(self.dataroot_gt, list) and len(self.dataroot_gt) > 1:
+                raise ValueError(f'pairs need one dataroot_gt, got {self.dataroot_gt}')
+            if isinstance(self.dataroot_lq, dict):
+                if self.scales is not None:
+                    raise ValueError('the mapping dataroot_lq {scale: path} has the scales already: leave out `scales`')
+                for scale in self.dataroot_lq:
+                    as_scale(scale)
+            elif self.scales is not None and len(self.scales) != _count(self.dataroot_lq):
+                raise ValueError(f'scales {self.scales} must name one scale per dataroot_lq {self.dataroot_lq}')
+
+    @classmethod
+    def from_opt(cls, opt: Mapping[str, Any]) -> 'ArbitraryScalePairedDatasetOptions':
+        """Check the dict that the host hands to a data set, key by key, and make the options of it.
+
+        Raises:
+            ValueError: an unknown key (the closest known one is named), or as the class says.
+            TypeError: a value of the wrong type.
+        """
+        name = opt.get('name', cls.__name__)
+        if 'scale' in opt:
+            # The host copies a root-level `scale` into every data set.
+            raise ValueError(
+                f"data set {name}: option 'scale' ({opt['scale']}) is not known here; remove it from the data set's "
+                "section and from the root of the file, and use 'scale_range' (training) or 'scales'"
+            )
+        types = get_type_hints(cls)
+        for key, value in opt.items():
+            if key not in types:
+                closest = difflib.get_close_matches(str(key), types, n=1)
+                hint = f'did you mean {closest[0]!r}?' if closest else f'known are {", ".join(types)}'
+                raise ValueError(f'data set {name}: unknown option {key!r}; {hint}')
+            try:
+                pydantic.TypeAdapter(types[key], config=pydantic.ConfigDict(strict=True)).validate_python(value)
+            except pydantic.ValidationError as error:
+                accepted = inspect.formatannotation(types[key])
+                raise TypeError(f'data set {name}: option {key!r} must be {accepted}, got {value!r}') from error
+        try:
+            return cls(**opt)
+        except ValueError as error:
+            raise ValueError(f'data set {name}: {error}') from error
+
+
+def _is_range(values: Sequence[float]) -> bool:
+    return len(values) == 2 and 1 <= values[0] <= values[1] < float('inf')
+
+
+def _count(roots: str | Sequence[str] | Mapping[float, str] | None) -> int:
+    return 1 if isinstance(roots, str) else len(roots or ())

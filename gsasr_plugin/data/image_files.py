@@ -1,0 +1,239 @@
+"""The images of a folder or of one of the host's LMDBs: their list, their sizes, their pixels.
+
+An LMDB is made by `basicsr.utils.lmdb_util.make_lmdb_from_imgs`: its keys are file names without extension, and its
+`meta_info.txt` has a line `name.png (H,W,C) level` for each image.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from basicsr.utils import FileClient, get_root_logger, imfrombytes
+from PIL import Image, UnidentifiedImageError
+
+from gsasr_plugin.data.scales import Size
+
+Backend = Literal['disk', 'lmdb']
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+META_INFO_LINE = re.compile(r'^(?P<name>.+?)(?:\s+\((?P<height>\d+),\s*(?P<width>\d+),\s*\d+\).*)?$')
+# EXIF orientations (tag 274) that lie on their side; OpenCV turns such images upright, which swaps their sizes.
+EXIF_ORIENTATION, EXIF_SIDEWAYS = 274, (5, 6, 7, 8)
+# Reading a header waits for the disk, not for the processor.
+HEADER_THREADS = 16
+
+
+class ImageFile(NamedTuple):
+    """Where an image is.
+
+    Attributes:
+        root: folder or LMDB.
+        path: the file's path, or the key in the LMDB.
+        stem: name within the root without extension, `/` between folders; LR and GT of a pair are matched by it.
+        backend: 'disk' or 'lmdb'.
+        recorded_size: (H, W) from the LMDB's meta_info.txt; None on disk, where the file itself is asked.
+    """
+
+    root: str
+    path: str
+    stem: str
+    backend: Backend
+    recorded_size: Size | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.backend == 'disk' else f'{self.root}[{self.path}]'
+
+
+def list_images(
+    root: str, backend: Backend, meta_info_file: str | None = None, *, recursive: bool = False
+) -> list[ImageFile]:
+    """List the images of a root.
+
+    Args:
+        root: folder, or LMDB (a folder whose name ends in `.lmdb`).
+        backend: 'disk' or 'lmdb'.
+        meta_info_file: text file whose lines begin with the names to use, relative to the root, in this order; anything
+            in brackets after a name is ignored. Without it all images of the root, sorted by name.
+        recursive: search the sub-folders of a folder too.
+
+    Raises:
+        FileNotFoundError: the root, the meta_info_file, or an image it names does not exist.
+        ValueError: the root has no images, or is of the other backend.
+    """
+    root = os.path.expanduser(root)
+    is_lmdb = root.rstrip('/').endswith('.lmdb')
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f'dataroot {root!r} is not a folder (looked from {os.getcwd()})')
+    if is_lmdb != (backend == 'lmdb'):
+        raise ValueError(
+            f'dataroot {root!r} does not fit io_backend type {backend!r}: lmdb takes folders whose names end in .lmdb, '
+            'disk any others'
+        )
+    images = (
+        _lmdb_images(root)
+        if backend == 'lmdb'
+        else _folder_images(root, recursive=recursive or meta_info_file is not None)
+    )
+    if meta_info_file is not None:
+        images = _select(images, root, meta_info_file)
+    if not images:
+        raise ValueError(f'dataroot {root!r} has no images (known are {", ".join(IMAGE_SUFFIXES)})')
+    return images
+
+
+def _folder_images(root: str, *, recursive: bool) -> list[ImageFile]:
+    names: list[str] = []
+    ignored: list[str] = []
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        relative = os.path.relpath(folder, root)
+        for file in files:
+            if not file.startswith('.'):
+                known = file.lower().endswith(IMAGE_SUFFIXES)
+                (names if known else ignored).append(os.path.normpath(os.path.join(relative, file)))
+        if not recursive:
+            break
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+    if ignored and not recursive:
+        get_root_logger().warning(f'{root}: not images, ignored: {list_some(sorted(ignored))}')
+    return [ImageFile(root, os.path.join(root, name), _stem(name), 'disk') for name in sorted(names)]
+
+
+def _lmdb_images(root: str) -> list[ImageFile]:
+    images = []
+    for name, size in _meta_info_lines(os.path.join(root, 'meta_info.txt')):
+        # The host writes the key, which may have dots of its own, and appends '.png'.
+        key = os.path.splitext(name)[0]
+        images.append(ImageFile(root, key, key, 'lmdb', size))
+    return sorted(images, key=lambda image: image.path)
+
+
+def _select(images: list[ImageFile], root: str, meta_info_file: str) -> list[ImageFile]:
+    by_stem: dict[str, list[ImageFile]] = {}
+    for image in images:
+        by_stem.setdefault(image.stem, []).append(image)
+    selected, missing = [], []
+    for name, _ in _meta_info_lines(os.path.expanduser(meta_info_file)):
+        candidates = by_stem.get(_stem(name), [])
+        exact = [image for image in candidates if image.path == os.path.join(root, name)]
+        if exact or candidates:
+            selected.append((exact or candidates)[0])
+        else:
+            missing.append(name)
+    if missing:
+        raise FileNotFoundError(
+            f'meta_info_file {meta_info_file!r} names images that {root!r} lacks: {list_some(missing)}'
+        )
+    return selected
+
+
+def _meta_info_lines(path: str) -> Iterator[tuple[str, Size | None]]:
+    """Names and recorded sizes (H, W) of the lines of a meta information file."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'meta information file {path!r} does not exist (looked from {os.getcwd()})')
+    with open(path, encoding='utf-8') as lines:
+        for line in lines:
+            match = META_INFO_LINE.match(line.strip())
+            if match:
+                height, width = match['height'], match['width']
+                yield match['name'], (int(height), int(width)) if height else None
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(Path(name).as_posix()).with_suffix(''))
+
+
+def image_sizes(images: list[ImageFile]) -> list[Size]:
+    """Sizes (H, W) of images, upright, from their headers (in parallel) or from the LMDB's records.
+
+    Raises:
+        ValueError: some files are not images that can be opened; all are named.
+    """
+    with ThreadPoolExecutor(HEADER_THREADS) as pool:
+        sizes = list(pool.map(_image_size, images))
+    bad = [str(image) for image, size in zip(images, sizes) if size is None]
+    if bad:
+        raise ValueError(f'not readable as images: {list_some(bad)}')
+    return [size for size in sizes if size is not None]
+
+
+def _image_size(image: ImageFile) -> Size | None:
+    if image.backend == 'lmdb':
+        return image.recorded_size or read_image(image).shape[:2]
+    try:
+        with Image.open(image.path) as header:
+            width, height = header.size
+            # PNG would be decoded to the end in search of EXIF; `info` has it where it stands in the header.
+            orientation = header.getexif().get(EXIF_ORIENTATION) if 'exif' in header.info else None
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
+        return None
+    return (width, height) if orientation in EXIF_SIDEWAYS else (height, width)
+
+
+def read_image(image: ImageFile) -> np.ndarray:
+    """Decode an image to (H, W, 3), uint8, RGB; grey is repeated, alpha dropped, 16 bits reduced to 8.
+
+    Raises:
+        ValueError: the file, or the value in the LMDB, is missing, empty or not an image.
+    """
+    content = _read_bytes(image)
+    if content is None:
+        raise ValueError(f'image {image}: the LMDB has no such key; its meta_info.txt does not belong to it')
+    try:
+        pixels = imfrombytes(content) if content else None  # (H, W, 3) BGR
+    except cv2.error:
+        pixels = None
+    if pixels is None:
+        raise ValueError(f'image {image} cannot be decoded ({len(content)} bytes)')
+    return pixels[:, :, ::-1]
+
+
+def _read_bytes(image: ImageFile) -> bytes | None:
+    if image.backend == 'disk':
+        try:
+            return FileClient('disk').get(image.path)
+        except OSError as error:
+            raise ValueError(f'image {image} cannot be read: {error.strerror}') from error
+    return _lmdb_client(image.root).get(image.path, 'default')
+
+
+_lmdb_clients: dict[str, FileClient] = {}
+_lmdb_lock = threading.Lock()
+
+
+def _lmdb_client(root: str) -> FileClient:
+    """The process's one client of an LMDB, opened when first needed.
+
+    LMDB refuses to open a database twice in a process, and two data sets often share one (the GT of two scales).
+    """
+    root = os.path.realpath(root)
+    with _lmdb_lock:
+        if root not in _lmdb_clients:
+            _lmdb_clients[root] = FileClient('lmdb', db_paths=[root], client_keys=['default'])
+        return _lmdb_clients[root]
+
+
+def _forget_inherited_clients() -> None:
+    """In a forked worker: close the inherited databases, which must not be used there, so that they are opened anew."""
+    global _lmdb_lock
+    _lmdb_lock = threading.Lock()  # another thread of the parent may have held the old one
+    for client in _lmdb_clients.values():
+        for environment in client.client._client.values():
+            environment.close()
+    _lmdb_clients.clear()
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_forget_inherited_clients)
+
+
+def list_some(names: Iterable[str], limit: int = 20) -> str:
+    """Names for a message, the first `limit` of them and how many more there are."""
+    names = list(names)
+    more = f' and {len(names) - limit} more' if len(names) > limit else ''
+    return ', '.join(names[:limit]) + more

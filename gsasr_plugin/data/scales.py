@@ -1,0 +1,109 @@
+"""Arithmetic of SR factors and sizes: training crops, the protocol's crops, the scale of an LR and GT pair.
+
+A scale is a pair (rows, columns) of GT pixels per LR pixel; a size is (H, W) in pixels.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+Scale = tuple[float, float]
+Size = tuple[int, int]
+
+# Relative rounding error that H / s may have when it should be a whole number, as 37 / 3.7.
+ROUNDING = 1e-9
+
+
+def as_scale(value: float | Sequence[float]) -> Scale:
+    """A factor, or a pair (rows, columns), as a pair.
+
+    Raises:
+        ValueError: the value is neither, or a factor is below 1 or not finite.
+    """
+    pair = (value, value) if isinstance(value, int | float) else tuple(value)
+    if len(pair) != 2 or not all(math.isfinite(factor) and factor >= 1 for factor in pair):
+        raise ValueError(f'a scale must be a factor of at least 1 or a pair (rows, columns) of such, got {value!r}')
+    return (float(pair[0]), float(pair[1]))
+
+
+def format_scale(scale: Scale) -> str:
+    """The scale for names and tables: '3.7', or '2x3.5' (rows x columns) where the axes differ."""
+    rows, columns = (f'{factor:g}' for factor in scale)
+    return rows if rows == columns else f'{rows}x{columns}'
+
+
+def round_half_up(value: float) -> int:
+    """The nearest integer, halves upwards (Python's round takes them to the even one)."""
+    return math.floor(value + 0.5)
+
+
+def enlarged_size(lq_size: Size, scale: Scale) -> Size:
+    """Size (H, W) of an LR image of `lq_size` enlarged by `scale`: round(h * s), halves upwards."""
+    return (round_half_up(lq_size[0] * scale[0]), round_half_up(lq_size[1] * scale[1]))
+
+
+def protocol_sizes(gt_size: Size, scale: Scale) -> tuple[Size, Size]:
+    """Sizes of the LR image and of the GT crop when LR is made from GT for validation and testing.
+
+    h = floor(H / s) and the crop is round(h * s), per axis: for whole factors the largest multiple of s, as the paper's
+    protocol has it; for others the crop whose ratio to h is nearest to s.
+
+    Returns:
+        (h, w), (H, W): of LR and of the crop, which starts at the top-left corner. h or w is 0 where the image is
+        smaller than s.
+    """
+    lq_size = (
+        math.floor(gt_size[0] / scale[0] * (1 + ROUNDING)),
+        math.floor(gt_size[1] / scale[1] * (1 + ROUNDING)),
+    )
+    return lq_size, enlarged_size(lq_size, scale)
+
+
+def paired_gt_size(gt_size: Size, lq_size: Size, scale: Scale) -> Size | None:
+    """The part of a GT image that its LR image shows, as a size (H, W) from the top-left corner.
+
+    LR images come from GT cropped to round(h * s), while the GT files are often kept whole, with a surplus of less than
+    s pixels: it is cut off. MATLAB's imresize(GT, 1 / s) rounds h up instead: GT then has up to s pixels less than h *
+    s and is kept.
+
+    Returns:
+        The size, or None where the two sizes do not fit the scale.
+    """
+    sizes = []
+    for gt_length, lq_length, factor in zip(gt_size, lq_size, scale):
+        full_length = round_half_up(lq_length * factor)
+        if abs(gt_length - full_length) >= max(factor, 1):
+            return None
+        sizes.append(min(gt_length, full_length))
+    return (sizes[0], sizes[1])
+
+
+def nominal_scale(pairs: Iterable[tuple[Size, Size]]) -> Scale | None:
+    """The scale under which a set of (GT size, LR size) pairs is known: the roundest factor that all pairs fit.
+
+    Ratios of sizes are seldom exact: 481 / 120 is x4 with an uncropped GT image. Whole factors come before those with
+    one decimal and these before two; of equally round ones, an exact fit comes before a GT image with surplus pixels,
+    and this before one with too few (see `paired_gt_size`). One factor for both axes is preferred. A set of LR images
+    of less than about 40 pixels can be ambiguous: then its scale should be given.
+
+    Returns:
+        (rows, columns), or None where no factor of at least 1 fits all pairs.
+    """
+    pairs = list(pairs)
+    rows, columns = ([(gt[axis], lq[axis]) for gt, lq in pairs] for axis in (0, 1))
+    common = _nominal_factor(rows + columns)
+    factors = (common, common) if common else (_nominal_factor(rows), _nominal_factor(columns))
+    return None if factors[0] is None or factors[1] is None else (factors[0], factors[1])
+
+
+def _nominal_factor(lengths: list[tuple[int, int]]) -> float | None:
+    """The roundest factor that all (GT length, LR length) fit."""
+    gt_length, lq_length = max(lengths)  # the longest determines its ratio best
+    whole, tenths, hundredths = (round(gt_length / lq_length, decimals) for decimals in (0, 1, 2))
+    # (factor, most surplus GT pixels, most missing ones), both exclusive: in order of preference.
+    attempts = [(factor, surplus, 1.0) for factor in (whole, tenths) for surplus in (1.0, factor)]
+    attempts += [(factor, 1.0, factor) for factor in (whole, tenths)]
+    attempts += [(hundredths, 1.0, 1.0), (hundredths, hundredths, hundredths)]
+    for factor, surplus, missing in attempts:
+        if factor >= 1 and all(-missing < gt - round_half_up(lq * factor) < surplus for gt, lq in lengths):
+            return float(factor)
+    return None
