@@ -46,8 +46,8 @@ class GSASRValOptions:
 class GSASRModel(SRModel):
     """Trains and tests GSASR on batches of mixed scales.
 
-    A batch is `lq` (B, 3, h, w) and, with ground truth, `gt`, a list of B images (3, H_i, W_i); without it, `scale`
-    (B, 2) as (rows, columns) says how large the results are. The loss is the mean over the samples of each sample's
+    A batch is `lq` (B, 3, h, w) and, with ground truth, `gt`, a list of B images (3, H_i, W_i); without it, `size`
+    (B, 2), (H, W) of each result. The loss is the mean over the samples of each sample's
     own loss (not over all pixels), for every loss of the host.
     """
 
@@ -59,15 +59,15 @@ class GSASRModel(SRModel):
         self.lq = data['lq'].to(self.device, non_blocking=True)
         if 'gt' in data:
             self.gt = [gt.to(self.device, non_blocking=True) for gt in data['gt']]
-            self.target = {'size': [tuple(gt.shape[-2:]) for gt in self.gt]}
+            self.sizes = [tuple(gt.shape[-2:]) for gt in self.gt]
         else:
             self.gt = None
-            self.target = {'scale': data['scale']}
+            self.sizes = [tuple(size) for size in data['size'].tolist()]
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch fed."""
         self.optimizer_g.zero_grad()
-        self.output = list(self.net_g(self.lq, **self.target))
+        self.output = list(self.net_g(self.lq, size=self.sizes))
         losses = self._losses(self.output)
         torch.stack(list(losses.values())).sum().backward()
         grad_clip = self.opt['train'].get('grad_clip')
@@ -100,7 +100,7 @@ class GSASRModel(SRModel):
         training = net.training
         net.eval()
         with torch.inference_mode():
-            self.output = list(net(self.lq, **self.target))
+            self.output = list(net(self.lq, size=self.sizes))
         net.train(training)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.scales import format_scale
 from gsasr_plugin.models.metrics_table import MetricRow, add_to_tables
 from gsasr_plugin.models.whole_files import replacing
 
@@ -27,12 +28,6 @@ MAX_CROP_BORDER = 8  # the paper's protocol: s pixels, 8 above x8
 def crop_border(scale: tuple[float, float]) -> int:
     """The border that the metrics leave out: the scale, rounded up where it is not an integer, at most 8 pixels."""
     return min(MAX_CROP_BORDER, math.ceil(max(scale) - 1e-6))
-
-
-def scale_name(scale: tuple[float, float]) -> str:
-    """How a scale is written: '2', '3.7' or '2x3.5' (rows x columns)."""
-    rows, columns = (f'{s:.4g}' for s in scale)
-    return rows if rows == columns else f'{rows}x{columns}'
 
 
 def validate_scales(
@@ -82,7 +77,7 @@ def validate_scales(
 
     rows = []
     for scale, totals in sums.items():
-        name = f'{dataset_name}_x{scale_name(scale)}'
+        name = f'{dataset_name}_x{format_scale(scale)}'
         model.metric_results = {metric: total / counts[scale] for metric, total in totals.items()}
         if model.is_train:
             model._initialize_best_metric_results(name)
@@ -92,7 +87,7 @@ def validate_scales(
         for metric, value in model.metric_results.items():
             bicubic = bicubic_sums[scale][metric] / counts[scale] if bicubic_sums else None
             rows.append(
-                MetricRow(str(current_iter), dataset_name, scale_name(scale), counts[scale], metric, value, bicubic)
+                MetricRow(str(current_iter), dataset_name, format_scale(scale), counts[scale], metric, value, bicubic)
             )
     if rows:
         folder = Path(model.opt['path']['experiments_root' if model.is_train else 'results_root'])
@@ -100,7 +95,7 @@ def validate_scales(
 
 
 def _value(metric: dict[str, Any], image: np.ndarray, gt: np.ndarray, scale: tuple[float, float]) -> float:
-    arguments = {key: value for key, value in metric.items() if key != 'better'}
+    arguments = dict(metric)
     if arguments.get('crop_border') == 'auto':
         arguments['crop_border'] = crop_border(scale)
     return float(calculate_metric({'img': image, 'img2': gt}, arguments))
@@ -117,6 +112,6 @@ def _image_path(
     """As the host names results, with the scale."""
     folder = Path(model.opt['path']['visualization'])
     if model.is_train:
-        return folder / stem / f'{stem}_x{scale_name(scale)}_{current_iter}.png'
+        return folder / stem / f'{stem}_x{format_scale(scale)}_{current_iter}.png'
     suffix = model.opt['val'].get('suffix') or model.opt['name']
-    return folder / dataset_name / f'{stem}_x{scale_name(scale)}_{suffix}.png'
+    return folder / dataset_name / f'{stem}_x{format_scale(scale)}_{suffix}.png'

@@ -1,0 +1,185 @@
+"""The whole network: geometry, sizes, options, gradients."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.gaussians import Gaussians
+
+# Sums of up to a thousand float32 terms against float64, and a cut-off at 5 standard deviations (rasterizer error
+# 0.0004 of an 8-bit level): 1e-5 of the range 0..1 holds both.
+TOLERANCE = 1e-5
+
+
+def small_gsasr(**options: Any) -> GSASR:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        'encoder_opt': {'type': 'EDSR', 'num_feat': 8, 'num_block': 1},
+        'embed_dim': 16,
+        'num_heads': 2,
+        'window_size': 4,
+        'num_interaction_blocks': 1,
+        'num_interaction_layers': 2,
+        'gaussian_density': 4,
+        'support': 5.0,
+    }
+    return GSASR(**(sizes | options))
+
+
+def sum_of_gaussians(gaussians: Gaussians, size: tuple[int, int]) -> np.ndarray:
+    """Eq. 1-4 of the paper, term by term, in float64: (B, 3, H, W)."""
+    h, w = gaussians.lq_size
+    H, W = size
+    x = (np.arange(W) + 0.5) * w / W
+    y = (np.arange(H) + 0.5) * h / H
+    fields = (gaussians.means, gaussians.sigmas, gaussians.rhos, gaussians.opacities, gaussians.colors)
+    means, sigmas, rhos, opacities, colors = (field.detach().double().numpy() for field in fields)
+    images = np.zeros((len(means), 3, H, W))
+    for b in range(len(means)):
+        for n in range(means.shape[1]):
+            u = ((x - means[b, n, 0]) / sigmas[b, n, 0])[None, :]
+            v = ((y - means[b, n, 1]) / sigmas[b, n, 1])[:, None]
+            rho = rhos[b, n]
+            f = np.exp(-(u * u - 2 * rho * u * v + v * v) / (2 * (1 - rho * rho)))
+            images[b] += opacities[b, n] * colors[b, n][:, None, None] * f
+    return images
+
+
+@pytest.mark.parametrize('size', [(7, 9), (12, 31)])
+def test_image_is_the_sum_of_the_gaussians(size: tuple[int, int]) -> None:
+    net = small_gsasr()
+    lq = torch.rand(2, 3, 5, 6)
+    with torch.no_grad():
+        gaussians = net.gaussians(lq, 2)
+        image = net.render(gaussians, size)
+    assert gaussians.lq_size == (5, 6)
+    assert gaussians.means.shape == (2, 4 * 8 * 8, 2)  # padded to two windows of 4
+    np.testing.assert_allclose(image.numpy(), sum_of_gaussians(gaussians, size), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize('lq_size', [(1, 1), (1, 9), (3, 4), (17, 5)])
+@pytest.mark.parametrize('scale', [1, 2.7, 12])
+def test_any_size_and_scale(lq_size: tuple[int, int], scale: float) -> None:
+    h, w = lq_size
+    with torch.no_grad():
+        image = small_gsasr()(torch.rand(1, 3, h, w), scale=scale)
+    assert image.shape == (1, 3, math.floor(h * scale + 0.5), math.floor(w * scale + 0.5))
+    assert image.isfinite().all()
+
+
+def test_mixed_batch_equals_its_images_one_by_one() -> None:
+    net = small_gsasr()
+    lq = torch.rand(3, 3, 6, 5)
+    scales = [(1.0, 1.0), (2.5, 2.5), (3.0, 1.6)]
+    with torch.no_grad():
+        together = net(lq, scale=scales)
+        for i, pair in enumerate(scales):
+            alone = net(lq[i : i + 1], scale=[pair])[0]
+            assert together[i].shape == alone.shape
+            torch.testing.assert_close(together[i], alone, atol=TOLERANCE, rtol=0)
+
+
+def test_one_size_gives_a_tensor_and_encoding_once_gives_the_same() -> None:
+    net = small_gsasr()
+    lq = torch.rand(2, 3, 6, 5)
+    with torch.no_grad():
+        image = net(lq, scale=(2, 2))
+        assert isinstance(image, torch.Tensor) and image.shape == (2, 3, 12, 10)
+        torch.testing.assert_close(net.render(net.gaussians(lq, 2), (12, 10)), image, atol=0, rtol=0)
+        torch.testing.assert_close(net(lq, size=(12, 10)), image, atol=0, rtol=0)
+        assert isinstance(net(lq, size=[(12, 10), (3, 3)]), list)
+
+
+def test_unequal_scales_condition_on_their_geometric_mean() -> None:
+    net = small_gsasr()
+    lq = torch.rand(1, 3, 4, 4)
+    with torch.no_grad():
+        unequal, equal, other = (net.gaussians(lq, s) for s in ([(2, 4.5)], 3, 2))
+    torch.testing.assert_close(unequal.means, equal.means)
+    assert not torch.allclose(other.means, equal.means)
+
+
+def test_without_scale_condition_scale_does_not_matter() -> None:
+    net = small_gsasr(scale_condition=False)
+    lq = torch.rand(1, 3, 4, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(net.gaussians(lq, 2).means, net.gaussians(lq, 4).means, atol=0, rtol=0)
+    assert not any('scale_attention' in name for name, _ in net.named_parameters())
+
+
+@pytest.mark.parametrize('density', [1, 4, 9, 16])
+def test_gaussians_start_around_their_reference_points(density: int) -> None:
+    net = small_gsasr(gaussian_density=density, initial_sigma=0.3)
+    with torch.no_grad():
+        gaussians = net.gaussians(torch.rand(1, 3, 4, 8), 2)
+    k = math.isqrt(density)
+    columns, rows = np.meshgrid((np.arange(8 * k) + 0.5) / k, (np.arange(4 * k) + 0.5) / k)
+    expected = np.stack((columns, rows), -1).reshape(1, -1, 2)
+    np.testing.assert_allclose(gaussians.means.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(gaussians.sigmas.numpy(), 0.3, atol=2e-5)  # 0.99999 of the sigmoid
+
+
+def test_without_reference_points_all_positions_are_regressed() -> None:
+    net = small_gsasr(use_reference_points=False, initial_sigma=0.3)
+    with torch.no_grad():
+        assert not net.gaussians(torch.rand(1, 3, 4, 4), 2).means.any()
+
+
+@pytest.mark.parametrize('size', [(24, 24), (36, 60)])
+def test_first_image_with_relative_colors_is_a_bicubic_enlargement(size: tuple[int, int]) -> None:
+    net = small_gsasr(relative_colors=True, initial_sigma=0.3)
+    y, x = torch.meshgrid(torch.arange(12.0), torch.arange(12.0), indexing='ij')
+    waves = [0.5 + 0.3 * torch.sin(0.9 * x + phase) * torch.cos(0.7 * y) for phase in (0.0, 1.0, 2.0)]
+    lq = torch.stack(waves)[None]
+    with torch.no_grad():
+        image = net(lq, size=size)
+    bicubic = torch.nn.functional.interpolate(lq, size=size, mode='bicubic', align_corners=False)
+    inner = (
+        ...,
+        slice(4, -4),
+        slice(4, -4),
+    )  # beyond the border, one reflects and the other repeats
+    assert (image - bicubic)[inner].abs().max() < 0.01  # the blur that the start undoes would be 0.05 here
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    for options in ({}, {'relative_colors': True}, {'scale_condition': False}, {'gaussian_density': 16}):
+        net = small_gsasr(**options)
+        images = net(torch.rand(2, 3, 6, 6), scale=[1.5, 3])
+        sum(image.square().mean() for image in images).backward()
+        assert [name for name, p in net.named_parameters() if p.grad is None] == [], options
+
+
+def test_state_dict_holds_no_sizes_of_images() -> None:
+    net = small_gsasr()
+    before = {key: value.shape for key, value in net.state_dict().items()}
+    with torch.no_grad():
+        net(torch.rand(1, 3, 9, 10), scale=2)
+    assert {key: value.shape for key, value in net.state_dict().items()} == before
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'gaussian_density': 5}, r'gaussian_density must be one of \[1, 4, 9, 16\], got 5'),
+        ({'num_heads': 3}, 'num_heads must divide embed_dim'),
+        ({'initial_sigma': 0.9}, 'initial_sigma must lie between 0 and sigma_max'),
+        ({'sigma_max': 0}, 'sigma_max must be positive'),
+        ({'window_size': 0}, 'window_size must be at least 1'),
+    ],
+)
+def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_gsasr(**options)
+
+
+@pytest.mark.parametrize('lq', [torch.rand(3, 4, 4), torch.rand(1, 1, 4, 4), torch.rand(1, 3, 0, 4)])
+def test_wrong_images_are_named(lq: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r'lq must be \(B, 3, h, w\)'):
+        small_gsasr()(lq, scale=2)

@@ -1,0 +1,175 @@
+"""GSASRModel: what a training step computes, and what the host's parts do around it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from basicsr.models import build_model
+
+import gsasr_plugin  # noqa: F401  (registers)
+
+
+def options(folder: Path, **train: Any) -> dict[str, Any]:
+    """What the host hands to a model: a small GSASR on the CPU."""
+    return {
+        'name': 'small',
+        'model_type': 'GSASRModel',
+        'num_gpu': 0,
+        'is_train': True,
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'network_g': {
+            'type': 'GSASR',
+            'encoder_opt': {'type': 'EDSR', 'num_feat': 8, 'num_block': 1},
+            'embed_dim': 16,
+            'num_heads': 2,
+            'window_size': 4,
+            'num_interaction_blocks': 1,
+            'num_interaction_layers': 1,
+            'gaussian_density': 1,
+        },
+        'path': {
+            'experiments_root': str(folder),
+            'models': str(folder / 'models'),
+            'training_states': str(folder / 'training_states'),
+            'visualization': str(folder / 'visualization'),
+        },
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5},
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+            **train,
+        },
+        'val': {},
+    }
+
+
+def make_model(folder: Path, **train: Any) -> Any:
+    torch.manual_seed(0)
+    return build_model(copy.deepcopy(options(folder, **train)))
+
+
+def batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(1)
+    sizes = [(8, 8), (15, 15), (32, 24)]
+    return {
+        'lq': torch.rand(3, 3, 8, 8, generator=generator),
+        'gt': [torch.rand(3, *size, generator=generator) for size in sizes],
+    }
+
+
+def test_loss_is_the_mean_of_the_samples_means(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    data = batch()
+    with torch.no_grad():
+        alone = [
+            (model.net_g(lq[None], size=tuple(gt.shape[1:]))[0] - gt).double().abs().mean()
+            for lq, gt in zip(data['lq'], data['gt'], strict=True)
+        ]
+    model.feed_data(data)
+    model.optimize_parameters(1)
+    # Float32 means of up to 2,304 values against float64 ones.
+    assert model.get_current_log()['l_pix'] == pytest.approx(torch.stack(alone).mean().item(), rel=1e-5)
+
+
+def test_training_reduces_the_loss_and_averages_the_weights(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    losses = []
+    for iteration in range(1, 16):
+        model.feed_data(batch())
+        model.optimize_parameters(iteration)
+        losses.append(model.get_current_log()['l_pix'])
+    assert losses[-1] < 0.9 * losses[0]
+    pairs = zip(model.net_g.parameters(), model.net_g_ema.parameters(), strict=True)
+    assert any(not torch.equal(p, averaged) for p, averaged in pairs)
+
+
+def test_gradient_is_clipped(tmp_path: Path) -> None:
+    model = make_model(tmp_path, grad_clip=1e-3)
+    model.feed_data(batch())
+    model.optimize_parameters(1)
+    norm = torch.stack([p.grad.norm() for p in model.net_g.parameters()]).norm().item()
+    assert norm == pytest.approx(1e-3, rel=1e-3)
+    assert model.get_current_log()['grad_norm'] > 1e-3
+
+
+@pytest.mark.parametrize('optimizer', ['AdamW', 'SGD'])
+def test_other_optimizers(tmp_path: Path, optimizer: str) -> None:
+    model = make_model(tmp_path, optim_g={'type': optimizer, 'lr': 1e-3})
+    assert type(model.optimizer_g).__name__ == optimizer
+
+
+def test_unknown_optimizer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.optim_g\.type: 'Adamm' is not one of Adam, AdamW"):
+        make_model(tmp_path, optim_g={'type': 'Adamm', 'lr': 1e-3})
+
+
+def test_a_host_perceptual_loss_sees_every_image(tmp_path: Path) -> None:
+    """Two-valued losses as the host's PerceptualLoss (which needs a download): content, and style switched off."""
+    model = make_model(tmp_path)
+    seen = []
+
+    def perceptual(sr: torch.Tensor, gt: torch.Tensor) -> tuple[torch.Tensor, None]:
+        seen.append((tuple(sr.shape), tuple(gt.shape)))
+        return (sr - gt).square().mean(), None
+
+    model.cri_perceptual = perceptual
+    model.feed_data(batch())
+    model.optimize_parameters(1)
+    assert seen == [((1, 3, *size), (1, 3, *size)) for size in [(8, 8), (15, 15), (32, 24)]]
+    assert set(model.get_current_log()) == {'l_pix', 'l_percep'}
+
+
+def test_checkpoints_are_the_hosts_and_resume(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    model.feed_data(batch())
+    model.optimize_parameters(1)
+    model.save(0, 1)
+    assert sorted(p.name for p in tmp_path.rglob('*') if p.is_file()) == ['1.state', 'net_g_1.pth']
+    saved = torch.load(tmp_path / 'models' / 'net_g_1.pth', weights_only=True)
+    assert set(saved) == {'params', 'params_ema'}
+
+    opt = options(tmp_path)
+    opt['path']['pretrain_network_g'] = str(tmp_path / 'models' / 'net_g_1.pth')
+    resumed = build_model(opt)
+    resumed.resume_training(torch.load(tmp_path / 'training_states' / '1.state', weights_only=True))
+    for m in (model, resumed):
+        m.feed_data(batch())
+        m.optimize_parameters(2)
+    for a, b in zip(model.net_g.parameters(), resumed.net_g.parameters(), strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(model.net_g_ema.parameters(), resumed.net_g_ema.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_save_that_fails_leaves_the_files_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(tmp_path)
+    model.save(0, 1)
+    before = (tmp_path / 'models' / 'net_g_1.pth').read_bytes()
+    for p in model.net_g.parameters():
+        p.data.zero_()
+
+    def full_disk(*_: Any) -> None:
+        raise OSError('no space left on device')
+
+    monkeypatch.setattr(type(model), 'save_training_state', full_disk)
+    with pytest.raises(OSError, match='no space left'):
+        model.save(0, 1)
+    assert (tmp_path / 'models' / 'net_g_1.pth').read_bytes() == before
+    assert not list(tmp_path.rglob('.unfinished*'))
+    assert model.opt['path']['models'] == str(tmp_path / 'models')
+
+
+def test_several_gpus_without_a_launcher_use_one_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = make_model(tmp_path)
+    model.opt['num_gpu'] = 2
+    net = torch.nn.Linear(1, 1)
+    with caplog.at_level('WARNING', logger='basicsr'):
+        assert model.model_to_device(net) is net
+    assert 'torchrun --nproc_per_node=2' in caplog.text
