@@ -65,7 +65,7 @@ def encoder_signature(type_name: str) -> inspect.Signature:
 
 
 def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
-    """Build the feature encoder (the paper's Sec. 3.2, "image encoder") that an option section describes.
+    """Build the feature encoder (the paper's Sec. 3.2) that an option section describes.
 
     Args:
         encoder_opt: ``{type: NAME, **constructor arguments}``. It is not modified.

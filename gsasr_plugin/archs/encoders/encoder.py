@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Multiples tried for a class that declares none: 1, or as many halvings of the input as U-shaped networks make.
-_LARGEST_HALVING = 64
+# Where a class states no multiple, its window (or 1) is doubled up to this, for U-shaped networks halve their input.
+_LARGEST_MULTIPLE = 64
 # The probe image has at least this many rows, so that pooling or reflection padding inside a network has room.
 _SMALLEST_PROBE = 8
 
 
 class Encoder(nn.Module):
-    """Feature network F = E(lq) of GSASR (the paper's image encoder).
+    """The image encoder of GSASR (the paper's Sec. 3.2 and Fig. 2).
 
     A small forward pass at construction checks that the network returns features on the grid of the LR image. It
     leaves the random state, the training flags and the statistics of normalisation layers as they were.
@@ -28,7 +28,7 @@ class Encoder(nn.Module):
         net: the network itself.
         num_features: C.
         multiple: h and w of the input have to be multiples of this number. A class may state it as
-            ``padding_multiple``; else it is the smallest of w, 2w, 4w, ... that works, where w is the class's
+            ``padding_multiple``; else it is the smallest of n, 2n, 4n, ... that works, where n is the class's
             ``window_size`` or 1.
 
     Raises:
@@ -56,7 +56,10 @@ def _candidate_multiples(net: nn.Module, window_size: Any) -> list[int]:
         return [int(stated)]
     window = getattr(net, 'window_size', window_size)
     base = 1 if window is None else math.lcm(*window) if isinstance(window, Iterable) else int(window)
-    return [base * 2**k for k in range(_LARGEST_HALVING.bit_length()) if k == 0 or base * 2**k <= _LARGEST_HALVING]
+    multiples = [base]
+    while multiples[-1] * 2 <= _LARGEST_MULTIPLE:
+        multiples.append(multiples[-1] * 2)
+    return multiples
 
 
 def _probe(net: nn.Module, type_name: str, multiples: list[int]) -> tuple[int, int]:

@@ -45,7 +45,7 @@ class EDSRFeatures(EDSR):
         num_block: int = 16,
         res_scale: float = 1.0,
         img_range: float = 1.0,
-        rgb_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        rgb_mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
         global_skip: bool = False,
     ):
         super().__init__(
@@ -94,7 +94,7 @@ class RCANFeatures(RCAN):
         squeeze_factor: int = 16,
         res_scale: float = 1.0,
         img_range: float = 1.0,
-        rgb_mean: Sequence[float] = DIV2K_MEAN,
+        rgb_mean: tuple[float, float, float] = DIV2K_MEAN,
     ):
         if not 1 <= squeeze_factor <= num_feat:
             raise ValueError(f'squeeze_factor is {squeeze_factor}; 1 to num_feat ({num_feat}) is accepted')

@@ -60,7 +60,7 @@ class SwinIRFeatures(SwinIR):
         drop_path_rate: float = 0.1,
         patch_norm: bool = True,
         img_range: float = 1.0,
-        rgb_mean: Sequence[float] = (0.0, 0.0, 0.0),
+        rgb_mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
         resi_connection: Literal['1conv', '3conv'] = '1conv',
     ):
         if len(depths) != len(num_heads):
