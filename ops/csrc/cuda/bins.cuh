@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kBinThreads)
 
 // Block c: the sum of the c-th chunk of arrivals.
 __global__ void __launch_bounds__(kBinThreads) sum_chunks_kernel(const __grid_constant__ Bins bins) {
-    __shared__ int32_t warp_sums[kBinThreads / kWarp];
+    GSASR_SHARED(ScanShared<kBinThreads>, shared);
     const int64_t first = static_cast<int64_t>(blockIdx.x) * kScanChunk;
     int32_t sum = 0;
 #pragma unroll
@@ -86,18 +86,19 @@ __global__ void __launch_bounds__(kBinThreads) sum_chunks_kernel(const __grid_co
         if (i < bins.cells) sum += bins.starts[i];
     }
     int32_t total;
-    exclusive_scan<kBinThreads>(sum, warp_sums, total);
+    exclusive_scan(sum, shared, total);
     if (threadIdx.x == 0) bins.chunk_sums[blockIdx.x] = total;
 }
 
 // Block c: the c-th chunk of arrivals becomes slots. Each block adds up the sums before its own: a few thousand numbers
 // at most, less than another launch costs.
 __global__ void __launch_bounds__(kBinThreads) scan_chunks_kernel(const __grid_constant__ Bins bins) {
-    __shared__ int32_t warp_sums[2][kBinThreads / kWarp];
+    GSASR_SHARED(ScanShared<kBinThreads>, shared_before);
+    GSASR_SHARED(ScanShared<kBinThreads>, shared_own);
     int32_t sum = 0;
     for (unsigned c = threadIdx.x; c < blockIdx.x; c += kBinThreads) sum += bins.chunk_sums[c];
     int32_t before;
-    exclusive_scan<kBinThreads>(sum, warp_sums[0], before);
+    exclusive_scan(sum, shared_before, before);
 
     const int64_t first = static_cast<int64_t>(blockIdx.x) * kScanChunk + threadIdx.x * kScanItems;
     int32_t arrivals[kScanItems];
@@ -108,7 +109,7 @@ __global__ void __launch_bounds__(kBinThreads) scan_chunks_kernel(const __grid_c
         sum += arrivals[k];
     }
     int32_t total;
-    int32_t slot = before + exclusive_scan<kBinThreads>(sum, warp_sums[1], total);
+    int32_t slot = before + exclusive_scan(sum, shared_own, total);
 #pragma unroll
     for (int k = 0; k < kScanItems; ++k) {
         if (first + k < bins.cells) bins.starts[first + k] = slot;

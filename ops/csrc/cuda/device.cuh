@@ -3,6 +3,15 @@
 
 #include <cstdint>
 
+// Two hooks for the tests that run these kernels on the CPU: they hand out poisoned shared memory, and count the pixels
+// that the render kernel evaluates.
+#ifndef GSASR_SHARED
+#define GSASR_SHARED(Type, name) __shared__ Type name
+#endif
+#ifndef GSASR_EVALUATED
+#define GSASR_EVALUATED(pixels)
+#endif
+
 namespace gsasr {
 namespace cuda {
 
@@ -29,10 +38,15 @@ __device__ __forceinline__ float sum_over_lanes(unsigned mask, float value) {
     return value;
 }
 
-// Exclusive prefix sum over a block of `Threads` threads, and the sum of all in `total`. `scratch` holds one number per
-// warp and may be used again after the caller's next barrier.
+// Shared memory for exclusive_scan. It may be used again after the caller's next barrier.
 template <int Threads>
-__device__ __forceinline__ int32_t exclusive_scan(int32_t value, int32_t* scratch, int32_t& total) {
+struct ScanShared {
+    int32_t of_warp[Threads / kWarp];
+};
+
+// Exclusive prefix sum over a block of `Threads` threads, and the sum of all in `total`.
+template <int Threads>
+__device__ __forceinline__ int32_t exclusive_scan(int32_t value, ScanShared<Threads>& shared, int32_t& total) {
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
     int32_t inclusive = value;
 #pragma unroll
@@ -40,14 +54,14 @@ __device__ __forceinline__ int32_t exclusive_scan(int32_t value, int32_t* scratc
         const int32_t other = __shfl_up_sync(kAllLanes, inclusive, distance);
         if (lane >= distance) inclusive += other;
     }
-    if (lane == kWarp - 1) scratch[warp] = inclusive;
+    if (lane == kWarp - 1) shared.of_warp[warp] = inclusive;
     __syncthreads();
     int32_t before = 0;
     total = 0;
 #pragma unroll
     for (int w = 0; w < Threads / kWarp; ++w) {
         if (w == warp) before = total;
-        total += scratch[w];
+        total += shared.of_warp[w];
     }
     return before + inclusive - value;
 }

@@ -17,11 +17,6 @@
 
 #include "bins.cuh"
 
-// The tests that run these kernels on the CPU count the evaluated pixels here.
-#ifndef GSASR_EVALUATED
-#define GSASR_EVALUATED(pixels)
-#endif
-
 namespace gsasr {
 namespace cuda {
 
@@ -48,7 +43,7 @@ struct RenderShared {
     uint8_t lists[kGroups][kBatch];
     int32_t run_first[kRenderThreads];   // first record of each run
     int32_t run_offset[kRenderThreads];  // candidates before each run
-    int32_t scan[kRenderThreads / kWarp];
+    ScanShared<kRenderThreads> scan;
 };
 
 // A run of records: a row of cells on one level.
@@ -91,10 +86,10 @@ __device__ __forceinline__ uint32_t bits_inside(Range range, int32_t begin) {
 }
 
 template <int C>
-__global__ void __launch_bounds__(kRenderThreads)
+__global__ void __launch_bounds__(kRenderThreads, 16)
     render_kernel(const Entry* table, int32_t B, const int32_t* starts, const Record<C>* records, float* output) {
-    __shared__ RenderShared<C> shared;
-    const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
+    GSASR_SHARED(RenderShared<C>, shared);
+    const int thread = threadIdx.x, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
     const Entry& entry = table[image_of_tile(table, B, blockIdx.x)];
     const Image<float> image = entry.image;
     const int32_t tile = blockIdx.x - entry.first_tile;
@@ -118,7 +113,7 @@ __global__ void __launch_bounds__(kRenderThreads)
         const Run run = find_run(entry, starts, tile_x, smaller(tile_x + kTile, image.W) - 1, tile_y,
                                  smaller(tile_y + kTile, image.H) - 1, first_run + thread, runs);
         int32_t total;
-        shared.run_offset[thread] = exclusive_scan<kRenderThreads>(run.length, shared.scan, total);
+        shared.run_offset[thread] = exclusive_scan(run.length, shared.scan, total);
         shared.run_first[thread] = run.first;
         const int32_t batches = (total + kBatch - 1) / kBatch;
         for (int32_t batch = 0; batch < batches; ++batch) {
@@ -189,8 +184,7 @@ __global__ void __launch_bounds__(kRenderThreads)
                 const int slot = shared.lists[group][i];
                 const Candidate<C> g = shared.candidates[slot];
                 const uint32_t inside = shared.inside[slot];
-                const bool column = inside >> x & 1u;
-                const uint32_t rows = inside >> (kTile + y);
+                const uint32_t rows = (inside >> x & 1u) != 0 ? inside >> (kTile + y) : 0;
                 const float dx = fused(position_x, image.step_low_x, fused(position_x, image.step_x, -g.mean_x));
                 const float u = g.x_u * dx, minus_uu = -u * u, z_x = g.x_z * dx;
                 GSASR_EVALUATED(kGroup);
@@ -200,7 +194,7 @@ __global__ void __launch_bounds__(kRenderThreads)
                     const float dy = fused(p, image.step_low_y, fused(p, image.step_y, -g.mean_y));
                     const float z = fused(g.y_z, dy, z_x);
                     const float e = exp2_fast(fused(-z, z, minus_uu));
-                    if (column && (rows >> r & 1u)) {
+                    if ((rows >> r & 1u) != 0) {
 #pragma unroll
                         for (int c = 0; c < C; ++c) sum[r][c] = fused(e, g.color[c], sum[r][c]);
                     }
