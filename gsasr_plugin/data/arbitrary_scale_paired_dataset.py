@@ -99,7 +99,7 @@ class ArbitraryScalePairedDataset(Dataset):
         image = self._read(file)  # (H, W, 3) uint8
         if image.shape[0] < self.crops.largest[0] or image.shape[1] < self.crops.largest[1]:
             raise ValueError(
-                f'{file} has {image.shape[:2]} pixels (rows, columns), fewer than when the data set was made'
+                f'{file} has {image.shape[0]} x {image.shape[1]} pixels (rows x columns), fewer than when it was listed'
             )
         # The index is taken modulo the length, so that -1 and the last index give the same sample.
         key = (self.options.seed, getattr(index, 'epoch', 0), getattr(index, 'repeat', 0), int(index) % len(self))

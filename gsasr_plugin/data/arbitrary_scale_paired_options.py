@@ -118,6 +118,8 @@ class ArbitraryScalePairedDatasetOptions:
             raise ValueError(f'lq_size must be at least 1, got {self.lq_size}')
         if self.seed < 0:
             raise ValueError(f'seed must be at least 0, got {self.seed}')
+        if not self.dataset_enlarge_ratio > 0:
+            raise ValueError(f'dataset_enlarge_ratio must be positive, got {self.dataset_enlarge_ratio}')
         if self.meta_info_file is not None and _count(self.meta_info_file) != _count(self.dataroot_gt):
             raise ValueError(
                 f'meta_info_file needs one file per dataroot_gt, got {self.meta_info_file} for {self.dataroot_gt}'
