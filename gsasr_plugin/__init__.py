@@ -1,0 +1,13 @@
+"""GSASR for BasicSR: importing this package repairs the host and registers the network, the data set and the model.
+
+The host is repaired first, because BasicSR cannot even be imported beside a current torchvision. Worker processes that
+unpickle anything of this package import it, and with it the repairs, before anything of the host.
+"""
+
+from gsasr_plugin.host_repairs import repair_host
+
+repair_host()
+
+from gsasr_plugin import archs, data, models  # noqa: E402  (registration; needs the repaired host)
+
+__all__ = ['archs', 'data', 'models']

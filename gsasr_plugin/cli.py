@@ -1,0 +1,188 @@
+"""The command `basicsr`: the host's training and testing, with plugins found and options checked first."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+from gsasr_plugin.host_pipeline import run_pipeline
+from gsasr_plugin.option_check import OptionError, Problem, check_options, force_options, read_option_file
+from gsasr_plugin.plugins import PluginError, distribution, installed_plugins, load_plugins
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_TASKS = {
+    'train': (
+        'train a network',
+        'Writes models, training states, images and the log to experiments/NAME below the current folder.',
+        """\
+examples:
+  basicsr train -opt options/train.yml
+  basicsr train -opt options/train.yml --auto_resume
+  basicsr train -opt options/train.yml --force_yml train:total_iter=1000 datasets:train:batch_size_per_gpu=4
+  torchrun --nproc_per_node=2 -m gsasr_plugin train -opt options/train.yml --launcher pytorch
+""",
+    ),
+    'test': (
+        'test a network, or upscale images with it',
+        'Writes images and the log to results/NAME below the current folder.',
+        """\
+examples:
+  basicsr test -opt options/test.yml
+  basicsr test -opt options/test.yml --force_yml path:pretrain_network_g=experiments/NAME/models/net_g_latest.pth
+""",
+    ),
+}
+
+# What each launcher has to put into the environment.
+_LAUNCHER_VARIABLES = {
+    'pytorch': ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
+    'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+}
+
+
+class UsageError(ValueError):
+    """A command line that cannot work in this environment."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0: done. 1: a plugin cannot be imported. 2: the command line or the options are wrong, and a message says how. 130:
+    interrupted. Anything else that goes wrong is raised.
+
+    Args:
+        argv: Arguments without the name of the program; None takes those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        return _run(argv)
+    except OptionError as error:
+        count = sum(problem.is_error for problem in error.problems)
+        print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)
+        return EXIT_USAGE
+    except UsageError as error:
+        print(f'basicsr: error: {error}', file=sys.stderr)
+        return EXIT_USAGE
+    except PluginError as error:
+        print(f'basicsr: error: {error}', file=sys.stderr)
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        print('basicsr: interrupted', file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
+    _check_launcher(arguments.launcher, os.environ)
+    load_plugins()
+
+    file = read_option_file(arguments.opt)
+    force_options(file, arguments.force_yml or [])
+    is_train = arguments.task == 'train'
+    _print_warnings(check_options(file, is_train=is_train, auto_resume=arguments.auto_resume), file.path)
+
+    host_flags = [f'--{name}' for name in ('auto_resume', 'debug') if getattr(arguments, name)]
+    if arguments.launcher != 'none':
+        host_flags += ['--launcher', arguments.launcher]
+    run_pipeline(arguments.task, file, host_flags, f'basicsr {shlex.join(argv)}')
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='basicsr',
+        description='Train and test image restoration networks with BasicSR, described by option files.',
+        epilog="'basicsr train --help' and 'basicsr test --help' tell more. Also as 'python -m gsasr_plugin'.",
+    )
+    parser.add_argument('--version', action=_Version, nargs=0, help='print versions and installed plugins, and exit')
+    commands = parser.add_subparsers(dest='task', required=True, metavar='{train,test}')
+    for task, (summary, description, examples) in _TASKS.items():
+        command = commands.add_parser(
+            task,
+            help=summary,
+            description=f'{summary.capitalize()}. {description}',
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        _add_host_flags(command)
+    return parser
+
+
+def _add_host_flags(command: argparse.ArgumentParser) -> None:
+    """The flags of the host's own parser."""
+    command.add_argument('-opt', '--opt', required=True, metavar='FILE', help='option file (YAML)')
+    command.add_argument(
+        '--force_yml',
+        nargs='+',
+        action='extend',
+        metavar='KEY:KEY=VALUE',
+        help='options to set on top of the file, e.g. train:ema_decay=0.999; nested keys are separated by colons',
+    )
+    command.add_argument(
+        '--auto_resume', action='store_true', help='go on from the newest training state of the run, if there is one'
+    )
+    command.add_argument(
+        '--debug',
+        action='store_true',
+        help='prefix the name with debug_, log every iteration, save and validate every 8',
+    )
+    command.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm'],
+        default='none',
+        help='how several processes were started: pytorch for torchrun, slurm for srun (default: none, one process)',
+    )
+    command.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, metavar='N', help='accepted for old launchers and not used'
+    )
+
+
+class _Version(argparse.Action):
+    """Prints the versions that a report of a fault needs."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        import basicsr
+        import torch
+
+        print(f'gsasr-plugin {_version("gsasr-plugin")}')
+        print(f'BasicSR {basicsr.__version__}, torch {torch.__version__}, Python {platform.python_version()}')
+        for entry in installed_plugins():
+            print(f'plugin {entry.name}: {entry.value} ({distribution(entry)})')
+        parser.exit()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return '(not installed)'
+
+
+def _check_launcher(launcher: str, environment: Mapping[str, str]) -> None:
+    """Refuse what would fail without a word, or train the same run once per process."""
+    missing = [name for name in _LAUNCHER_VARIABLES.get(launcher, ()) if name not in environment]
+    if missing:
+        starter = 'torchrun --nproc_per_node=2 -m gsasr_plugin' if launcher == 'pytorch' else 'srun basicsr'
+        raise UsageError(
+            f'--launcher {launcher}: the environment has no {", ".join(missing)}; '
+            f'start the processes with: {starter} ...'
+        )
+    processes = environment.get('WORLD_SIZE', '1')
+    if launcher == 'none' and 'TORCHELASTIC_RUN_ID' in environment and processes != '1':
+        raise UsageError(f'--launcher none: torchrun started {processes} processes; add --launcher pytorch')
+
+
+def _print_warnings(warnings: list[Problem], file: str) -> None:
+    if os.environ.get('RANK', '0') == '0':
+        for warning in warnings:
+            print(warning.message(file), file=sys.stderr)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

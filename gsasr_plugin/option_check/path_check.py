@@ -1,0 +1,51 @@
+"""The section `path`, in which the host takes every key that it does not know for a folder to be made."""
+
+import os
+from typing import Any
+
+from gsasr_plugin.option_check.accepted import Accepted, accepted_by_dataclass
+from gsasr_plugin.option_check.host_sections import PATH_KEYS_PER_NETWORK, PathOptions
+from gsasr_plugin.option_check.report import Report
+
+_NETWORK = 'network_'
+
+
+def check_path(
+    report: Report, path: dict[str, Any], root: dict[str, Any], *, is_train: bool, auto_resume: bool
+) -> None:
+    """Check `path` for the networks of the file.
+
+    Args:
+        report: Where problems go.
+        path: The section.
+        root: The whole file.
+        is_train: Whether the file is for training.
+        auto_resume: Whether an earlier run goes on, whose weights replace the pretrained ones.
+    """
+    accepted = _accepted(root)
+    report.check_types(path, ('path',), accepted)
+    report.check_unknown(path, ('path',), accepted.options, strict=True)
+
+    for key, value in path.items():
+        names_file = str(key).startswith('pretrain_network_') or key == 'resume_state'
+        if names_file and isinstance(value, str) and not (auto_resume and is_train):
+            file = os.path.expanduser(value)
+            if not os.path.isfile(file):
+                where = '' if os.path.isabs(file) else f' below the current folder {os.getcwd()}'
+                report.error(('path', key), f'there is no file {value}{where}')
+    if not is_train and path.get('pretrain_network_g') is None:
+        report.warn(('path', 'pretrain_network_g'), 'missing: the network is tested with random weights', 'a .pth file')
+
+
+def _accepted(root: dict[str, Any]) -> Accepted:
+    """The keys of `PathOptions`, which stand there for network_g, for every network of the file."""
+    written = accepted_by_dataclass(PathOptions).options
+    networks = [key.removeprefix(_NETWORK) for key in root if str(key).startswith(_NETWORK)]
+    options = {}
+    for name, option in written.items():
+        stem = name.removesuffix('g')
+        if stem in PATH_KEYS_PER_NETWORK:
+            options.update({stem + network: option for network in networks or ['g']})
+        else:
+            options[name] = option
+    return Accepted(options)

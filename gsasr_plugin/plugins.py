@@ -1,0 +1,46 @@
+"""BasicSR plugins: modules that register classes with the host when they are imported, found by entry point.
+
+A distribution joins by an entry point in the group `basicsr.plugins` whose value is the module to import:
+
+    [project.entry-points."basicsr.plugins"]
+    mine = "my_package"
+"""
+
+import importlib
+import importlib.metadata
+import traceback
+
+GROUP = 'basicsr.plugins'
+
+
+class PluginError(RuntimeError):
+    """A plugin that cannot be imported; the message names it and its distribution."""
+
+
+def installed_plugins() -> list[importlib.metadata.EntryPoint]:
+    """The entry points of all installed plugins, each module once, in alphabetical order."""
+    by_module = {entry.value: entry for entry in importlib.metadata.entry_points(group=GROUP)}
+    return sorted(by_module.values(), key=lambda entry: entry.name)
+
+
+def load_plugins() -> None:
+    """Import every installed plugin.
+
+    Raises:
+        PluginError: A plugin fails to import.
+    """
+    for entry in installed_plugins():
+        try:
+            importlib.import_module(entry.module)
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            raise PluginError(
+                f"the plugin '{entry.name}' ({entry.value}) of the distribution {distribution(entry)} cannot be "
+                f'imported: {type(error).__name__}: {error} ({where.filename}:{where.lineno}). '
+                'Repair or uninstall that distribution.'
+            ) from error
+
+
+def distribution(entry: importlib.metadata.EntryPoint) -> str:
+    """Name and version of the distribution that an entry point belongs to."""
+    return f'{entry.dist.name} {entry.dist.version}' if entry.dist is not None else 'unknown'
