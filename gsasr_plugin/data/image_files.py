@@ -17,6 +17,7 @@ import numpy as np
 from basicsr.utils import FileClient, get_root_logger, imfrombytes
 from PIL import Image, UnidentifiedImageError
 
+from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.scales import Size
 
 Backend = Literal['disk', 'lmdb']
@@ -56,7 +57,7 @@ def list_images(
     """List the images of a root.
 
     Args:
-        root: folder, or LMDB (a folder whose name ends in `.lmdb`).
+        root: folder, LMDB (a folder whose name ends in `.lmdb`), or `package:NAME` (see `resolve_root`).
         backend: 'disk' or 'lmdb'.
         meta_info_file: text file whose lines begin with the names to use, relative to the root, in this order; anything
             in brackets after a name is ignored. Without it all images of the root, sorted by name.
@@ -66,10 +67,8 @@ def list_images(
         FileNotFoundError: the root, the meta_info_file, or an image it names does not exist.
         ValueError: the root has no images, or is of the other backend.
     """
-    root = os.path.expanduser(root)
+    root = resolve_root(root)
     is_lmdb = root.rstrip('/').endswith('.lmdb')
-    if not os.path.isdir(root):
-        raise FileNotFoundError(f'dataroot {root!r} is not a folder (looked from {os.getcwd()})')
     if is_lmdb != (backend == 'lmdb'):
         raise ValueError(
             f'dataroot {root!r} does not fit io_backend type {backend!r}: lmdb takes folders whose names end in .lmdb, '

@@ -5,6 +5,7 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
+from gsasr_plugin.data.data_roots import PACKAGE_PREFIX, resolve_root
 from gsasr_plugin.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.option_check.host_sections import EvalLoaderOptions, TrainLoaderOptions
 from gsasr_plugin.option_check.problems import KeyPath, dotted, shown
@@ -123,6 +124,11 @@ def _check_exists(report: Report, value: Any, path: KeyPath) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_exists(report, item, (*path, key))
+    elif isinstance(value, str) and value.startswith(PACKAGE_PREFIX):
+        try:
+            resolve_root(value)
+        except FileNotFoundError as error:
+            report.error(path, str(error))
     elif isinstance(value, str) and not os.path.exists(os.path.expanduser(value)):
         where = '' if os.path.isabs(os.path.expanduser(value)) else f' below the current folder {os.getcwd()}'
         report.error(path, f'there is no file or folder {shown(value)}{where}')
