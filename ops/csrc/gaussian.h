@@ -43,14 +43,14 @@ struct Range {
 
 // a * b + c in one rounding where the machine has it; a call into libm for it would cost more than the rest.
 GSASR_FUNCTION float fused(float a, float b, float c) {
-#if defined(__CUDA_ARCH__) || defined(__FMA__) || defined(__aarch64__)
+#if defined(__CUDA_ARCH__) || defined(__FMA__) || defined(GSASR_HAS_FMA) || defined(__aarch64__)
     return fmaf(a, b, c);
 #else
     return a * b + c;
 #endif
 }
 GSASR_FUNCTION double fused(double a, double b, double c) {
-#if defined(__CUDA_ARCH__) || defined(__FMA__) || defined(__aarch64__)
+#if defined(__CUDA_ARCH__) || defined(__FMA__) || defined(GSASR_HAS_FMA) || defined(__aarch64__)
     return fma(a, b, c);
 #else
     return a * b + c;

@@ -1,0 +1,249 @@
+// Vectors of L floating-point numbers, with the few operations that the kernels need.
+//
+// GCC and Clang compile their vector types for whatever the instruction set in force has (SSE2, AVX2, AVX-512, NEON).
+// Other compilers get arrays and loops. Everything here has internal linkage: see kernels.h.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(GSASR_AVX2) || defined(GSASR_AVX512)
+#include <immintrin.h>
+#endif
+
+#if defined(__GNUC__)
+#define GSASR_INLINE static inline __attribute__((always_inline))
+#else
+#define GSASR_INLINE static inline
+#endif
+
+namespace gsasr {
+namespace {
+
+template <class T>
+struct IntegerOf;
+template <>
+struct IntegerOf<float> {
+    using type = int32_t;
+};
+template <>
+struct IntegerOf<double> {
+    using type = int64_t;
+};
+
+template <class T, int L>
+struct Lanes {
+    using Integer = typename IntegerOf<T>::type;
+#if defined(__GNUC__)
+    typedef T Vector __attribute__((vector_size(L * sizeof(T))));
+    typedef Integer Mask __attribute__((vector_size(L * sizeof(T))));  // all bits of a lane set or none
+#else
+    template <class E>
+    struct Array {
+        E lane[L];
+        E& operator[](int k) { return lane[k]; }
+        E operator[](int k) const { return lane[k]; }
+#define GSASR_OPERATOR(op)                                                     \
+    friend Array operator op(const Array& a, const Array& b) {                 \
+        Array r;                                                               \
+        for (int k = 0; k < L; ++k) r.lane[k] = static_cast<E>(a[k] op b[k]);  \
+        return r;                                                              \
+    }
+        GSASR_OPERATOR(+)
+        GSASR_OPERATOR(-)
+        GSASR_OPERATOR(*)
+#undef GSASR_OPERATOR
+        Array& operator+=(const Array& b) { return *this = *this + b; }
+    };
+    using Vector = Array<T>;
+    using Mask = Array<Integer>;
+#endif
+};
+
+template <class T, int L>
+using Vector = typename Lanes<T, L>::Vector;
+template <class T, int L>
+using Mask = typename Lanes<T, L>::Mask;
+
+template <class T, int L>
+GSASR_INLINE Vector<T, L> broadcast(T value) {
+    Vector<T, L> r;
+    for (int k = 0; k < L; ++k) r[k] = value;
+    return r;
+}
+
+// 0, 1, ..., L - 1
+template <class T, int L>
+GSASR_INLINE Vector<T, L> ramp() {
+    Vector<T, L> r;
+    for (int k = 0; k < L; ++k) r[k] = static_cast<T>(k);
+    return r;
+}
+
+// The first `count` lanes.
+template <class T, int L>
+GSASR_INLINE Mask<T, L> first_lanes(int count) {
+    using Integer = typename Lanes<T, L>::Integer;
+#if defined(__GNUC__)
+    Mask<T, L> index;
+    for (int k = 0; k < L; ++k) index[k] = k;
+    Mask<T, L> limit;
+    for (int k = 0; k < L; ++k) limit[k] = static_cast<Integer>(count);
+    return index < limit;
+#else
+    Mask<T, L> r;
+    for (int k = 0; k < L; ++k) r[k] = k < count ? Integer(-1) : Integer(0);
+    return r;
+#endif
+}
+
+// Lanes outside of the mask become 0, whatever they held.
+template <class T, int L>
+GSASR_INLINE Vector<T, L> keep(const Vector<T, L>& a, const Mask<T, L>& mask) {
+#if defined(__GNUC__)
+    return (Vector<T, L>)((Mask<T, L>)a & mask);
+#else
+    Vector<T, L> r;
+    for (int k = 0; k < L; ++k) r[k] = mask[k] ? a[k] : T(0);
+    return r;
+#endif
+}
+
+template <class T, int L>
+GSASR_INLINE Vector<T, L> load(const T* from) {
+    Vector<T, L> r;
+    std::memcpy(&r, from, sizeof r);
+    return r;
+}
+
+template <class T, int L>
+GSASR_INLINE void store(T* to, const Vector<T, L>& a) {
+    std::memcpy(to, &a, sizeof a);
+}
+
+// The first `count` elements, then zeros; memory beyond is not touched. `mask` = first_lanes(count).
+template <class T, int L>
+struct Partial {
+    GSASR_INLINE Vector<T, L> load(const T* from, int count, const Mask<T, L>&) {
+        Vector<T, L> r = broadcast<T, L>(T(0));
+        for (int k = 0; k < count; ++k) r[k] = from[k];
+        return r;
+    }
+};
+#if defined(GSASR_AVX2) || defined(GSASR_AVX512)
+template <>
+struct Partial<float, 8> {
+    GSASR_INLINE Vector<float, 8> load(const float* from, int, const Mask<float, 8>& mask) {
+        return (Vector<float, 8>)_mm256_maskload_ps(from, (__m256i)mask);
+    }
+};
+template <>
+struct Partial<double, 4> {
+    GSASR_INLINE Vector<double, 4> load(const double* from, int, const Mask<double, 4>& mask) {
+        return (Vector<double, 4>)_mm256_maskload_pd(from, (__m256i)mask);
+    }
+};
+#endif
+#if defined(GSASR_AVX512)
+template <>
+struct Partial<float, 16> {
+    GSASR_INLINE Vector<float, 16> load(const float* from, int count, const Mask<float, 16>&) {
+        return (Vector<float, 16>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), from);
+    }
+};
+template <>
+struct Partial<double, 8> {
+    GSASR_INLINE Vector<double, 8> load(const double* from, int count, const Mask<double, 8>&) {
+        return (Vector<double, 8>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1u), from);
+    }
+};
+#endif
+
+template <class T, int L>
+GSASR_INLINE T sum_of(const Vector<T, L>& a) {
+    T lane[L];
+    std::memcpy(lane, &a, sizeof a);
+    // Pairwise: short chains, and an order that does not depend on the compiler.
+    for (int half = L / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; ++k) lane[k] += lane[k + half];
+    return lane[0];
+}
+
+// 2^x for x <= 0. Below the clamp the result is 2^clamp, some 1e-26 in float: small enough to vanish in any sum, and
+// large enough to keep products with it from becoming denormal, which would cost ten times the time.
+template <class T, int L>
+struct Exp2;
+
+template <int L>
+struct Exp2<float, L> {
+    // exp(-60): the pair is far below half a unit in the last place of anything it is added to.
+    static constexpr float kClamp = -86.6f;
+    GSASR_INLINE Vector<float, L> call(Vector<float, L> x) {
+        const Vector<float, L> low = broadcast<float, L>(kClamp);
+#if defined(__GNUC__)
+        x = x > low ? x : low;
+#else
+        for (int k = 0; k < L; ++k) x[k] = x[k] > low[k] ? x[k] : low[k];
+#endif
+        // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+        const Vector<float, L> magic = broadcast<float, L>(12582912.0f);
+        const Vector<float, L> rounded = x + magic;
+        const Vector<float, L> f = x - (rounded - magic);  // -0.5 .. 0.5
+        // Minimax polynomial of 2^f on that interval: relative error 9e-8, 1.9e-7 with its rounding in float32.
+        Vector<float, L> p = broadcast<float, L>(1.326472725e-3f);
+        p = p * f + broadcast<float, L>(9.671512688e-3f);
+        p = p * f + broadcast<float, L>(5.550733744e-2f);
+        p = p * f + broadcast<float, L>(2.402224208e-1f);
+        p = p * f + broadcast<float, L>(6.931469776e-1f);
+        p = p * f + broadcast<float, L>(1.0f);
+        return scale(p, rounded);
+    }
+    // p * 2^n, by adding n to the exponent bits.
+    GSASR_INLINE Vector<float, L> scale(const Vector<float, L>& p, const Vector<float, L>& rounded) {
+        Mask<float, L> bits, n;
+        std::memcpy(&bits, &p, sizeof p);
+        std::memcpy(&n, &rounded, sizeof p);
+#if defined(__GNUC__)
+        bits += n << 23;
+#else
+        for (int k = 0; k < L; ++k) bits[k] = static_cast<int32_t>(static_cast<uint32_t>(bits[k]) + (static_cast<uint32_t>(n[k]) << 23));
+#endif
+        Vector<float, L> r;
+        std::memcpy(&r, &bits, sizeof r);
+        return r;
+    }
+};
+
+template <int L>
+struct Exp2<double, L> {
+    static constexpr double kClamp = -1000.0;
+    GSASR_INLINE Vector<double, L> call(Vector<double, L> x) {
+        const Vector<double, L> low = broadcast<double, L>(kClamp);
+#if defined(__GNUC__)
+        x = x > low ? x : low;
+#else
+        for (int k = 0; k < L; ++k) x[k] = x[k] > low[k] ? x[k] : low[k];
+#endif
+        const Vector<double, L> magic = broadcast<double, L>(6755399441055744.0);
+        const Vector<double, L> rounded = x + magic;
+        const Vector<double, L> f = x - (rounded - magic);
+        // Taylor's series of exp(f ln 2): its first omitted term is below 2e-17.
+        const Vector<double, L> y = f * broadcast<double, L>(0.69314718055994530942);
+        Vector<double, L> p = broadcast<double, L>(1.0);
+        for (int order = 13; order > 0; --order) p = p * y * broadcast<double, L>(1.0 / order) + broadcast<double, L>(1.0);
+        Mask<double, L> bits, n;
+        std::memcpy(&bits, &p, sizeof p);
+        std::memcpy(&n, &rounded, sizeof p);
+#if defined(__GNUC__)
+        bits += n << 52;
+#else
+        for (int k = 0; k < L; ++k) bits[k] = static_cast<int64_t>(static_cast<uint64_t>(bits[k]) + (static_cast<uint64_t>(n[k]) << 52));
+#endif
+        Vector<double, L> r;
+        std::memcpy(&r, &bits, sizeof r);
+        return r;
+    }
+};
+
+}  // namespace
+}  // namespace gsasr

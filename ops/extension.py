@@ -1,0 +1,231 @@
+"""Finds the compiled library, compiles it at first use where there is none, and explains what is missing.
+
+The operators `gsasr::rasterize_gaussians` and `gsasr::rasterize_gaussians_backward` exist from the import on, whatever
+is compiled. The compiled library brings kernels for the CPU and, where nvcc was found, for CUDA. For a device without a
+kernel the operators fall back to `reference.py`, with one warning that says why and what to do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import logging
+import re
+import threading
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import build, reference
+
+FOLDER = Path(__file__).resolve().parent
+OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward')
+REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
+
+_logger = logging.getLogger('gsasr_ops')
+
+
+@dataclass
+class _State:
+    """What this process knows about the compiled library."""
+
+    library: str | None = None  # the file that is loaded
+    compiled_now: bool = False  # whether it was compiled at first use
+    problems: list[str] = field(default_factory=list)  # why there is none, or not for every device
+    tried_to_compile: bool = False
+    warned: set[str] = field(default_factory=set)  # kinds of devices
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    keep_alive: list[torch.library.Library] = field(default_factory=list)
+
+
+_state = _State()
+
+
+def backend() -> dict[str, Any]:
+    """What draws on which device, and why.
+
+    Returns:
+        A dictionary: `cpu` and `cuda` are 'compiled', 'reference' (PyTorch) or 'compiled at first use' (not tried yet);
+        `library` the file or None; `compiler`, `instruction_sets` and `cuda_architectures` of the library; `problems`
+        what stood in the way.
+    """
+    info = _library_info()
+    pending = _state.library is None and not _state.tried_to_compile
+    otherwise = 'compiled at first use' if pending else 'reference'
+    return {
+        'cpu': 'compiled' if _has_kernel('CPU') else otherwise,
+        'cuda': 'compiled' if _has_kernel('CUDA') else otherwise,
+        'library': _state.library,
+        'compiler': info.get('compiler'),
+        'instruction_sets': info.get('instruction_sets', []),
+        'cuda_architectures': info.get('cuda_architectures', []),
+        'problems': list(_state.problems),
+    }
+
+
+def define_operators() -> None:
+    """Load the installed library, or define the operators without it; called once, at import."""
+    _load_installed()
+    library = torch.library.Library('gsasr', 'FRAGMENT')
+    if _state.library is None:
+        for schema in schemas():
+            library.define(schema)
+    # The kernels of every device that has none of its own.
+    library.impl('rasterize_gaussians', _fallback_forward, 'CompositeExplicitAutograd')
+    library.impl('rasterize_gaussians_backward', _fallback_backward, 'CompositeExplicitAutograd')
+    _state.keep_alive.append(library)
+
+
+def schemas() -> list[str]:
+    """The schemas of the two operators, from the C++ header that states them."""
+    return re.findall(r'#define GSASR_\w+_SCHEMA "(.+)"', (build.CSRC / 'schema.h').read_text(encoding='utf-8'))
+
+
+def _load_installed() -> None:
+    libraries = sorted(path for suffix in ('so', 'pyd', 'dylib') for path in FOLDER.glob(f'_C*.{suffix}'))
+    for path in libraries:
+        try:
+            torch.ops.load_library(str(path))
+        except OSError as error:
+            _state.problems.append(f'the installed library {path} does not fit this torch {torch.__version__}: {error}')
+        else:
+            _state.library = str(path)
+            return
+    if not libraries:
+        _state.problems.append('the package was installed without its compiled library')
+
+
+def _fallback_forward(means, sigmas, rhos, opacities, colors, sizes, scales, support, window):
+    if _compiled_after_all(means.device):
+        return torch.ops.gsasr.rasterize_gaussians(
+            means, sigmas, rhos, opacities, colors, sizes, scales, support, window
+        )
+    inputs = (means, sigmas, rhos, opacities, colors)
+    return reference.rasterize_flat(*inputs, sizes, scales, support, window)
+
+
+def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, scales, support, window):
+    if _compiled_after_all(means.device):
+        return torch.ops.gsasr.rasterize_gaussians_backward(
+            v_images, means, sigmas, rhos, opacities, colors, sizes, scales, support, window
+        )
+    inputs = (means, sigmas, rhos, opacities, colors)
+    return reference.rasterize_flat_backward(v_images.contiguous(), *inputs, sizes, scales, support, window)
+
+
+def _compiled_after_all(device: torch.device) -> bool:
+    """Compile if that was not tried yet. Whether there is a kernel for this device now; warns once where there is none."""
+    with _state.lock:
+        if _state.library is None and not _state.tried_to_compile and device.type in ('cpu', 'cuda'):
+            _state.tried_to_compile = True
+            _compile()
+        if _has_kernel(device.type.upper()):
+            return True
+        if device.type not in _state.warned:
+            _state.warned.add(device.type)
+            warnings.warn(_explain(device), RuntimeWarning, stacklevel=2)
+        return False
+
+
+def _has_kernel(key: str) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key('gsasr::rasterize_gaussians', key)
+
+
+def _explain(device: torch.device) -> str:
+    if device.type not in ('cpu', 'cuda'):
+        reasons = f'there are no kernels for {device.type} devices'
+        advice = 'move the tensors to a CPU or CUDA device'
+    else:
+        reasons = '; '.join(_state.problems) or f'the library {_state.library} holds no {device.type.upper()} kernels'
+        toolkit = ' and the CUDA toolkit of torch.version.cuda' if device.type == 'cuda' else ''
+        advice = f'install a C++ compiler{toolkit}, then run: {REINSTALL}'
+    return (
+        f'gsasr_ops draws with its slow PyTorch reference on {device.type}, because {reasons}. For the fast rasterizer '
+        f'{advice}.'
+    )
+
+
+def _compile() -> None:
+    """Compile into torch's cache of extensions and load the result; problems are noted."""
+    try:
+        plan = (
+            build.plan_cuda(torch.version.cuda) if torch.cuda.is_available() else build.CudaPlan(reason='no GPU here')
+        )
+        _state.library = _compile_locked(plan)
+        _state.compiled_now = True
+    # Whatever a compiler, a linker, a full disk or a loader can do: the reason is told in the warning.
+    except Exception as error:
+        _state.problems.append(f'compiling it at first use failed: {_compiler_output(error)}')
+
+
+def _compile_locked(plan: build.CudaPlan) -> str:
+    complaint = build.compiler_complaint()
+    if complaint:
+        raise RuntimeError(complaint)
+    cuda = plan.home is not None
+    architecture = None
+    if cuda:
+        # Only for the GPU that is here: whoever compiles at first use waits for it.
+        major, minor = torch.cuda.get_device_capability()
+        architecture = f'{major}.{minor}'
+    build.prepare_environment(plan, architecture)
+    cpp_extension = importlib.import_module('torch.utils.cpp_extension')
+    from filelock import FileLock  # a dependency of torch
+
+    name = f'gsasr_ops_{_fingerprint(architecture)}'
+    folder = Path(cpp_extension._get_build_directory(name, verbose=False))
+    with FileLock(str(folder / 'gsasr_ops.lock')):
+        # Ours is the only process that compiles here: a lock file of an older torch was left by one that was killed.
+        (folder / 'lock').unlink(missing_ok=True)
+        if not (folder / f'{name}{cpp_extension.LIB_EXT}').exists():
+            _logger.warning('compiling the rasterizer, once, into %s', folder)
+        return str(
+            cpp_extension.load(
+                name,
+                [str(file) for file in build.sources(cuda)],
+                # The operators are defined already: this library brings the kernels only.
+                extra_cflags=[*build.cxx_flags(torch.__version__, architecture), '-DGSASR_KERNELS_ONLY'],
+                extra_cuda_cflags=build.nvcc_flags(),
+                extra_ldflags=build.cudart_flags(plan),
+                build_directory=str(folder),
+                with_cuda=cuda,
+                is_python_module=False,
+            )
+        )
+
+
+def _fingerprint(architecture: str | None) -> str:
+    """Of the sources, of torch and of what is compiled: another one gets another folder, so nothing stale is loaded."""
+    digest = hashlib.sha256(f'{torch.__version__} {architecture}'.encode())
+    for path in sorted(build.CSRC.rglob('*')):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _compiler_output(error: Exception) -> str:
+    """The message, and of a compiler's output the lines that matter."""
+    text = str(error).strip() or type(error).__name__
+    lines = [line for line in text.splitlines() if 'error' in line.lower()] or text.splitlines()
+    return ' | '.join(line.strip() for line in lines[:5])
+
+
+def _library_info() -> dict[str, Any]:
+    """What the loaded library says of itself."""
+    if _state.library is None:
+        return {}
+    library = ctypes.CDLL(_state.library)
+    texts = {}
+    for name in ('compiler', 'instruction_sets', 'cuda_architectures'):
+        function = getattr(library, f'gsasr_{name}')
+        function.restype = ctypes.c_char_p
+        texts[name] = function().decode()
+    return {
+        'compiler': texts['compiler'],
+        'instruction_sets': texts['instruction_sets'].split(),
+        'cuda_architectures': texts['cuda_architectures'].split('_') if texts['cuda_architectures'] else [],
+    }
