@@ -51,93 +51,106 @@ __device__ __forceinline__ Gathering load_gaussian(const Gaussians<float>& gauss
     return g;
 }
 
-// Gather the gradients of one Gaussian with `Lanes` lanes, named by `mask`; `lane` counts from 0 within them.
+// What the lanes add up for one Gaussian.
+template <int C>
+struct Sums {
+    Moments<float> moments;
+    float e_g[C];  // sum of e * g
+};
+
+// The share of lane `lane` of `Lanes` in the sums of one Gaussian.
 template <int C, int Lanes>
-__device__ __forceinline__ void gather(const Gaussians<float>& gaussians, const Gathering& g, const float* v_images,
-                                       const Gradients<float>& gradients, unsigned mask, int lane) {
-    const int64_t i = g.index;
-    const float opacity = gaussians.opacities[i];
-    float color[C], e_g[C];  // e_g: sum of e * g
-#pragma unroll
-    for (int c = 0; c < C; ++c) {
-        color[c] = gaussians.colors[C * i + c];
-        e_g[c] = 0.0f;
-    }
-    Shape<float> shape = {0.0f, 0.0f, 0.0f, 0.0f};
-    Moments<float> moments = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+__device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussians, const Gathering& g,
+                                                  const float* v_images, int lane) {
+    Sums<C> sums = {};
     const int32_t width = g.columns.end - g.columns.first;
-    if (width > 0) {
-        shape = make_shape(g.sigma_x, g.sigma_y, g.rho);
-        const int32_t W = g.image->W;
-        const int64_t plane = static_cast<int64_t>(g.image->H) * W;
-        const float step_x = g.image->step_x, step_low_x = g.image->step_low_x;
-        const float step_y = g.image->step_y, step_low_y = g.image->step_low_y;
-        float weight[C];
+    if (width <= 0) return sums;
+    const Shape<float> shape = make_shape(g.sigma_x, g.sigma_y, g.rho);
+    const int32_t W = g.image->W;
+    const int64_t plane = static_cast<int64_t>(g.image->H) * W;
+    const float step_x = g.image->step_x, step_low_x = g.image->step_low_x;
+    const float step_y = g.image->step_y, step_low_y = g.image->step_low_y;
+    const float opacity = gaussians.opacities[g.index];
+    float weight[C];
 #pragma unroll
-        for (int c = 0; c < C; ++c) weight[c] = opacity * color[c];
+    for (int c = 0; c < C; ++c) weight[c] = opacity * gaussians.colors[C * g.index + c];
 
-        // The next pixel is `Lanes` further on: so many rows and columns, and one row more past the end of a row.
-        const int32_t row = lane / width, column = lane % width;
-        const int32_t rows_on = Lanes / width, columns_on = Lanes % width;
-        const float rows_on_f = static_cast<float>(rows_on), columns_on_f = static_cast<float>(columns_on);
-        const float width_f = static_cast<float>(width);
-        // Centres of pixels, in output pixels: exact numbers.
-        float x = static_cast<float>(g.columns.first + column) + 0.5f;
-        float y = static_cast<float>(g.rows.first + row) + 0.5f;
-        const float end_x = static_cast<float>(g.columns.end), end_y = static_cast<float>(g.rows.end);
-        const float* pixel = v_images + g.image->offset + static_cast<int64_t>(g.rows.first + row) * W +
-                             g.columns.first + column;
-        const int64_t pixels_on = static_cast<int64_t>(rows_on) * W + columns_on;
-        while (y < end_y) {
-            const float dx = fused(x, step_low_x, fused(x, step_x, -g.mean_x));
-            const float dy = fused(y, step_low_y, fused(y, step_y, -g.mean_y));
-            const float v = dy * shape.inv_sigma_y;
-            const float t = tilted(shape, dx * shape.inv_sigma_x, v);
-            const float e = exp2_fast(-0.72134752f * fused(t, t, v * v));  // log2(e) / 2
-            float w = 0.0f;
+    // The next pixel is `Lanes` further on: so many rows and columns, and one row more past the end of a row.
+    const int32_t row = lane / width, column = lane % width;
+    const int32_t rows_on = Lanes / width, columns_on = Lanes % width;
+    const float rows_on_f = static_cast<float>(rows_on), columns_on_f = static_cast<float>(columns_on);
+    const float width_f = static_cast<float>(width);
+    // Centres of pixels, in output pixels: exact numbers.
+    float x = static_cast<float>(g.columns.first + column) + 0.5f;
+    float y = static_cast<float>(g.rows.first + row) + 0.5f;
+    const float end_x = static_cast<float>(g.columns.end), end_y = static_cast<float>(g.rows.end);
+    const float* pixel =
+        v_images + g.image->offset + static_cast<int64_t>(g.rows.first + row) * W + g.columns.first + column;
+    const int64_t pixels_on = static_cast<int64_t>(rows_on) * W + columns_on;
+    while (y < end_y) {
+        const float dx = fused(x, step_low_x, fused(x, step_x, -g.mean_x));
+        const float dy = fused(y, step_low_y, fused(y, step_y, -g.mean_y));
+        const float v = dy * shape.inv_sigma_y;
+        const float t = tilted(shape, dx * shape.inv_sigma_x, v);
+        const float e = exp2_fast(-0.72134752f * fused(t, t, v * v));  // log2(e) / 2
+        float w = 0.0f;
 #pragma unroll
-            for (int c = 0; c < C; ++c) {
-                const float e_v = e * pixel[c * plane];
-                e_g[c] += e_v;
-                w = fused(weight[c], e_v, w);
-            }
-            const float w_t = w * t, w_v = w * v;
-            moments.w_t += w_t;
-            moments.w_v += w_v;
-            moments.w_tt = fused(w_t, t, moments.w_tt);
-            moments.w_tv = fused(w_t, v, moments.w_tv);
-            moments.w_vv = fused(w_v, v, moments.w_vv);
+        for (int c = 0; c < C; ++c) {
+            const float e_v = e * pixel[c * plane];
+            sums.e_g[c] += e_v;
+            w = fused(weight[c], e_v, w);
+        }
+        const float w_t = w * t, w_v = w * v;
+        sums.moments.w_t += w_t;
+        sums.moments.w_v += w_v;
+        sums.moments.w_tt = fused(w_t, t, sums.moments.w_tt);
+        sums.moments.w_tv = fused(w_t, v, sums.moments.w_tv);
+        sums.moments.w_vv = fused(w_v, v, sums.moments.w_vv);
 
-            x += columns_on_f;
-            y += rows_on_f;
-            pixel += pixels_on;
-            if (x >= end_x) {
-                x -= width_f;
-                y += 1.0f;
-                pixel += W - width;
-            }
+        x += columns_on_f;
+        y += rows_on_f;
+        pixel += pixels_on;
+        if (x >= end_x) {
+            x -= width_f;
+            y += 1.0f;
+            pixel += W - width;
         }
     }
+    return sums;
+}
 
-    moments.w_t = sum_over_lanes<Lanes>(mask, moments.w_t);
-    moments.w_v = sum_over_lanes<Lanes>(mask, moments.w_v);
-    moments.w_tt = sum_over_lanes<Lanes>(mask, moments.w_tt);
-    moments.w_tv = sum_over_lanes<Lanes>(mask, moments.w_tv);
-    moments.w_vv = sum_over_lanes<Lanes>(mask, moments.w_vv);
+// Add up the shares of groups of `Lanes` lanes; the whole warp takes part.
+template <int C, int Lanes>
+__device__ __forceinline__ void add_up(Sums<C>& sums) {
+    sums.moments.w_t = sum_over_lanes<Lanes>(sums.moments.w_t);
+    sums.moments.w_v = sum_over_lanes<Lanes>(sums.moments.w_v);
+    sums.moments.w_tt = sum_over_lanes<Lanes>(sums.moments.w_tt);
+    sums.moments.w_tv = sum_over_lanes<Lanes>(sums.moments.w_tv);
+    sums.moments.w_vv = sum_over_lanes<Lanes>(sums.moments.w_vv);
 #pragma unroll
-    for (int c = 0; c < C; ++c) e_g[c] = sum_over_lanes<Lanes>(mask, e_g[c]);
-    if (lane != 0) return;
+    for (int c = 0; c < C; ++c) sums.e_g[c] = sum_over_lanes<Lanes>(sums.e_g[c]);
+}
 
-    GeometryGradient<float> v = chain_rule(shape, moments);
+// The chain rule; one lane per Gaussian.
+template <int C>
+__device__ __forceinline__ void store_gradients(const Gaussians<float>& gaussians, const Gathering& g, Sums<C> sums,
+                                                const Gradients<float>& gradients) {
+    const int64_t i = g.index;
+    GeometryGradient<float> v = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
     float v_opacity = 0.0f;
-#pragma unroll
-    for (int c = 0; c < C; ++c) v_opacity = fused(color[c], e_g[c], v_opacity);
     if (undefined(g.mean_x, g.mean_y, g.sigma_x, g.sigma_y, g.rho)) {
         const float nan = nanf("");
         v = {nan, nan, nan, nan, nan};
         v_opacity = nan;
 #pragma unroll
-        for (int c = 0; c < C; ++c) e_g[c] = nan;
+        for (int c = 0; c < C; ++c) sums.e_g[c] = nan;
+    } else if (g.pixels() > 0) {
+        v = chain_rule(make_shape(g.sigma_x, g.sigma_y, g.rho), sums.moments);
+#pragma unroll
+        for (int c = 0; c < C; ++c) v_opacity = fused(gaussians.colors[C * i + c], sums.e_g[c], v_opacity);
+        const float opacity = gaussians.opacities[i];
+#pragma unroll
+        for (int c = 0; c < C; ++c) sums.e_g[c] *= opacity;
     }
     gradients.means[2 * i] = v.mean_x;
     gradients.means[2 * i + 1] = v.mean_y;
@@ -146,7 +159,7 @@ __device__ __forceinline__ void gather(const Gaussians<float>& gaussians, const 
     gradients.rhos[i] = v.rho;
     gradients.opacities[i] = v_opacity;
 #pragma unroll
-    for (int c = 0; c < C; ++c) gradients.colors[C * i + c] = opacity * e_g[c];
+    for (int c = 0; c < C; ++c) gradients.colors[C * i + c] = sums.e_g[c];
 }
 
 template <int C, int Lanes>
@@ -155,25 +168,26 @@ __global__ void __launch_bounds__(kBackwardThreads)
                   const float* v_images, const __grid_constant__ Gradients<float> gradients) {
     const int lane = threadIdx.x % kWarp;
     const int64_t count = gaussians.B * gaussians.N;
-    const int64_t thread = static_cast<int64_t>(blockIdx.x) * kBackwardThreads + threadIdx.x;
-    const int64_t i = thread / Lanes;
-    bool large = false;
-    if (i < count) {
-        const Gathering g = load_gaussian(gaussians, table, support, i);
-        large = Lanes < kWarp && g.pixels() > kLargeBox;
-        if (!large) {
-            const unsigned mask = kAllLanes >> (kWarp - Lanes) << (lane / Lanes * Lanes);
-            gather<C, Lanes>(gaussians, g, v_images, gradients, mask, lane % Lanes);
-        }
+    const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kBackwardThreads + threadIdx.x) / kWarp;
+    const int64_t first = warp * (kWarp / Lanes);  // the warp's first Gaussian
+    if (first >= count) return;
+    {
+        // Groups past the end repeat the last Gaussian and store nothing: the shuffles want the whole warp.
+        const int64_t i = first + lane / Lanes;
+        const Gathering g = load_gaussian(gaussians, table, support, i < count ? i : count - 1);
+        const bool own = i < count && !(Lanes < kWarp && g.pixels() > kLargeBox);
+        Sums<C> sums = {};
+        if (own) sums = look_at_pixels<C, Lanes>(gaussians, g, v_images, lane % Lanes);
+        add_up<C, Lanes>(sums);
+        if (own && lane % Lanes == 0) store_gradients(gaussians, g, sums, gradients);
     }
     if (Lanes < kWarp) {
-        unsigned left = __ballot_sync(kAllLanes, large && lane % Lanes == 0);
-        while (left != 0) {
-            const int leader = __ffs(left) - 1;
-            left &= left - 1;
-            const int64_t next = thread / kWarp * (kWarp / Lanes) + leader / Lanes;
-            gather<C, kWarp>(gaussians, load_gaussian(gaussians, table, support, next), v_images, gradients, kAllLanes,
-                             lane);
+        for (int64_t i = first; i < first + kWarp / Lanes && i < count; ++i) {
+            const Gathering g = load_gaussian(gaussians, table, support, i);
+            if (g.pixels() <= kLargeBox) continue;
+            Sums<C> sums = look_at_pixels<C, kWarp>(gaussians, g, v_images, lane);
+            add_up<C, kWarp>(sums);
+            if (lane == 0) store_gradients(gaussians, g, sums, gradients);
         }
     }
 }

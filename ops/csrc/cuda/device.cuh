@@ -29,12 +29,13 @@ __device__ __forceinline__ float exp2_fast(float x) {
 #endif
 }
 
-// Sum over aligned groups of `Lanes` lanes; every lane of the group gets the same bits. `mask` names the lanes of the
-// group (or of several groups) that take part.
+// Sum over aligned groups of `Lanes` lanes; every lane of the group gets the same bits. The whole warp takes part.
 template <int Lanes>
-__device__ __forceinline__ float sum_over_lanes(unsigned mask, float value) {
+__device__ __forceinline__ float sum_over_lanes(float value) {
 #pragma unroll
-    for (int distance = Lanes / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(mask, value, distance);
+    for (int distance = Lanes / 2; distance > 0; distance /= 2) {
+        value += __shfl_xor_sync(kAllLanes, value, distance);
+    }
     return value;
 }
 
