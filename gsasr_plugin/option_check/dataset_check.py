@@ -1,11 +1,12 @@
 """The sections under `datasets`: names, the host's loader, the options of their class, the folders named."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from gsasr_plugin.data.data_roots import PACKAGE_PREFIX, resolve_root
+from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.option_check.host_sections import EvalLoaderOptions, TrainLoaderOptions
 from gsasr_plugin.option_check.problems import KeyPath, dotted, shown
@@ -15,6 +16,8 @@ from gsasr_plugin.option_check.type_check import registered_type
 
 # Put into every section by the host.
 _SET_BY_HOST = ('phase', 'scale')
+# Read in every section by the host, which expands `~` in them.
+_ROOTS = ('dataroot_gt', 'dataroot_lq')
 
 
 def check_datasets(report: Report, datasets: dict[str, Any], root: dict[str, Any], *, is_train: bool) -> None:
@@ -59,14 +62,15 @@ def _check_dataset(report: Report, section: dict[str, Any], path: KeyPath, root:
     report.check_types({key: value for key, value in section.items() if key != 'type'}, path, loader)
     report.check_missing({'type': None, **section}, path, loader)
     _check_loader(report, section, path, phase)
-    _check_paths(report, section, path)
-
     cls = registered_type(report, section, path, DATASET_REGISTRY, 'data sets')
+    _check_paths(report, section, path, cls)
     if cls is None:
         return
     options_class = getattr(cls, 'options_class', None)
     if options_class is None:
-        report.check_unknown(section, path, loader.options, strict=False, silently=[*texts_in_code(cls), *_SET_BY_HOST])
+        report.check_unknown(
+            section, path, loader.options, strict=False, silently=[*texts_in_code(cls), *_SET_BY_HOST, *_ROOTS]
+        )
         return
     own = accepted_by_dataclass(options_class)
     # The loader's keys have been checked.
@@ -110,25 +114,35 @@ def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase:
         report.error((*path, 'pin_memory'), fault, 'true')
 
 
-def _check_paths(report: Report, section: dict[str, Any], path: KeyPath) -> None:
+def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: type | None) -> None:
     """Folders, databases and lists of images that do not exist."""
+    # The plugin's data set has more to name than folders.
+    is_ours = cls is not None and cls.__module__.startswith('gsasr_plugin.')
     for key, value in section.items():
-        if str(key).startswith('dataroot_') or key in ('meta_info_file', 'meta_info'):
-            _check_exists(report, value, (*path, key))
+        if str(key).startswith('dataroot_'):
+            _check_exist(report, value, (*path, key), resolve_root if is_ours else _existing)
+        elif key in ('meta_info_file', 'meta_info'):
+            _check_exist(report, value, (*path, key), _existing)
 
 
-def _check_exists(report: Report, value: Any, path: KeyPath) -> None:
+def _check_exist(report: Report, value: Any, path: KeyPath, resolve: Callable[[str], str]) -> None:
+    """Check one path, each of a list, or each value of a mapping, with a function that raises FileNotFoundError."""
     if isinstance(value, list):
         for index, item in enumerate(value):
-            _check_exists(report, item, (*path, index))
+            _check_exist(report, item, (*path, index), resolve)
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check_exists(report, item, (*path, key))
-    elif isinstance(value, str) and value.startswith(PACKAGE_PREFIX):
+            _check_exist(report, item, (*path, key), resolve)
+    elif isinstance(value, str):
         try:
-            resolve_root(value)
+            resolve(value)
         except FileNotFoundError as error:
             report.error(path, str(error))
-    elif isinstance(value, str) and not os.path.exists(os.path.expanduser(value)):
-        where = '' if os.path.isabs(os.path.expanduser(value)) else f' below the current folder {os.getcwd()}'
-        report.error(path, f'there is no file or folder {shown(value)}{where}')
+
+
+def _existing(path: str) -> str:
+    expanded = os.path.expanduser(path)
+    if not os.path.exists(expanded):
+        where = '' if os.path.isabs(expanded) else f' (looked from {os.getcwd()})'
+        raise FileNotFoundError(f'there is no file or folder {path!r}{where}')
+    return expanded

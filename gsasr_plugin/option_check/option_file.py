@@ -37,7 +37,8 @@ class OptionLoader(_Loader):
                     None, None, f"the key '{key}' stands here and in line {first_lines[key]}", key_node.start_mark
                 )
             first_lines[key] = line
-        return super().construct_mapping(node, deep=deep)
+        # Deep, so that an anchor inside itself is an error.
+        return super().construct_mapping(node, deep=True)
 
 
 OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', _EXPONENT_FLOAT, list('-+.0123456789'))
@@ -54,7 +55,7 @@ OptionDumper.add_implicit_resolver('tag:yaml.org,2002:float', _EXPONENT_FLOAT, l
 
 
 class _HostLoader(_Loader):
-    """Reads a vetted file to the values that the host's own loader makes of it (YAML 1.1, no merge keys)."""
+    """Reads a vetted text as the host's own loader does (YAML 1.1, no merge keys)."""
 
 
 _HostLoader.add_constructor(
@@ -114,11 +115,9 @@ def read_option_file(path: str) -> OptionFile:
         found = 'nothing' if options is None else f'a {type(options).__name__}'
         raise _file_error(path, f'an option file is a mapping of section names to options; found {found}')
 
-    host_options = yaml.load(text, Loader=_HostLoader)
-    # Compared as text, so that 1 and 1.0 and True differ.
     lines: dict[KeyPath, int] = {}
     _collect_lines(root, (), lines)
-    return OptionFile(path, options, lines, host_reads_the_same=repr(host_options) == repr(options))
+    return OptionFile(path, options, lines, host_reads_the_same=_host_reads(text, options))
 
 
 def write_option_file(options: dict[str, Any], path: str, comments: list[str]) -> None:
@@ -148,6 +147,16 @@ def _file_error(path: str, fault: str, line: int | None = None) -> OptionError:
 def _line_of(error: Exception) -> int | None:
     mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
     return None if mark is None else mark.line + 1
+
+
+def _host_reads(text: str, options: dict[str, Any]) -> bool:
+    """Whether the host's loader makes exactly `options` of the text."""
+    try:
+        host_options = yaml.load(text, Loader=_HostLoader)
+    except yaml.YAMLError:
+        return False
+    # Compared as text, so that 1 and 1.0 and True differ.
+    return repr(host_options) == repr(options)
 
 
 def _collect_lines(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int]) -> None:

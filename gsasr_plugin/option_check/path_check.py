@@ -31,8 +31,8 @@ def check_path(
         if names_file and isinstance(value, str) and not (auto_resume and is_train):
             file = os.path.expanduser(value)
             if not os.path.isfile(file):
-                where = '' if os.path.isabs(file) else f' below the current folder {os.getcwd()}'
-                report.error(('path', key), f'there is no file {value}{where}')
+                where = '' if os.path.isabs(file) else f' (looked from {os.getcwd()})'
+                report.error(('path', key), f'there is no file {value!r}{where}')
     if not is_train and path.get('pretrain_network_g') is None:
         report.warn(('path', 'pretrain_network_g'), 'missing: the network is tested with random weights', 'a .pth file')
 

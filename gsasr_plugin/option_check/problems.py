@@ -19,10 +19,20 @@ def dotted(path: KeyPath) -> str:
 
 
 def closest(name: object, known: Iterable[object]) -> str | None:
-    """The known name that `name` most probably misspells, or None."""
+    """The known name that `name` most probably misspells or abbreviates, or None."""
+    given = str(name).lower()
     by_lower_case = {str(candidate).lower(): str(candidate) for candidate in known}
-    match = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
-    return by_lower_case[match[0]] if match else None
+    matches = difflib.get_close_matches(given, by_lower_case, n=3, cutoff=0.6)
+    if not matches:
+        matches = [candidate for candidate in sorted(by_lower_case) if len(given) > 1 and candidate.startswith(given)]
+    # Among equally similar names, the one with the same letters: EDRS is EDSR rather than EDVR.
+    matches.sort(key=lambda match: (_similarity(given, match), sorted(match) == sorted(given)), reverse=True)
+    return by_lower_case[matches[0]] if matches else None
+
+
+def _similarity(given: str, known: str) -> float:
+    # The arguments in the order of difflib.get_close_matches: the ratio depends on it.
+    return difflib.SequenceMatcher(None, known, given).ratio()
 
 
 def listed(names: Iterable[object]) -> str:

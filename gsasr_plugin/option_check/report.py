@@ -95,7 +95,7 @@ class Report:
         for key, value in section.items():
             if key in allowed:
                 continue
-            guess = closest(key, names) or closest(key, allowed)
+            guess = closest(key, allowed)
             accepted = listed(names)
             if strict or guess in owned:
                 self.error((*path, key), f'unknown key (given {shown(value)})', accepted, guess)

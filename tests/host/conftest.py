@@ -1,0 +1,159 @@
+"""A tiny project of the host: images, and an option file that trains its EDSR, as a dictionary and on disk."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+import gsasr_plugin  # noqa: F401 (repairs the host, so that test modules can import it)
+
+# Fresh processes on a busy machine: importing torch and the host alone can take half a minute.
+TIMEOUT_S = 240
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with four images of 32 x 32 pixels in `gt` and of 16 x 16 in `lq`, made the current one."""
+    images = np.random.default_rng(0)
+    for folder, side in (('gt', 32), ('lq', 16)):
+        (tmp_path / folder).mkdir()
+        for index in range(4):
+            image = images.integers(0, 256, (side, side, 3), dtype=np.uint8)  # H x W x BGR
+            cv2.imwrite(str(tmp_path / folder / f'{index}.png'), image)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def edsr_options() -> dict[str, Any]:
+    """Options that use classes of the host only."""
+    pairs = {
+        'type': 'PairedImageDataset',
+        'dataroot_gt': 'gt',
+        'dataroot_lq': 'lq',
+        'io_backend': {'type': 'disk'},
+    }
+    return {
+        'name': 'tiny',
+        'model_type': 'SRModel',
+        'scale': 2,
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': {
+            'train': {
+                'name': 'pairs',
+                **pairs,
+                'gt_size': 16,
+                'use_hflip': True,
+                'use_rot': True,
+                'num_worker_per_gpu': 0,
+                'batch_size_per_gpu': 2,
+            },
+            'val': {'name': 'held-out', **pairs},
+        },
+        'network_g': {
+            'type': 'EDSR',
+            'num_in_ch': 3,
+            'num_out_ch': 3,
+            'num_feat': 4,
+            'num_block': 1,
+            'upscale': 2,
+        },
+        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+        'train': {
+            'optim_g': {'type': 'Adam', 'lr': 0.001, 'weight_decay': 0, 'betas': [0.9, 0.99]},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5},
+            'total_iter': 4,
+            'warmup_iter': -1,
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+        },
+        'val': {
+            'val_freq': 4,
+            'save_img': True,
+            'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
+        },
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
+    }
+
+
+@pytest.fixture
+def gsasr_options(edsr_options: dict[str, Any]) -> dict[str, Any]:
+    """Options that use the classes of the plugin."""
+    options = {key: value for key, value in edsr_options.items() if key != 'scale'}
+    options['model_type'] = 'GSASRModel'
+    options['datasets'] = {
+        'train': {
+            'name': 'photographs',
+            'type': 'ArbitraryScalePairedDataset',
+            'dataroot_gt': 'gt',
+            'io_backend': {'type': 'disk'},
+            'lq_size': 8,
+            'scale_range': [1, 4],
+            'num_worker_per_gpu': 0,
+            'batch_size_per_gpu': 2,
+        },
+        'val': {
+            'name': 'held-out',
+            'type': 'ArbitraryScalePairedDataset',
+            'dataroot_gt': 'gt',
+            'io_backend': {'type': 'disk'},
+            'scales': [2, 3.3],
+        },
+    }
+    options['network_g'] = {
+        'type': 'GSASR',
+        'encoder_opt': {'type': 'EDSR', 'num_feat': 4, 'num_block': 1},
+        'embed_dim': 8,
+        'num_heads': 2,
+        'window_size': 4,
+        'num_injection_layers': 1,
+        'num_interaction_blocks': 1,
+        'num_interaction_layers': 1,
+        'gaussian_density': 1,
+    }
+    return options
+
+
+def write_options(options: dict[str, Any], path: Path) -> Path:
+    """Write an option file as a user would."""
+    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    return path
+
+
+def write_distribution(folder: Path, name: str, module: str, source: str) -> None:
+    """Lay out a distribution with one module that joins as a plugin, as an installer would in site-packages."""
+    folder.mkdir(exist_ok=True)
+    (folder / f'{module}.py').write_text(source)
+    info = folder / f'{module}-1.2.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n')
+    (info / 'entry_points.txt').write_text(f'[basicsr.plugins]\n{module} = {module}\n')
+
+
+@pytest.fixture
+def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in a process of its own: `run_python(arguments, cwd=..., path=...)`."""
+
+    def run(
+        arguments: Sequence[str | Path], *, cwd: Path | None = None, path: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        if path is not None:
+            environment['PYTHONPATH'] = os.pathsep.join([str(path), *filter(None, [os.environ.get('PYTHONPATH')])])
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+
+    return run

@@ -1,0 +1,335 @@
+"""Each repair of the host: broken before, right after, harmless when repeated and where the host is sound."""
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from gsasr_plugin import host_repairs
+from tests.host.conftest import write_options
+
+
+def fresh(name: str) -> ModuleType:
+    """A new, unrepaired copy of a module of the host; the one in use stays as it is."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stand_in(**functions: Any) -> ModuleType:
+    """A module of a host without the defect."""
+    module = ModuleType('stand_in')
+    vars(module).update(functions)
+    return module
+
+
+@pytest.fixture
+def meta_path() -> Iterator[None]:
+    before = list(sys.meta_path)
+    yield
+    sys.meta_path[:] = before
+
+
+def test_every_repair_is_listed_with_its_reason() -> None:
+    names = [repair.name for repair in host_repairs.repairs()]
+    assert names == [
+        'torchvision.transforms.functional_tensor',
+        'scipy.ndimage.filters',
+        'load_resume_state',
+        'init_dist',
+        'dataroot lists',
+        'EnlargedSampler',
+    ]
+    assert all(repair.why for repair in host_repairs.repairs())
+
+
+def test_repairing_again_changes_nothing() -> None:
+    train = importlib.import_module('basicsr.train')
+    before = dict(vars(train)), list(sys.meta_path), host_repairs.repairs()
+    host_repairs.repair_host()
+    assert (dict(vars(train)), list(sys.meta_path), host_repairs.repairs()) == before
+
+
+# ---- vanished modules ----
+
+
+def test_a_vanished_module_is_answered_by_its_successor(meta_path: None) -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module('json.vanished')
+    repair = host_repairs._alias('json.vanished', 'collections', ['Counter', 'deque'])
+    assert repair.in_force
+    import collections
+
+    module = importlib.import_module('json.vanished')
+    sys.modules.pop('json.vanished')
+    assert module.Counter is collections.Counter and module.deque is collections.deque
+    assert not hasattr(module, 'OrderedDict')
+
+
+def test_an_alias_is_installed_once_and_imports_nothing_early(meta_path: None) -> None:
+    before = len(sys.meta_path)
+    for _ in range(2):
+        assert host_repairs._alias('json.vanished', 'a_module_that_does_not_exist', ['x']).in_force
+    assert len(sys.meta_path) == before + 1
+
+
+def test_a_module_that_exists_gets_no_alias(meta_path: None) -> None:
+    before = list(sys.meta_path)
+    assert not host_repairs._alias('json.decoder', 'collections', ['Counter']).in_force
+    assert sys.meta_path == before
+
+
+# ---- resuming ----
+
+
+def resume_options(states: Path, **path: Any) -> dict[str, Any]:
+    return {
+        'auto_resume': not path,
+        'name': 'run',
+        'path': {'training_states': str(states), 'models': str(states.parent / 'models'), **path},
+        'network_g': {},
+    }
+
+
+@pytest.fixture
+def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Training states of a run kept in one folder, while the current folder is another."""
+    folder = tmp_path / 'root' / 'experiments' / 'run' / 'training_states'
+    folder.mkdir(parents=True)
+    for iteration in (8, 10):
+        torch.save({'iter': iteration, 'epoch': 1, 'optimizers': [], 'schedulers': []}, folder / f'{iteration}.state')
+    (folder / 'notes.state').write_text('not a state of the host')
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    return folder
+
+
+def test_auto_resume_finds_the_newest_state_of_the_run(states: Path) -> None:
+    train = fresh('basicsr.train')
+    assert train.load_resume_state(resume_options(states)) is None  # the defect: it looks below the current folder
+
+    assert host_repairs.repair_load_resume_state(train).in_force
+    opt = resume_options(states)
+    assert train.load_resume_state(opt)['iter'] == 10
+    assert opt['path']['resume_state'] == str(states / '10.state')
+    assert opt['path']['pretrain_network_g'] == str(states.parent / 'models' / 'net_g_10.pth')
+    assert host_repairs.repair_load_resume_state(train).in_force
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='the defect shows without a GPU')
+def test_a_named_state_resumes_without_a_gpu(states: Path) -> None:
+    train = fresh('basicsr.train')
+    opt = resume_options(states, resume_state=str(states / '8.state'))
+    with pytest.raises(RuntimeError):
+        train.load_resume_state(opt)
+    host_repairs.repair_load_resume_state(train)
+    assert train.load_resume_state(opt)['iter'] == 8
+
+
+def test_no_state_means_a_new_run(tmp_path: Path) -> None:
+    train = fresh('basicsr.train')
+    host_repairs.repair_load_resume_state(train)
+    assert train.load_resume_state(resume_options(tmp_path / 'missing')) is None
+    assert train.load_resume_state(resume_options(tmp_path, resume_state=None)) is None
+
+
+def test_a_state_that_is_missing_damaged_or_malicious_is_named(states: Path) -> None:
+    train = fresh('basicsr.train')
+    host_repairs.repair_load_resume_state(train)
+    with pytest.raises(FileNotFoundError, match=r'resume_state.*gone\.state'):
+        train.load_resume_state(resume_options(states, resume_state=str(states / 'gone.state')))
+    whole = (states / '8.state').read_bytes()
+    (states / '8.state').write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r'8\.state'):
+        train.load_resume_state(resume_options(states, resume_state=str(states / '8.state')))
+
+    planted = states.parent / 'planted'
+    torch.save({'iter': 1, 'run': _MakesFolder(str(planted))}, states / '8.state')
+    with pytest.raises(ValueError, match=r'8\.state'):
+        train.load_resume_state(resume_options(states, resume_state=str(states / '8.state')))
+    assert not planted.exists()
+
+
+class _MakesFolder:
+    """Runs code when unpickled."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable, tuple]:
+        return os.mkdir, (self.folder,)
+
+
+def test_a_host_that_resumes_on_a_cpu_keeps_its_function() -> None:
+    def load_resume_state(opt: dict[str, Any]) -> None:
+        return torch.load(opt['path']['resume_state'], map_location='cpu')
+
+    train = stand_in(load_resume_state=load_resume_state)
+    assert not host_repairs.repair_load_resume_state(train).in_force
+    assert train.load_resume_state is load_resume_state
+
+
+# ---- several processes ----
+
+
+def test_init_dist_calls_the_host_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    dist_util, options = fresh('basicsr.utils.dist_util'), fresh('basicsr.utils.options')
+    calls = []
+    host_init_dist = types.FunctionType(
+        (lambda launcher, backend='nccl', **kwargs: calls.append((launcher, backend, kwargs))).__code__,
+        {'calls': calls},
+        argdefs=('nccl',),
+        closure=(types.CellType(calls),),
+    )
+    dist_util.init_dist = options.init_dist = host_init_dist
+    assert host_repairs.repair_init_dist(dist_util, options).in_force
+    assert options.init_dist is dist_util.init_dist is not host_init_dist
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    options.init_dist('slurm', 'nccl', port=29500)
+    assert calls == [('slurm', 'nccl', {'port': 29500})]
+    repaired = dist_util.init_dist
+    assert host_repairs.repair_init_dist(dist_util, options).in_force
+    assert dist_util.init_dist is repaired
+
+
+def test_a_host_that_starts_on_cpus_keeps_its_function() -> None:
+    def init_dist(launcher: str) -> None:
+        torch.distributed.init_process_group('gloo')
+
+    dist_util = stand_in(init_dist=init_dist, _init_dist_pytorch=init_dist)
+    options = stand_in(init_dist=init_dist)
+    assert not host_repairs.repair_init_dist(dist_util, options).in_force
+    assert dist_util.init_dist is options.init_dist is init_dist
+
+
+# ---- options and data ----
+
+
+def test_data_roots_may_be_lists_and_mappings(
+    project: Path, gsasr_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gsasr_options['datasets']['train']['dataroot_gt'] = ['~/gt', 'gt']
+    gsasr_options['datasets']['val']['dataroot_lq'] = {2: '~/lq'}
+    monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(write_options(gsasr_options, project / 'o.yml'))])
+    monkeypatch.setenv('HOME', '/home/somebody')
+
+    options = fresh('basicsr.utils.options')
+    with pytest.raises(TypeError):
+        options.parse_options(str(project))
+    assert host_repairs.repair_dataroot_lists(options).in_force
+    opt, _ = options.parse_options(str(project))
+    assert opt['datasets']['train']['dataroot_gt'] == ['/home/somebody/gt', 'gt']
+    assert opt['datasets']['val']['dataroot_lq'] == {2: '/home/somebody/lq'}
+    assert opt['datasets']['val']['dataroot_gt'] == 'gt'
+
+    repaired = options.osp
+    assert host_repairs.repair_dataroot_lists(options).in_force
+    assert options.osp is repaired
+
+
+def test_a_host_that_leaves_data_roots_alone_keeps_its_paths() -> None:
+    options = stand_in(osp=os.path, parse_options=lambda root_path: root_path)
+    assert not host_repairs.repair_dataroot_lists(options).in_force
+    assert options.osp is os.path
+
+
+def test_indices_of_the_training_loop_carry_the_epoch() -> None:
+    train = fresh('basicsr.train')
+    host_sampler = train.EnlargedSampler
+    assert host_repairs.repair_epoch_in_indices(train).in_force
+    assert host_repairs.repair_epoch_in_indices(train).in_force
+
+    arguments = ([None] * 5, 1, 0, 3)  # data set, processes, rank, enlargement
+    ours, hosts = train.EnlargedSampler(*arguments), host_sampler(*arguments)
+    ours.set_epoch(7)
+    hosts.set_epoch(7)
+    assert list(ours) == list(hosts)
+    assert {index.epoch for index in ours} == {7}
+    assert not any(hasattr(index, 'epoch') for index in hosts)
+    assert not host_repairs.repair_epoch_in_indices(stand_in()).in_force
+
+
+# ---- a fresh process ----
+
+# Everything that changes a whole process: the order of imports, the start method, the process group.
+FRESH_PROCESS = """
+import importlib, json, os, socket, sys, warnings
+result = {}
+try:
+    import basicsr
+    result['before'] = 'imported'
+except ModuleNotFoundError as error:
+    result['before'] = error.name
+for name in [name for name in sys.modules if name.split('.')[0] == 'basicsr']:
+    del sys.modules[name]
+
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import gsasr_plugin
+result['scipy warnings'] = [str(w.message) for w in caught if 'scipy.ndimage.filters' in str(w.message)]
+import basicsr
+from basicsr.data.degradations import rgb_to_grayscale
+import torchvision
+result['function'] = rgb_to_grayscale is torchvision.transforms.functional.rgb_to_grayscale
+
+from gsasr_plugin.host_repairs import repairs
+result['in force'] = {repair.name: repair.in_force for repair in repairs()}
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+result['registered'] = [
+    'GSASR' in ARCH_REGISTRY, 'ArbitraryScalePairedDataset' in DATASET_REGISTRY, 'GSASRModel' in MODEL_REGISTRY
+]
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from basicsr.utils import options
+with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+os.environ.update(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+options.init_dist('pytorch')
+result['pytorch'] = [dist.get_backend(), dist.get_world_size(), mp.get_start_method()]
+dist.destroy_process_group()
+for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+    del os.environ[name]
+os.environ.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST='node[1-2]', SLURM_LOCALID='0')
+options.init_dist('slurm', port=port)
+result['slurm'] = [dist.get_backend(), os.environ['MASTER_ADDR'], os.environ['LOCAL_RANK'], dist.get_world_size()]
+dist.destroy_process_group()
+print(json.dumps(result))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason='with a GPU the host starts its processes itself')
+def test_a_fresh_process(
+    run_python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scontrol = tmp_path / 'scontrol'
+    scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames node[1-2]" ] && printf "127.0.0.1\\nnode2\\n"\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}{os.pathsep}{os.environ["PATH"]}')
+    done = run_python(['-c', FRESH_PROCESS])
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+
+    broken = result['before'] != 'imported'
+    assert result['before'] in ('imported', 'torchvision.transforms.functional_tensor')
+    assert result['in force']['torchvision.transforms.functional_tensor'] == broken
+    assert result['function'] and result['scipy warnings'] == []
+    assert result['registered'] == [True, True, True]
+    assert result['pytorch'] == ['gloo', 1, 'spawn']
+    assert result['slurm'] == ['gloo', '127.0.0.1', '0', 1]

@@ -1,0 +1,469 @@
+"""The check of option files: every fault is named with file, line, key path, what was given and what is accepted."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
+
+from gsasr_plugin.option_check import OptionError, Problem, check_options, read_option_file
+from gsasr_plugin.option_check.accepted import Words, accepted_by_signature, described, type_fault
+from gsasr_plugin.option_check.problems import closest, dotted
+from tests.host.conftest import write_options
+
+Options = dict[str, Any]
+MISSING = object()
+
+
+def changed(options: Options, **changes: Any) -> Options:
+    """A copy with options set (or removed: MISSING), their keys joined by two underscores."""
+    options = copy.deepcopy(options)
+    for name, value in changes.items():
+        *sections, key = name.split('__')
+        section = options
+        for inner in sections:
+            section = section[inner]
+        if value is MISSING:
+            del section[key]
+        else:
+            section[key] = value
+    return options
+
+
+def check(options: Options, project: Path, *, is_train: bool = True, auto_resume: bool = False) -> list[Problem]:
+    path = write_options(options, project / 'options.yml')
+    return check_options(read_option_file(str(path)), is_train=is_train, auto_resume=auto_resume)
+
+
+def errors(options: Options, project: Path, *, is_train: bool = True) -> list[Problem]:
+    with pytest.raises(OptionError) as caught:
+        check(options, project, is_train=is_train)
+    assert all(
+        problem.message('f') in str(caught.value).replace(caught.value.file, 'f') for problem in caught.value.problems
+    )
+    return [problem for problem in caught.value.problems if problem.is_error]
+
+
+def as_test(options: Options) -> Options:
+    """The same project, tested."""
+    options = changed(options, train=MISSING, logger=MISSING, val__val_freq=MISSING)
+    datasets = options['datasets']
+    options['datasets'] = {'test_1': datasets['val']}
+    return options
+
+
+def test_sound_options_of_the_host_pass(project: Path, edsr_options: Options) -> None:
+    assert check(edsr_options, project) == []
+
+
+def test_sound_options_of_the_plugin_pass(project: Path, gsasr_options: Options) -> None:
+    options = changed(
+        gsasr_options,
+        datasets__train__dataroot_gt=['gt', 'lq'],
+        datasets__train__scale_range=[1, 2.5],
+        train__grad_clip=1,
+        train__ema_decay=0.999,
+        val__compare_bicubic=True,
+        val__metrics__psnr__crop_border='auto',
+        train__optim_g__type='AdamW',
+        logger__save_checkpoint_freq=5e3,
+    )
+    assert check(options, project) == []
+
+
+def test_testing_needs_no_train_section_but_weights(project: Path, edsr_options: Options) -> None:
+    (warning,) = check(as_test(edsr_options), project, is_train=False)
+    assert dotted(warning.path) == 'path.pretrain_network_g' and 'random weights' in warning.fault
+    (project / 'net.pth').touch()
+    assert check(changed(as_test(edsr_options), path__pretrain_network_g='net.pth'), project, is_train=False) == []
+
+
+def test_a_missing_suffix_is_filled_in_for_the_host(project: Path, edsr_options: Options) -> None:
+    file = read_option_file(str(write_options(as_test(edsr_options), project / 'options.yml')))
+    assert 'suffix' not in file.options['val']
+    check_options(file, is_train=False)
+    assert file.options['val']['suffix'] is None and not file.host_reads_the_same
+
+
+# Option, its faulty value, then what the message must say: fault, accepted values, suggestion.
+FAULTS_OF_THE_PLUGIN = [
+    # network
+    ('network_g__encoder_opt__num_feet', 64, 'unknown key (given 64)', 'num_feat', 'num_feat'),
+    ('network_g__encoder_opt__num_feat', '64', "given '64'", 'a whole number', None),
+    ('network_g__encoder_opt__num_feat', True, 'given true', 'a whole number', None),
+    ('network_g__encoder_opt__num_block', 1.5, 'given 1.5', 'a whole number', None),
+    ('network_g__encoder_opt__type', 'EDRS', "given 'EDRS'", 'RDN', 'EDSR'),
+    ('network_g__encoder_opt__type', MISSING, 'missing', 'SwinIR', None),
+    ('network_g__encoder_opt', 'EDSR', "given 'EDSR'", 'a mapping', None),
+    ('network_g__encoder_opt', MISSING, 'missing', 'a mapping', None),
+    ('network_g__window_sise', 4, 'unknown key (given 4)', 'window_size', 'window_size'),
+    ('network_g__sigma_max', 'wide', "given 'wide'", 'a number', None),
+    ('network_g__use_reference_points', 'yes', "given 'yes'", 'true or false', None),
+    ('network_g__initial_sigma', [0.3], 'given [0.3]', 'a number or null', None),
+    ('network_g__type', 'GSSAR', "given 'GSSAR'", 'GSASR', 'GSASR'),
+    ('network_g__type', MISSING, 'missing', 'GSASR', None),
+    ('network_g', ['GSASR'], 'given', 'a section', None),
+    # data set
+    ('datasets__train__lq_sise', 8, 'unknown key (given 8)', 'lq_size', 'lq_size'),
+    ('datasets__train__lq_size', '8', "given '8'", 'a whole number', None),
+    ('datasets__train__scale_range', 'all', "given 'all'", 'a list', None),
+    ('datasets__train__small_images', 'skipp', "given 'skipp'", 'error or skip', 'skip'),
+    ('datasets__train__type', 'ArbitraryScaleDataset', 'given', 'PairedImageDataset', 'ArbitraryScalePairedDataset'),
+    ('datasets__train__dataroot_gt', 'gtt', "'gtt'", '', None),
+    ('datasets__train__dataroot_gt', ['gt', 'nowhere'], "'nowhere'", '', None),
+    ('datasets__val__dataroot_lq', {2: 'nowhere'}, "'nowhere'", '', None),
+    ('datasets__train__meta_info_file', 'names.txt', "'names.txt'", '', None),
+    ('datasets__train__batch_size_per_gpu', 0, 'given 0', 'a whole number, at least 1', None),
+    ('datasets__train__batch_size_per_gpu', MISSING, 'missing', 'a whole number, at least 1', None),
+    ('datasets__train__prefetch_mode', 'gpu', "given 'gpu'", 'cpu or cuda or null', 'cpu'),
+    ('datasets__train__persistent_workers', True, 'num_worker_per_gpu is 0', 'false', None),
+    ('datasets__val__persistent_workers', True, 'without worker processes', 'false', None),
+    ('datasets__train', MISSING, 'missing', '', None),
+    ('datasets__val', None, 'given null', 'a section', None),
+    # model
+    ('train__grad_clp', 1, 'unknown key (given 1)', 'grad_clip', 'grad_clip'),
+    ('train__grad_clip', 'strong', "given 'strong'", 'a number or null', None),
+    ('val__compare_bicubik', True, 'unknown key (given true)', 'compare_bicubic', 'compare_bicubic'),
+    ('model_type', 'GSARModel', "given 'GSARModel'", 'GSASRModel', 'GSASRModel'),
+    ('train__optim_g__type', 'AdmW', "given 'AdmW'", 'AdamW', 'AdamW'),
+    ('val__metrics__psnr__crop_border', 'automatic', "given 'automatic'", 'a whole number, at least 0 or auto', 'auto'),
+    ('scale', 4, 'copies it into every data set', 'no scale', None),
+]
+FAULTS_OF_THE_HOST = [
+    ('name', 5, 'given 5', 'a text', None),
+    ('name', MISSING, 'missing', 'a text', None),
+    ('num_gpu', 'all', "given 'all'", 'auto or a whole number, at least 0', None),
+    ('num_gpu', 64, 'given 64, but torch sees', 'auto, or 0 to', None),
+    ('manual_seed', -1, 'given -1', 'at least 0', None),
+    ('model_type', 'SRModell', "given 'SRModell'", 'SRModel', 'SRModel'),
+    ('datasets', MISSING, 'missing', 'a mapping', None),
+    ('datasets__test', {}, 'no such section', 'val_', None),
+    ('datasets__train__type', 'PairedImageDatset', 'given', 'PairedImageDataset', 'PairedImageDataset'),
+    ('datasets__train__num_worker_per_gpu', 'two', "given 'two'", 'a whole number, at least 0', None),
+    ('datasets__train__dataroot_lq', 'lr', "'lr'", '', None),
+    ('network_g', MISSING, 'missing', 'type', None),
+    ('network_g__num_feet', 8, 'unknown key (given 8)', 'num_feat', 'num_feat'),
+    ('network_g__num_in_ch', MISSING, 'missing', '', None),
+    ('network_g__num_feat', 'many', "given 'many'", 'a number', None),
+    ('path', MISSING, 'missing', 'a mapping', None),
+    ('path__modls', 'x', "unknown key (given 'x')", 'pretrain_network_g', None),
+    ('path__pretrain_network', None, 'unknown key', 'pretrain_network_g', 'pretrain_network_g'),
+    ('path__pretrain_network_g', 'net.pth', "no file 'net.pth'", '', None),
+    ('path__strict_load_g', 'false', "given 'false'", 'true or false', None),
+    ('train', MISSING, 'missing', 'a section', None),
+    ('train', 5, 'given 5', 'a mapping or null', None),
+    ('train__total_iter', MISSING, 'missing', 'a whole number, at least 1', None),
+    ('train__total_iter', 2.5, 'given 2.5 (not whole)', 'a whole number, at least 1', None),
+    ('train__total_iter', '5k', "given '5k'", 'a whole number, at least 1', None),
+    ('train__ema_decay', 1.5, 'given 1.5', 'at least 0, at most 1', None),
+    ('train__optim_g__lr', 'fast', "given 'fast'", 'a number', None),
+    ('train__optim_g__lr', MISSING, 'missing', 'a number', None),
+    ('train__optim_g__betas', [0.9], 'given [0.9]', 'a list of 2', None),
+    ('train__optim_g__betta', [0.9], 'unknown key', 'betas', 'betas'),
+    ('train__optim_g__type', 'AdamW', "given 'AdamW'", 'Adam', 'Adam'),
+    ('train__scheduler__type', 'MultiStep', "given 'MultiStep'", 'MultiStepLR', 'MultiStepLR'),
+    ('train__scheduler__milestones', 100, 'given 100', 'a list (of a whole number', None),
+    ('train__scheduler__milestone', [1], 'unknown key', 'milestones', 'milestones'),
+    ('train__scheduler__restarts', [0, 2], '1 weights for 2 restarts', '', None),
+    ('train__scheduler', {'type': 'CosineAnnealingRestartLR', 'periods': [2]}, 'end before iteration 4', '', None),
+    ('train__pixel_opt__type', 'L1', "given 'L1'", 'L1Loss', 'L1Loss'),
+    ('train__pixel_opt__loss_weigt', 1, 'unknown key', 'loss_weight', 'loss_weight'),
+    ('train__pixel_opt__loss_weight', 'heavy', "given 'heavy'", 'a number', None),
+    ('val__val_freq', MISSING, 'missing', 'a whole number, at least 1', None),
+    ('val__save_img', 1, 'given 1', 'true or false', None),
+    ('val__metrics__psnr__type', 'calculate_pnsr', 'given', 'calculate_psnr', 'calculate_psnr'),
+    ('val__metrics__psnr__crop_border', MISSING, 'missing', 'a whole number, at least 0', None),
+    ('val__metrics__psnr__crop_border', 'auto', "given 'auto'", 'a whole number, at least 0', None),
+    ('val__metrics__psnr__better', 'more', "given 'more'", 'higher or lower', None),
+    ('val__metrics__psnr', 'calculate_psnr', 'given', 'a section', None),
+    ('logger__use_tb_logger', MISSING, 'missing', 'true or false', None),
+    ('logger__print_freq', 0, 'given 0', 'a whole number, at least 1', None),
+    ('logger__wandb', {'project': 'p'}, '', 'true', None),
+    ('dist_params', {'port': 'any'}, "given 'any'", 'at least 1', None),
+]
+
+
+def check_fault(options: Options, project: Path, fault: tuple[str, Any, str, str, str | None]) -> None:
+    name, value, said, accepted, suggestion = fault
+    found = errors(changed(options, **{name: value}), project)
+    path = name.replace('__', '.')
+    matching = [
+        problem
+        for problem in found
+        if dotted(problem.path).startswith(path.rpartition('.')[0]) and said in problem.fault
+    ]
+    assert matching, [problem.message('f') for problem in found]
+    assert any(accepted in problem.accepted and suggestion == problem.suggestion for problem in matching), matching
+    assert all(problem.line is not None for problem in found if len(problem.path) > 1)
+
+
+@pytest.mark.parametrize('fault', FAULTS_OF_THE_PLUGIN, ids=lambda fault: f'{fault[0]}={fault[1]}'[:60])
+def test_faults_in_sections_of_the_plugin(project: Path, gsasr_options: Options, fault: tuple) -> None:
+    check_fault(gsasr_options, project, fault)
+
+
+@pytest.mark.parametrize('fault', FAULTS_OF_THE_HOST, ids=lambda fault: f'{fault[0]}={fault[1]}'[:60])
+def test_faults_in_sections_of_the_host(project: Path, edsr_options: Options, fault: tuple) -> None:
+    check_fault(edsr_options, project, fault)
+
+
+@pytest.mark.parametrize(
+    'name, value, suggestion',
+    [
+        ('modle_type', 'SRModel', 'model_type'),
+        ('train__warmup_itr', 4, 'warmup_iter'),
+        ('train__something_else', 4, None),
+        ('val__pabr', True, 'pbar'),
+        ('logger__print_frq', 4, 'print_freq'),
+        ('datasets__train__use_hflp', True, 'use_hflip'),
+        ('val__metrics__psnr__test_y_chanel', True, 'test_y_channel'),
+        ('dist_params', {'prot': 1}, 'port'),
+    ],
+)
+def test_unknown_keys_in_sections_of_the_host_are_warnings(
+    project: Path, edsr_options: Options, name: str, value: Any, suggestion: str | None
+) -> None:
+    (warning,) = check(changed(edsr_options, **{name: value}), project)
+    assert not warning.is_error and warning.suggestion == suggestion
+    assert 'not used' in warning.fault
+    assert f'options.yml:{warning.line}: warning: {dotted(warning.path)}: unknown key' in warning.message('options.yml')
+
+
+def test_a_message_names_everything(project: Path, gsasr_options: Options) -> None:
+    options = changed(gsasr_options, network_g__encoder_opt__num_feet=64)
+    (problem,) = errors(options, project)
+    lines = (project / 'options.yml').read_text().splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if 'num_feet' in text)
+    assert problem.message('options.yml') == (
+        f"options.yml:{line}: error: network_g.encoder_opt.num_feet: unknown key (given 64); did you mean 'num_feat'?\n"
+        '    accepted: ' + problem.accepted
+    )
+
+
+def test_all_faults_are_named_at_once_in_the_order_of_the_file(project: Path, gsasr_options: Options) -> None:
+    options = changed(
+        gsasr_options, network_g__widow_size=4, name=5, train__total_iter='x', datasets__train__dataroot_gt='nowhere'
+    )
+    with pytest.raises(OptionError) as caught:
+        check(options, project)
+    assert len(caught.value.problems) == 4
+    found = [line.split(' error: ')[1].split(':')[0] for line in str(caught.value).splitlines() if ' error: ' in line]
+    assert found == ['name', 'datasets.train.dataroot_gt', 'network_g.widow_size', 'train.total_iter']
+
+
+def test_options_that_exclude_each_other_are_named(project: Path, gsasr_options: Options) -> None:
+    (problem,) = errors(changed(gsasr_options, datasets__train__scales=[2, 3]), project)
+    assert dotted(problem.path) == 'datasets.train' and 'exclude each other' in problem.fault
+
+
+def test_sizes_that_the_network_refuses_are_named(project: Path, gsasr_options: Options) -> None:
+    before = torch.random.get_rng_state()
+    for change in ({'network_g__num_heads': 3}, {'network_g__gaussian_density': 5}, {'network_g__embed_dim': 0}):
+        (problem,) = errors(changed(gsasr_options, **change), project)
+        assert dotted(problem.path) == 'network_g' and 'cannot be built' in problem.fault
+        assert next(iter(change)).split('__')[1] in problem.fault
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_metrics_need_ground_truth(project: Path, edsr_options: Options, gsasr_options: Options) -> None:
+    single = {'name': 'lr', 'type': 'SingleImageDataset', 'dataroot_lq': 'lq', 'io_backend': {'type': 'disk'}}
+    (problem,) = errors(changed(edsr_options, datasets__val=single), project)
+    assert dotted(problem.path) == 'val.metrics.psnr' and 'datasets.val has no dataroot_gt' in problem.fault
+    # NIQE looks at one image only.
+    niqe = {'niqe': {'type': 'calculate_niqe', 'crop_border': 2}}
+    assert check(changed(edsr_options, datasets__val=single, val__metrics=niqe), project) == []
+    # Our model leaves the metrics out.
+    ours = {**single, 'type': 'ArbitraryScalePairedDataset', 'scales': [2]}
+    (warning,) = check(changed(gsasr_options, datasets__val=ours), project)
+    assert not warning.is_error and 'not computed there' in warning.fault
+
+
+def test_testing_needs_val_and_its_own_data_sections(project: Path, edsr_options: Options) -> None:
+    paths = [
+        dotted(problem.path) for problem in errors(changed(as_test(edsr_options), val=MISSING), project, is_train=False)
+    ]
+    assert paths == ['val']
+    paths = [dotted(problem.path) for problem in errors(changed(edsr_options), project, is_train=False)]
+    assert paths == ['datasets.train']
+
+
+def test_validation_data_without_val_section_is_a_warning(project: Path, edsr_options: Options) -> None:
+    (warning,) = check(changed(edsr_options, val=MISSING), project)
+    assert dotted(warning.path) == 'val' and 'datasets.val is never used' in warning.fault
+
+
+def test_two_sets_of_one_name_are_a_warning(project: Path, edsr_options: Options) -> None:
+    options = copy.deepcopy(edsr_options)
+    options['datasets']['val_2'] = dict(options['datasets']['val'])
+    (warning,) = check(options, project)
+    assert dotted(warning.path) == 'datasets.val_2.name' and 'datasets.val has the name' in warning.fault
+
+
+def test_resuming_does_not_ask_for_the_pretrained_weights(project: Path, edsr_options: Options) -> None:
+    options = changed(edsr_options, path__pretrain_network_g='gone.pth')
+    assert errors(options, project)
+    assert check(options, project, auto_resume=True) == []
+
+
+def test_cuda_prefetching_needs_pinned_memory(project: Path, edsr_options: Options) -> None:
+    found = errors(changed(edsr_options, datasets__train__prefetch_mode='cuda'), project)
+    assert 'datasets.train.pin_memory' in [dotted(problem.path) for problem in found]
+
+
+# ---- classes of other plugins ----
+
+
+@pytest.fixture
+def registered() -> Any:
+    """Register classes for one test."""
+    added: list[tuple[Any, str]] = []
+
+    def register(registry: Any, cls: type) -> None:
+        registry.register(cls)
+        added.append((registry, cls.__name__))
+
+    yield register
+    for registry, name in added:
+        del registry._obj_map[name]
+
+
+def test_classes_of_other_plugins(
+    project: Path, edsr_options: Options, registered: Callable[[Any, type], None]
+) -> None:
+    class StrictNet(torch.nn.Module):
+        def __init__(self, *, depth: int = 2, mode: Literal['a', 'b'] = 'a', sizes: tuple[int, int] = (1, 2)) -> None:
+            super().__init__()
+
+    class OpenNet(torch.nn.Module):
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__()
+
+    class OtherDataset:
+        def __init__(self, opt: Options) -> None:
+            self.colour = opt.get('colour_space')
+
+    @dataclass
+    class OtherOptions:
+        weight: float = 1.0
+
+    class OtherModel(SRModel):
+        train_options_class = OtherOptions
+
+        def optimize_parameters(self, current_iter: int) -> None:
+            self.noise = self.opt['train'].get('noise_level')
+
+    registered(ARCH_REGISTRY, StrictNet)
+    registered(ARCH_REGISTRY, OpenNet)
+    registered(DATASET_REGISTRY, OtherDataset)
+    registered(MODEL_REGISTRY, OtherModel)
+
+    assert check(changed(edsr_options, network_g={'type': 'OpenNet', 'anything': 1}), project) == []
+    assert check(changed(edsr_options, network_g={'type': 'StrictNet', 'sizes': [3, 4]}), project) == []
+    for key, value, accepted in (('depht', 1, 'depth'), ('mode', 'c', 'a or b'), ('sizes', [1], 'a list of 2')):
+        (problem,) = errors(changed(edsr_options, network_g={'type': 'StrictNet', key: value}), project)
+        assert accepted in problem.accepted
+
+    # Its keys are those that its code names.
+    val = {'name': 'x', 'type': 'OtherDataset', 'colour_space': 'y', 'dataroot_gt': 'gt'}
+    assert check(changed(edsr_options, datasets__val={**val}), project) == []
+    (warning,) = check(changed(edsr_options, datasets__val={**val, 'color_space': 'y'}), project)
+    assert warning.suggestion == 'colour_space'
+
+    model = changed(edsr_options, model_type='OtherModel', train__noise_level=3, train__weight=2)
+    assert check(model, project) == []
+    (problem,) = errors(changed(model, train__weight='x'), project)
+    assert dotted(problem.path) == 'train.weight'
+
+
+# ---- types ----
+
+
+@pytest.mark.parametrize(
+    'annotation, fits, fails, words',
+    [
+        (int, [1, -2], [1.0, '1', True, None], 'a whole number'),
+        (float, [1, 0.5], ['1', True, None], 'a number'),
+        (bool, [True], [1, 'true'], 'true or false'),
+        (str, ['a'], [1, None], 'a text'),
+        (float | None, [None, 1], ['x'], 'a number or null'),
+        (tuple[float, float], [[1, 2.5]], [[1], [1, 2, 3], [1, 'x'], 1], 'a list of 2: a number, a number'),
+        (tuple[int, ...], [[1, 2], []], [[1.5]], 'a list (of a whole number)'),
+        (list[float] | float, [[1], 2], [['x'], 'x'], 'a list (of a number) or a number'),
+        (dict[float, str], [{2: 'a', 3.7: 'b'}], [{'2': 'a'}, {2: 1}], 'a mapping from a number to a text'),
+        (dict[str, Any], [{'a': 1}], [1, []], 'a mapping'),
+        (Literal['a', 2], ['a', 2], ['b', 3], 'a or 2'),
+        (float | torch.Tensor, [1], ['x'], 'a number'),
+        (Any, [1, 'a'], [], 'any value'),
+    ],
+)
+def test_types(annotation: Any, fits: list, fails: list, words: str) -> None:
+    assert [value for value in fits if type_fault(value, annotation) is not None] == []
+    assert [value for value in fails if type_fault(value, annotation) is None] == []
+    assert described(annotation) == words
+
+
+def test_the_part_at_fault_is_found() -> None:
+    assert type_fault([1, 'x'], list[float]) == ((1,), '')
+    assert type_fault({'a': [1, 2, None]}, dict[str, list[int]]) == (('a', 2), '')
+
+
+def test_a_signature_without_annotations_is_guessed_from_its_defaults() -> None:
+    def network(num_in_ch, num_feat=64, rgb_mean=(0.5, 0.5), act='relu', norm=None, bias=True, **rest):  # type: ignore[no-untyped-def]
+        pass
+
+    import inspect
+
+    accepted = accepted_by_signature(inspect.signature(network))
+    assert accepted.open_ended and accepted.required == ['num_in_ch']
+    assert {name: option.annotation for name, option in accepted.options.items()} == {
+        'num_in_ch': Any,
+        'num_feat': float,
+        'rgb_mean': list,
+        'act': str,
+        'norm': Any,
+        'bias': bool,
+    }
+    assert Words('x').text == 'x'
+
+
+@pytest.mark.parametrize(
+    'name, known, expected',
+    [
+        ('num_feet', ['num_feat', 'num_block'], 'num_feat'),
+        ('NUM_FEAT', ['num_feat'], 'num_feat'),
+        ('milestone', ['gamma', 'milestones'], 'milestones'),
+        ('entirely_else', ['num_feat'], None),
+        ('EDRS', ['EDVR', 'EDSR'], 'EDSR'),
+        ('L1', ['MSELoss', 'L1Loss'], 'L1Loss'),
+        (3, ['30'], '30'),
+        ('x', [], None),
+    ],
+)
+def test_closest(name: object, known: list[str], expected: str | None) -> None:
+    assert closest(name, known) == expected
+
+
+# ---- the option files of this repository ----
+
+SHIPPED = sorted((Path(__file__).parents[2] / 'options').glob('*.yml'))
+
+
+@pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.name)
+def test_shipped_option_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parents[1])
+    file = read_option_file(str(path))
+    try:
+        found = check_options(file, is_train=path.name.startswith('train'))
+    except OptionError as error:
+        found = error.problems
+    # Data and weights may be missing here; nothing else may be.
+    assert [problem.message(path.name) for problem in found if not _is_about_a_file(problem)] == []
+
+
+def _is_about_a_file(problem: Problem) -> bool:
+    return problem.path[-1] in ('dataroot_gt', 'dataroot_lq', 'pretrain_network_g') and 'looked from' in problem.fault
