@@ -22,7 +22,6 @@ namespace GSASR_UNIT {
 namespace {
 
 constexpr int kChunk = 64;
-constexpr int kMaxLanes = 16;
 constexpr double kFactor = 0.84932180028801904272;  // sqrt(log2(e) / 2)
 constexpr double kLimit = 40.0;                     // kNegligible in powers of two
 constexpr float kTilted = 2.0f;
@@ -236,16 +235,18 @@ void draw_tile(const Gaussians<T>& gaussians, const Image<T>& image, T support, 
 
 // --------------------------------------------------------------------------------------------------- backward ------
 
+// Moments and, per channel, the sum of e * g; over the columns of one lane.
+enum { kT, kV, kTT, kTV, kVV, kMoments };
 template <class T, int L, int C>
 struct Sums {
-    Vector<T, L> t, v, tt, tv, vv;
-    Vector<T, L> color[C];  // of e * g
+    Vector<T, L> of[kMoments + C];
 };
 
 // Add one block of at most L columns of `rows` rows to the moments. `from` points to the gradient of its first pixel.
 template <class T, int L, int C, bool PARTIAL>
 GSASR_INLINE void gather_block(Sums<T, L, C>& sums, const T* from, int64_t row_stride, int64_t plane, int rows,
                                int columns, T t, T t_column, const T* t_of_row, const T* v_of_row, const T* weight) {
+    Sums<T, L, C> local = sums;  // in registers
     const Vector<T, L> t_first = broadcast<T, L>(t) + ramp<T, L>() * broadcast<T, L>(t_column);
     const Mask<T, L> mask = first_lanes<T, L>(columns);
     for (int i = 0; i < rows; ++i) {
@@ -256,19 +257,20 @@ GSASR_INLINE void gather_block(Sums<T, L, C>& sums, const T* from, int64_t row_s
         for (int c = 0; c < C; ++c) {
             const Vector<T, L> g =
                 PARTIAL ? Partial<T, L>::load(from + c * plane, columns, mask) : load<T, L>(from + c * plane);
-            sums.color[c] += falloff * g;
+            local.of[kMoments + c] += falloff * g;
             asked += broadcast<T, L>(weight[c]) * g;
         }
         const Vector<T, L> w = PARTIAL ? keep<T, L>(falloff * asked, mask) : falloff * asked;
         const Vector<T, L> w_t = w * t_i;
         const Vector<T, L> w_v = w * v_i;
-        sums.t += w_t;
-        sums.v += w_v;
-        sums.tt += w_t * t_i;
-        sums.tv += w_t * v_i;
-        sums.vv += w_v * v_i;
+        local.of[kT] += w_t;
+        local.of[kV] += w_v;
+        local.of[kTT] += w_t * t_i;
+        local.of[kTV] += w_t * v_i;
+        local.of[kVV] += w_v * v_i;
         from += row_stride;
     }
+    sums = local;
 }
 
 template <class T, int L, int C>
@@ -280,8 +282,7 @@ GSASR_INLINE void gather_gaussian(const Chunk<T>& chunk, int k, const Image<T>& 
     const T* from = v_image + int64_t{chunk.top[k]} * image.W + chunk.left[k];
     T weight[C];
     for (int c = 0; c < C; ++c) weight[c] = chunk.weight[c][k];
-    Sums<T, L, C> sums;
-    std::memset(&sums, 0, sizeof sums);
+    Sums<T, L, C> sums{};
     const auto block = [&](const T* at, int count, int width, T t, const T* t_of_row, const T* v_of_row) {
         if (width >= L)
             gather_block<T, L, C, false>(sums, at, image.W, plane, count, L, t, chunk.t_column[k], t_of_row, v_of_row,
@@ -315,15 +316,17 @@ GSASR_INLINE void gather_gaussian(const Chunk<T>& chunk, int k, const Image<T>& 
                       chunk.t0[k] + static_cast<T>(j) * chunk.t_column[k], t_of_row, v_of_row);
         }
     }
-    // Back from t' and v', and once more by the opacity, which was left out so far.
+    T total[kMoments + C];
+    sums_of<T, L, kMoments + C>(sums.of, total);
+    // Back from t' and v', and times the opacity, which was left out so far.
     const T inverse = static_cast<T>(1.0 / kFactor);
     const T once = chunk.opacity[k] * inverse, twice = once * inverse;
     Moments<T> moments;
-    moments.w_t = once * sum_of<T, L>(sums.t);
-    moments.w_v = once * sum_of<T, L>(sums.v);
-    moments.w_tt = twice * sum_of<T, L>(sums.tt);
-    moments.w_tv = twice * sum_of<T, L>(sums.tv);
-    moments.w_vv = twice * sum_of<T, L>(sums.vv);
+    moments.w_t = once * total[kT];
+    moments.w_v = once * total[kV];
+    moments.w_tt = twice * total[kTT];
+    moments.w_tv = twice * total[kTV];
+    moments.w_vv = twice * total[kVV];
     Shape<T> shape;
     shape.inv_sigma_x = chunk.inv_sigma_x[k];
     shape.inv_sigma_y = chunk.inv_sigma_y[k];
@@ -337,7 +340,7 @@ GSASR_INLINE void gather_gaussian(const Chunk<T>& chunk, int k, const Image<T>& 
     gradients.rhos[n] = v.rho;
     T v_opacity = 0;
     for (int c = 0; c < C; ++c) {
-        const T asked = sum_of<T, L>(sums.color[c]);
+        const T asked = total[kMoments + c];
         v_opacity += weight[c] * asked;
         gradients.colors[n * C + c] = chunk.opacity[k] * asked;
     }

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(GSASR_AVX2) || defined(GSASR_AVX512)
+#if defined(__SSE2__) && defined(__GNUC__)
 #include <immintrin.h>
 #endif
 
@@ -67,35 +67,79 @@ using Mask = typename Lanes<T, L>::Mask;
 
 template <class T, int L>
 GSASR_INLINE Vector<T, L> broadcast(T value) {
+#if defined(__GNUC__)
+    return value - Vector<T, L>{};  // one broadcast instruction; a loop over lanes becomes L of them
+#else
     Vector<T, L> r;
     for (int k = 0; k < L; ++k) r[k] = value;
     return r;
+#endif
 }
+
+constexpr int kMaxLanes = 16;
+alignas(64) constexpr float kRampFloat[kMaxLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+alignas(64) constexpr double kRampDouble[kMaxLanes] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+GSASR_INLINE const float* ramp_of(float) { return kRampFloat; }
+GSASR_INLINE const double* ramp_of(double) { return kRampDouble; }
 
 // 0, 1, ..., L - 1
 template <class T, int L>
 GSASR_INLINE Vector<T, L> ramp() {
     Vector<T, L> r;
-    for (int k = 0; k < L; ++k) r[k] = static_cast<T>(k);
+    std::memcpy(&r, ramp_of(T()), sizeof r);
     return r;
 }
 
 // The first `count` lanes.
 template <class T, int L>
 GSASR_INLINE Mask<T, L> first_lanes(int count) {
-    using Integer = typename Lanes<T, L>::Integer;
+    const Vector<T, L> index = ramp<T, L>();
 #if defined(__GNUC__)
-    Mask<T, L> index;
-    for (int k = 0; k < L; ++k) index[k] = k;
-    Mask<T, L> limit;
-    for (int k = 0; k < L; ++k) limit[k] = static_cast<Integer>(count);
-    return index < limit;
+    return index < broadcast<T, L>(static_cast<T>(count));
 #else
     Mask<T, L> r;
-    for (int k = 0; k < L; ++k) r[k] = k < count ? Integer(-1) : Integer(0);
+    for (int k = 0; k < L; ++k) r[k] = k < count ? -1 : 0;
     return r;
 #endif
 }
+
+template <class T, int L>
+struct Maximum {
+    GSASR_INLINE Vector<T, L> of(const Vector<T, L>& a, const Vector<T, L>& b) {
+#if defined(__GNUC__)
+        return a > b ? a : b;
+#else
+        Vector<T, L> r;
+        for (int k = 0; k < L; ++k) r[k] = a[k] > b[k] ? a[k] : b[k];
+        return r;
+#endif
+    }
+};
+// One instruction instead of two.
+#if defined(__SSE2__) && defined(__GNUC__)
+template <>
+struct Maximum<float, 4> {
+    GSASR_INLINE Vector<float, 4> of(const Vector<float, 4>& a, const Vector<float, 4>& b) {
+        return (Vector<float, 4>)_mm_max_ps((__m128)a, (__m128)b);
+    }
+};
+#endif
+#if defined(GSASR_AVX2) || defined(GSASR_AVX512)
+template <>
+struct Maximum<float, 8> {
+    GSASR_INLINE Vector<float, 8> of(const Vector<float, 8>& a, const Vector<float, 8>& b) {
+        return (Vector<float, 8>)_mm256_max_ps((__m256)a, (__m256)b);
+    }
+};
+#endif
+#if defined(GSASR_AVX512)
+template <>
+struct Maximum<float, 16> {
+    GSASR_INLINE Vector<float, 16> of(const Vector<float, 16>& a, const Vector<float, 16>& b) {
+        return (Vector<float, 16>)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
+    }
+};
+#endif
 
 // Lanes outside of the mask become 0, whatever they held.
 template <class T, int L>
@@ -125,12 +169,26 @@ GSASR_INLINE void store(T* to, const Vector<T, L>& a) {
 template <class T, int L>
 struct Partial {
     GSASR_INLINE Vector<T, L> load(const T* from, int count, const Mask<T, L>&) {
-        Vector<T, L> r = broadcast<T, L>(T(0));
-        for (int k = 0; k < count; ++k) r[k] = from[k];
+        Vector<T, L> r{};
+        // Copies of constant length: a variable one would be a call.
+        if (count >= L)
+            std::memcpy(&r, from, sizeof r);
+        else if (count == 1)
+            std::memcpy(&r, from, sizeof(T));
+        else if (count == 2)
+            std::memcpy(&r, from, (L > 1 ? 2 : 1) * sizeof(T));
+        else
+            for (int k = 0; k < count; ++k) r[k] = from[k];
         return r;
     }
 };
 #if defined(GSASR_AVX2) || defined(GSASR_AVX512)
+template <>
+struct Partial<float, 4> {
+    GSASR_INLINE Vector<float, 4> load(const float* from, int, const Mask<float, 4>& mask) {
+        return (Vector<float, 4>)_mm_maskload_ps(from, (__m128i)mask);
+    }
+};
 template <>
 struct Partial<float, 8> {
     GSASR_INLINE Vector<float, 8> load(const float* from, int, const Mask<float, 8>& mask) {
@@ -148,25 +206,29 @@ struct Partial<double, 4> {
 template <>
 struct Partial<float, 16> {
     GSASR_INLINE Vector<float, 16> load(const float* from, int count, const Mask<float, 16>&) {
-        return (Vector<float, 16>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1u), from);
+        return (Vector<float, 16>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << (count < 16 ? count : 16)) - 1u), from);
     }
 };
 template <>
 struct Partial<double, 8> {
     GSASR_INLINE Vector<double, 8> load(const double* from, int count, const Mask<double, 8>&) {
-        return (Vector<double, 8>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1u), from);
+        return (Vector<double, 8>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << (count < 8 ? count : 8)) - 1u), from);
     }
 };
 #endif
 
-template <class T, int L>
-GSASR_INLINE T sum_of(const Vector<T, L>& a) {
-    T lane[L];
-    std::memcpy(lane, &a, sizeof a);
-    // Pairwise: short chains, and an order that does not depend on the compiler.
-    for (int half = L / 2; half > 0; half /= 2)
-        for (int k = 0; k < half; ++k) lane[k] += lane[k + half];
-    return lane[0];
+// The sum over the lanes of each of `count` vectors. Pairwise: short chains, and an order that is the same everywhere.
+template <class T, int L, int COUNT>
+GSASR_INLINE void sums_of(const Vector<T, L>* vectors, T* sums) {
+    T lane[COUNT][L];
+    std::memcpy(lane, vectors, sizeof lane);
+    for (int half = L / 2; half > 2; half /= 2)
+        for (int q = 0; q < COUNT; ++q)
+            for (int k = 0; k < half; ++k) lane[q][k] += lane[q][k + half];
+    if (L == 2)
+        for (int q = 0; q < COUNT; ++q) sums[q] = lane[q][0] + lane[q][1];
+    else
+        for (int q = 0; q < COUNT; ++q) sums[q] = (lane[q][0] + lane[q][2]) + (lane[q][1] + lane[q][L > 2 ? 3 : 1]);
 }
 
 // 2^x for x <= 0. Below the clamp the result is 2^clamp, some 1e-26 in float: small enough to vanish in any sum, and
@@ -179,12 +241,7 @@ struct Exp2<float, L> {
     // exp(-60): the pair is far below half a unit in the last place of anything it is added to.
     static constexpr float kClamp = -86.6f;
     GSASR_INLINE Vector<float, L> call(Vector<float, L> x) {
-        const Vector<float, L> low = broadcast<float, L>(kClamp);
-#if defined(__GNUC__)
-        x = x > low ? x : low;
-#else
-        for (int k = 0; k < L; ++k) x[k] = x[k] > low[k] ? x[k] : low[k];
-#endif
+        x = Maximum<float, L>::of(x, broadcast<float, L>(kClamp));
         // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
         const Vector<float, L> magic = broadcast<float, L>(12582912.0f);
         const Vector<float, L> rounded = x + magic;
@@ -218,12 +275,7 @@ template <int L>
 struct Exp2<double, L> {
     static constexpr double kClamp = -1000.0;
     GSASR_INLINE Vector<double, L> call(Vector<double, L> x) {
-        const Vector<double, L> low = broadcast<double, L>(kClamp);
-#if defined(__GNUC__)
-        x = x > low ? x : low;
-#else
-        for (int k = 0; k < L; ++k) x[k] = x[k] > low[k] ? x[k] : low[k];
-#endif
+        x = Maximum<double, L>::of(x, broadcast<double, L>(kClamp));
         const Vector<double, L> magic = broadcast<double, L>(6755399441055744.0);
         const Vector<double, L> rounded = x + magic;
         const Vector<double, L> f = x - (rounded - magic);
