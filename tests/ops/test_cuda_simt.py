@@ -8,8 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from tests.ops.simt.harness import NAMES, Problem, boxes, build_driver, compare, reference, run, scene
+from tests.ops.simt.algorithm1 import SOURCE, Algorithm1
+from tests.ops.simt.harness import (
+    NAMES,
+    Problem,
+    Result,
+    boxes,
+    build_driver,
+    build_library,
+    compare,
+    reference,
+    run,
+    scene,
+)
 
 
 @pytest.fixture(scope='session')
@@ -183,3 +196,18 @@ def test_few_pixels_are_evaluated_in_vain(driver, tmp_path, lr_size, scale, boun
 def test_order_of_threads_does_not_matter(driver, tmp_path):
     """More orders, on a problem with many Gaussians per cell and several batches per tile."""
     run(driver, scene([(20, 40)], [2.0], count=600, sigma=(0.3, 0.8)), tmp_path, seeds=range(1, 9))
+
+
+def test_baseline_for_timings(tmp_path):
+    """`test_cuda_device.py` times the kernels against a plain Algorithm 1: here that one is checked, too."""
+    problem = replace(scene([(24, 30)], [3.0], count=60), window=0.4, support=100.0)
+    library = build_library(SOURCE, tmp_path)
+    algorithm1 = Algorithm1(library)
+    inputs = [torch.from_numpy(getattr(problem, name)[0]) for name in NAMES]
+    exact = reference(problem)
+    image = algorithm1.forward(inputs, problem.sizes[0], problem.scales[0][0], problem.window)
+    gradients = algorithm1.backward(
+        inputs, torch.from_numpy(problem.v_images[0]), problem.sizes[0], problem.scales[0][0], problem.window
+    )
+    result = Result([image.numpy()], {name: v.numpy()[None] for name, v in zip(NAMES, gradients)}, 0)
+    compare(result, exact)

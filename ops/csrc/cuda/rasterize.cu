@@ -115,7 +115,12 @@ class Launches {
         });
     }
 
-    const char* message() const { return error_ == cudaSuccess ? nullptr : cudaGetErrorString(error_); }
+    // What went wrong, or nullptr. The runtime forgets a failed launch here: the caller reports it.
+    const char* message() const {
+        if (error_ == cudaSuccess) return nullptr;
+        cudaGetLastError();
+        return cudaGetErrorString(error_);
+    }
 
   private:
     cudaStream_t stream_;

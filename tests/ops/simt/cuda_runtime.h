@@ -81,14 +81,16 @@ T __shfl_xor_sync(unsigned mask, T value, int other, int width = 32, SIMT_CALLER
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(unsigned bits) { return __builtin_ffs(static_cast<int>(bits)); }
 // Fibres change only inside collectives, so any read and write is atomic.
-inline int32_t atomicAdd(int32_t* address, int32_t value) {
-    const int32_t before = *address;
+template <class T>
+T atomicAdd(T* address, T value) {
+    const T before = *address;
     *address += value;
     return before;
 }
 
 using cudaStream_t = struct CUstream_st*;
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidConfiguration = 9 };
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t error) {
     return error == cudaSuccess ? "no error" : "invalid configuration argument";
 }

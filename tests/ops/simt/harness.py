@@ -75,6 +75,18 @@ def link(objects: list[Path], target: Path) -> Path:
     return target
 
 
+def build_library(source: Path, folder: Path) -> Path:
+    """A shared library of a CUDA source and the shim, without sanitizers, which Python could not load."""
+    if shutil.which('g++') is None:
+        pytest.skip('g++ is not installed')
+    target = folder / (source.stem + '.so')
+    flags = ['-std=c++17', '-O1', '-march=native', '-Wall', '-Wextra', '-fPIC', '-shared', '-I', str(SIMT)]
+    command = ['g++', *flags, '-x', 'c++', str(source), str(SIMT / 'simt.cpp'), '-o', str(target)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return target
+
+
 def sanitizers_work(folder: Path) -> bool:
     """Whether a program with both sanitizers can be built and run here."""
     source = folder / 'probe.cpp'
