@@ -56,8 +56,7 @@ def validate_scales(
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
-        rows, columns = data['nominal_scale'][0].tolist()
-        scale = (round(rows, 6), round(columns, 6))  # collated as float32
+        scale = tuple(data['nominal_scale'][0].tolist())  # (rows, columns)
         counts[scale] += 1
         sr = tensor2img([visuals['result']])  # (H, W, 3), BGR, 8 bit
         if save_img:

@@ -10,8 +10,6 @@ import pytest
 import torch
 from basicsr.models import build_model
 
-import gsasr_plugin  # noqa: F401  (registers)
-
 
 def options(folder: Path, **train: Any) -> dict[str, Any]:
     """What the host hands to a model: a small GSASR on the CPU."""
