@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from gsasr_plugin.option_check.option_file import OptionFile, OptionLoader
-from gsasr_plugin.option_check.problems import KeyPath, OptionError, Problem, closest, dotted, listed
+from gsasr_plugin.option_check.problems import OptionError, Problem, closest, dotted, listed
 
 _INTEGER = re.compile(r'[-+]?[0-9]+\Z')
 _FLOAT = re.compile(r'[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z')
@@ -110,6 +110,4 @@ def _force_option(file: OptionFile, entry: str) -> None:
     section[keys[-1]] = value
     file.host_reads_the_same = False
     # What is reported about this option must not point into the file.
-    forced: KeyPath = tuple(keys)
-    for path in [path for path in file.lines if path[: len(forced)] == forced]:
-        del file.lines[path]
+    file.forced.add(tuple(keys))

@@ -71,12 +71,14 @@ class OptionFile:
         path: The file, as the user named it.
         options: Nested dictionaries in the file's order; `--force_yml` and defaults change them in place.
         lines: Line (from 1) of each key path of the file.
+        forced: Key paths that `--force_yml` has set.
         host_reads_the_same: Whether the host, given the file itself, would read exactly `options`.
     """
 
     path: str
     options: dict[str, Any]
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    forced: set[KeyPath] = field(default_factory=set)
     host_reads_the_same: bool = True
 
 

@@ -103,8 +103,11 @@ class Report:
                 self.warn((*path, key), f'unknown key, not used (given {shown(value)})', accepted, guess)
 
     def _line(self, path: KeyPath) -> int | None:
-        """The line of the option or, where it is missing or inside a list, of the closest section around it."""
-        if not path:
+        """The line of the option or, where it is missing or inside a list, of the closest section around it.
+
+        None for what `--force_yml` has set, and for the whole file.
+        """
+        if not path or path in self._file.forced:
             return None
         key_path = tuple(str(key) for key in path)
         return self._file.lines.get(key_path, self._line(path[:-1]))

@@ -1,6 +1,7 @@
 """Sections whose `type:` names a class or a function: networks, losses, metrics, optimizers, schedulers."""
 
 import inspect
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -51,18 +52,28 @@ def _check_builds(report: Report, section: dict[str, Any], path: KeyPath, cls: t
     It would say so later as well, but the host has renamed the folders of an earlier run by then.
     """
     arguments = {key: value for key, value in section.items() if key != 'type'}
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # They are not about options.
+        warnings.simplefilter('ignore')
+        fault = _building_fault(cls, arguments)
+    if fault is not None:
+        report.error(path, f'{section["type"]} cannot be built: {str(fault) or type(fault).__name__}')
+
+
+def _building_fault(cls: type, arguments: dict[str, Any]) -> Exception | None:
+    """What the constructor says against its arguments, if anything."""
     try:
         # Without memory and initialization, where the network allows that.
         with torch.device('meta'):
             cls(**arguments)
-        return
-    except Exception:
+        return None
+    except Exception:  # whatever it is, it may be due to the meta device
         pass
-    with torch.random.fork_rng(devices=[]):
-        try:
-            cls(**arguments)
-        except (TypeError, ValueError) as error:
-            report.error(path, f'{section["type"]} cannot be built: {error}')
+    try:
+        cls(**arguments)
+    except Exception as error:  # a library may refuse a size in any way
+        return error
+    return None
 
 
 def check_loss(report: Report, section: dict[str, Any], path: KeyPath) -> None:

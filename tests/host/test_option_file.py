@@ -177,7 +177,7 @@ def test_forcing_sets_nested_options(tmp_path: Path) -> None:
     assert file.options == {'name': 'b', 'train': {'ema': 0.5, 'optim': {'lr': 1e-3}, 'new': [1, 2]}}
     assert not file.host_reads_the_same
     # Messages about forced options must not quote a line of the file.
-    assert file.lines == {('train',): 2}
+    assert file.forced == {('name',), ('train', 'ema'), ('train', 'new'), ('train', 'optim'), ('train', 'optim', 'lr')}
 
 
 def test_all_bad_forced_options_are_named(tmp_path: Path) -> None:
