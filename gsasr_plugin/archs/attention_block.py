@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.scale_condition import ScaleAttention
-from gsasr_plugin.archs.window_attention import WindowAttention
+from gsasr_plugin.archs.window_attention import PositionEncoding, WindowAttention
 
 
 class AttentionLayer(nn.Module):
@@ -23,16 +23,28 @@ class AttentionLayer(nn.Module):
         window_size: side of a window.
         shift: how far the attended map is rolled up and left, in pixels. Rolling is cyclic, and nothing is masked.
         scale_condition: whether there is a scale attention (without it, its MLP stays).
+        position_encoding: of the window attention.
     """
 
-    def __init__(self, *, embed_dim: int, num_heads: int, window_size: int, shift: int, scale_condition: bool) -> None:
+    def __init__(
+        self,
+        *,
+        embed_dim: int,
+        num_heads: int,
+        window_size: int,
+        shift: int,
+        scale_condition: bool,
+        position_encoding: PositionEncoding,
+    ) -> None:
         super().__init__()
         self.shift = shift
         self.scale_attention = ScaleAttention(embed_dim=embed_dim) if scale_condition else None
         self.scale_norm = nn.LayerNorm(embed_dim)
         self.scale_mlp = MLP(embed_dim=embed_dim)
         self.attention_norm = nn.LayerNorm(embed_dim)
-        self.attention = WindowAttention(embed_dim=embed_dim, num_heads=num_heads, window_size=window_size)
+        self.attention = WindowAttention(
+            embed_dim=embed_dim, num_heads=num_heads, window_size=window_size, position_encoding=position_encoding
+        )
         self.mlp_norm = nn.LayerNorm(embed_dim)
         self.mlp = MLP(embed_dim=embed_dim)
 
@@ -59,8 +71,24 @@ class AttentionLayer(nn.Module):
         return x.roll((direction * self.shift, direction * self.shift), dims=(1, 2)) if self.shift else x
 
 
+class MapConv(nn.Conv2d):
+    """3 x 3 convolution of a map of embeddings, (B, h, w, d) to (B, h, w, d).
+
+    Args:
+        embed_dim: d.
+    """
+
+    def __init__(self, *, embed_dim: int) -> None:
+        super().__init__(embed_dim, embed_dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
 class AttentionBlock(nn.Module):
-    """LayerNorm, layers, MLP, plus the block's input. Every second layer's windows lie half a window off.
+    """LayerNorm, layers, MLP (and convolution), plus the block's input.
+
+    Every second layer's windows lie half a window off.
 
     Args:
         layer: the class of its layers.
@@ -69,6 +97,8 @@ class AttentionBlock(nn.Module):
         num_heads: heads of the window attentions.
         window_size: side of a window.
         scale_condition: whether the layers attend to the scale embedding.
+        position_encoding: of the window attentions.
+        closing_conv: whether a 3 x 3 convolution over the whole map follows the MLP (the enhanced version).
     """
 
     def __init__(
@@ -80,6 +110,8 @@ class AttentionBlock(nn.Module):
         num_heads: int,
         window_size: int,
         scale_condition: bool,
+        position_encoding: PositionEncoding,
+        closing_conv: bool,
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(embed_dim)
@@ -90,14 +122,17 @@ class AttentionBlock(nn.Module):
                 window_size=window_size,
                 shift=i % 2 * (window_size // 2),
                 scale_condition=scale_condition,
+                position_encoding=position_encoding,
             )
             for i in range(num_layers)
         )
         self.mlp = MLP(embed_dim=embed_dim)
+        self.conv = MapConv(embed_dim=embed_dim) if closing_conv else None
 
     def forward(self, x: Tensor, scale_embed: Tensor | None, *context: Tensor) -> Tensor:
         """Maps embeddings (B, h, w, d) to the same shape; arguments as for its layers."""
         y = self.norm(x)
         for layer in self.layers:
             y = layer(y, scale_embed, *context)
-        return x + self.mlp(y)
+        y = self.mlp(y)
+        return x + (self.conv(y) if self.conv is not None else y)

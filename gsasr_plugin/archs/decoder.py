@@ -5,18 +5,25 @@ Letters: B images, C feature channels, h x w LR map (multiples of the window), d
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from gsasr_plugin.archs.attention_block import MapConv
 from gsasr_plugin.archs.condition_injection import ConditionInjectionBlock
 from gsasr_plugin.archs.gaussian_interaction import GaussianInteractionBlock
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
 from gsasr_plugin.archs.scale_condition import ScaleEmbedding
+from gsasr_plugin.archs.window_attention import PositionEncoding
 
 
 class GaussianDecoder(nn.Module):
     """Gaussian embeddings -> condition injection -> Gaussian interaction -> primary head.
+
+    The defaults are the paper's; the authors' later, enhanced version has `position_encoding='rope'` and
+    `closing_conv=True`, and shares all else.
 
     The arguments are those of `GSASR` of the same names, and `num_features`, the width C of the features.
     """
@@ -35,6 +42,8 @@ class GaussianDecoder(nn.Module):
         gaussian_density: int = 16,
         sigma_max: float = 1 / 1.2,
         scale_condition: bool = True,
+        position_encoding: PositionEncoding = 'bias',
+        closing_conv: bool = False,
         use_reference_points: bool = True,
         relative_colors: bool = False,
         initial_sigma: float | None = None,
@@ -54,11 +63,13 @@ class GaussianDecoder(nn.Module):
         if embed_dim % num_heads:
             raise ValueError(f'num_heads must divide embed_dim: got num_heads {num_heads}, embed_dim {embed_dim}')
         self.window_size = window_size
-        attention = {
+        attention: dict[str, Any] = {
             'embed_dim': embed_dim,
             'num_heads': num_heads,
             'window_size': window_size,
             'scale_condition': scale_condition,
+            'position_encoding': position_encoding,
+            'closing_conv': closing_conv,
         }
         # One embedding per LR pixel of a window, the same for all windows (Sec. 3.2: shared initial weights).
         self.gaussian_embed = nn.Parameter(torch.randn(window_size, window_size, embed_dim))
@@ -76,6 +87,7 @@ class GaussianDecoder(nn.Module):
             GaussianInteractionBlock(num_layers=num_interaction_layers, **attention)
             for _ in range(num_interaction_blocks)
         )
+        self.interaction_conv = MapConv(embed_dim=embed_dim) if closing_conv else None
         self.primary_head = GaussianPrimaryHead(
             embed_dim=embed_dim,
             gaussian_density=gaussian_density,
@@ -108,6 +120,8 @@ class GaussianDecoder(nn.Module):
         injected = x
         for interaction in self.gaussian_interaction:
             x = interaction(x, scale_embed)
+        if self.interaction_conv is not None:
+            x = self.interaction_conv(x)
         return self.primary_head(x + injected, base_colors)
 
     def _tile(self, window: Tensor, h: int, w: int) -> Tensor:

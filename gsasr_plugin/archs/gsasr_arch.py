@@ -21,6 +21,7 @@ from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.padding import pad_to_multiple
 from gsasr_plugin.archs.target_size import Scale, Size, Sizes, is_pair, output_sizes
+from gsasr_plugin.archs.window_attention import PositionEncoding
 
 
 @ARCH_REGISTRY.register()
@@ -42,6 +43,10 @@ class GSASR(nn.Module):
         sigma_max: bound of the standard deviations, in LR pixels.
         use_reference_points: whether positions are offsets from a regular grid p (False: the paper's ablation).
         scale_condition: whether the decoder is told the scale s.
+        position_encoding: 'bias', the paper's relative position bias in the window attentions; 'rope', the rotary
+            position embedding of the authors' enhanced version, which needs heads of a multiple of 4 channels.
+        closing_conv: whether each block, and the stack of interaction blocks, ends with a 3 x 3 convolution over the
+            whole map, as in the authors' enhanced version.
         relative_colors: predict colours as differences, in logits, to the LR image at the reference points. Not in the
             paper: shortens short runs, for a network need not learn to copy its input.
         initial_sigma: start all Gaussians with this deviation in LR pixels, at their reference points, and opacities
@@ -71,6 +76,8 @@ class GSASR(nn.Module):
         sigma_max: float = 1 / 1.2,
         use_reference_points: bool = True,
         scale_condition: bool = True,
+        position_encoding: PositionEncoding = 'bias',
+        closing_conv: bool = False,
         relative_colors: bool = False,
         initial_sigma: float | None = None,
         support: float = 4.5,
@@ -91,6 +98,8 @@ class GSASR(nn.Module):
             sigma_max=sigma_max,
             use_reference_points=use_reference_points,
             scale_condition=scale_condition,
+            position_encoding=position_encoding,
+            closing_conv=closing_conv,
             relative_colors=relative_colors,
             initial_sigma=initial_sigma,
         )

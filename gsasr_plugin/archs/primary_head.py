@@ -20,14 +20,16 @@ SIGMA_GAIN, SIGMA_FLOOR = 0.99999, 1e-6
 RHO_BOUND = 0.999999
 
 
-def reference_points(h: int, w: int, k: int, device: torch.device | None = None) -> Tensor:
+def reference_points(
+    h: int, w: int, k: int, device: torch.device | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Centres of the cells of the (k * h) x (k * w) grid over an h x w LR image.
 
     Returns:
-        (N, 2) float32 as (x, y) in LR pixels, raster order.
+        (N, 2) as (x, y) in LR pixels, raster order.
     """
-    y = (torch.arange(k * h, device=device) + 0.5) / k
-    x = (torch.arange(k * w, device=device) + 0.5) / k
+    y = (torch.arange(k * h, device=device, dtype=dtype) + 0.5) / k
+    x = (torch.arange(k * w, device=device, dtype=dtype) + 0.5) / k
     grid_y, grid_x = torch.meshgrid(y, x, indexing='ij')
     return torch.stack((grid_x, grid_y), -1).view(-1, 2)
 
@@ -125,7 +127,7 @@ class GaussianPrimaryHead(nn.Module):
             assert base_colors is not None
             colors = colors + base_colors
         if self.use_reference_points:
-            means = reference_points(h, w, k, x.device).to(offsets.dtype) + offsets / k
+            means = reference_points(h, w, k, x.device, offsets.dtype) + offsets / k
         else:
             means = offsets * offsets.new_tensor((w, h))
         return Gaussians(

@@ -18,7 +18,7 @@ class ScaleEmbedding(nn.Module):
 
     def forward(self, scale: Tensor) -> Tensor:
         """Maps factors (B,), positive, to embeddings (B, d)."""
-        return self.mlp(1 / scale[:, None])
+        return self.mlp((1 / scale[:, None]).to(next(self.parameters()).dtype))
 
 
 class ScaleAttention(nn.Module):

@@ -1,4 +1,4 @@
-"""Attention inside non-overlapping windows of a map, with relative position bias (Eq. 5 of the paper).
+"""Attention inside non-overlapping windows of a map (Eq. 5 of the paper), with one of two position encodings.
 
 Letters: B images, h x w map (multiples of the window), d channels, T = window_size ** 2 tokens of a window,
 M = B * h * w / T windows.
@@ -6,9 +6,15 @@ M = B * h * w / T windows.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gsasr_plugin.archs.rope import MixedRotaryEmbedding, rotate
+
+PositionEncoding = Literal['bias', 'rope']
 
 
 def to_windows(x: Tensor, window_size: int) -> Tensor:
@@ -38,6 +44,27 @@ def relative_position_index(window_size: int) -> Tensor:
     return dy * (2 * window_size - 1) + dx
 
 
+class RelativePositionBias(nn.Module):
+    """One learnable number per head for each offset between two tokens of a window.
+
+    Args:
+        num_heads: attention heads.
+        window_size: side of a window.
+    """
+
+    index: Tensor
+
+    def __init__(self, *, num_heads: int, window_size: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
+        nn.init.trunc_normal_(self.table, std=0.02)
+        self.register_buffer('index', relative_position_index(window_size), persistent=False)
+
+    def forward(self) -> Tensor:
+        """What is added to the attention logits of (query, key), (heads, T, T)."""
+        return self.table[self.index].permute(2, 0, 1)
+
+
 class WindowAttention(nn.Module):
     """Multi-head attention of each window's queries to the context of the same window.
 
@@ -45,11 +72,15 @@ class WindowAttention(nn.Module):
         embed_dim: d.
         num_heads: attention heads; divides d.
         window_size: side of a window.
+        position_encoding: 'bias' (relative position bias, the paper) or 'rope' (RoPE-mixed, the enhanced version).
+
+    Raises:
+        ValueError: position_encoding is neither, or d / num_heads does not suit it.
     """
 
-    relative_position_index: Tensor
-
-    def __init__(self, *, embed_dim: int, num_heads: int, window_size: int) -> None:
+    def __init__(
+        self, *, embed_dim: int, num_heads: int, window_size: int, position_encoding: PositionEncoding = 'bias'
+    ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.window_size = window_size
@@ -57,9 +88,13 @@ class WindowAttention(nn.Module):
         self.key = nn.Linear(embed_dim, embed_dim)
         self.value = nn.Linear(embed_dim, embed_dim)
         self.out = nn.Linear(embed_dim, embed_dim)
-        self.relative_position_bias = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
-        nn.init.trunc_normal_(self.relative_position_bias, std=0.02)
-        self.register_buffer('relative_position_index', relative_position_index(window_size), persistent=False)
+        self.bias = self.rope = None
+        if position_encoding == 'bias':
+            self.bias = RelativePositionBias(num_heads=num_heads, window_size=window_size)
+        elif position_encoding == 'rope':
+            self.rope = MixedRotaryEmbedding(num_heads=num_heads, head_dim=embed_dim // num_heads, side=window_size)
+        else:
+            raise ValueError(f'position_encoding must be bias or rope, got {position_encoding!r}')
 
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
         """Maps queries (B, h, w, d) and context (B, h, w, d) to (B, h, w, d)."""
@@ -68,8 +103,11 @@ class WindowAttention(nn.Module):
             self._heads(projection(to_windows(x, self.window_size)))  # (M, heads, T, d / heads)
             for projection, x in ((self.query, queries), (self.key, context), (self.value, context))
         )
-        bias = self.relative_position_bias[self.relative_position_index]  # (T, T, heads)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.permute(2, 0, 1).to(q.dtype))
+        if self.rope is not None:
+            rotations = self.rope()
+            q, k = rotate(q, *rotations), rotate(k, *rotations)
+        bias = self.bias().to(q.dtype) if self.bias is not None else None
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return from_windows(self.out(mixed.transpose(1, 2).flatten(2)), self.window_size, h, w)
 
     def _heads(self, x: Tensor) -> Tensor:

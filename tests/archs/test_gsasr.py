@@ -11,6 +11,8 @@ import torch
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.rope import MixedRotaryEmbedding, rotate
+from gsasr_plugin.archs.window_attention import relative_position_index
 
 # Sums of up to a thousand float32 terms against float64, and a cut-off at 5 standard deviations (rasterizer error
 # 0.0004 of an 8-bit level): 1e-5 of the range 0..1 holds both.
@@ -149,7 +151,8 @@ def test_first_image_with_relative_colors_is_a_bicubic_enlargement(size: tuple[i
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    for options in ({}, {'relative_colors': True}, {'scale_condition': False}, {'gaussian_density': 16}):
+    enhanced = {'position_encoding': 'rope', 'closing_conv': True}
+    for options in ({}, {'relative_colors': True}, {'scale_condition': False}, {'gaussian_density': 16}, enhanced):
         net = small_gsasr(**options)
         images = net(torch.rand(2, 3, 6, 6), scale=[1.5, 3])
         sum(image.square().mean() for image in images).backward()
@@ -172,6 +175,8 @@ def test_state_dict_holds_no_sizes_of_images() -> None:
         ({'initial_sigma': 0.9}, 'initial_sigma must lie between 0 and sigma_max'),
         ({'sigma_max': 0}, 'sigma_max must be positive'),
         ({'window_size': 0}, 'window_size must be at least 1'),
+        ({'position_encoding': 'sine'}, "position_encoding must be bias or rope, got 'sine'"),
+        ({'position_encoding': 'rope', 'embed_dim': 12}, 'embed_dim / num_heads to be a multiple of 4, got 6'),
     ],
 )
 def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -> None:
@@ -183,3 +188,42 @@ def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -
 def test_wrong_images_are_named(lq: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r'lq must be \(B, 3, h, w\)'):
         small_gsasr()(lq, scale=2)
+
+
+def test_the_enhanced_version_shares_all_but_positions_and_convolutions() -> None:
+    paper, enhanced = (
+        {name: p.shape for name, p in small_gsasr(**options).named_parameters()}
+        for options in ({}, {'position_encoding': 'rope', 'closing_conv': True})
+    )
+    assert {name for name in paper if name not in enhanced} == {name for name in paper if name.endswith('.bias.table')}
+    added = {name.removesuffix('.weight').removesuffix('.bias') for name in enhanced if name not in paper}
+    assert {name for name in added if not name.endswith('.rope.freqs')} == {
+        'decoder.condition_injection.0.conv',
+        'decoder.gaussian_interaction.0.conv',
+        'decoder.interaction_conv',
+    }
+    assert all(paper[name] == enhanced[name] for name in paper if name in enhanced)
+
+
+def test_rotary_positions_make_attention_depend_on_offsets_only() -> None:
+    rope = MixedRotaryEmbedding(num_heads=2, head_dim=8, side=4).double()
+    cos, sin = rope()
+    q, k = torch.randn(2, 2, 1, 8, dtype=torch.float64)  # one query and one key per head, at every token
+    products = rotate(q.expand(2, 16, 8), cos, sin) @ rotate(k.expand(2, 16, 8), cos, sin).transpose(1, 2)  # (2, T, T)
+    by_offset = products.new_zeros(2, 49)
+    index = relative_position_index(4)
+    by_offset[:, index.flatten()] = products.flatten(1)
+    torch.testing.assert_close(by_offset[:, index], products)
+    assert products[0].unique().numel() > 16  # they do depend on the offsets
+
+
+def test_rotary_frequencies_start_as_two_perpendicular_directions() -> None:
+    freqs = MixedRotaryEmbedding(num_heads=3, head_dim=16, side=4).freqs.detach()  # (2, 3, 8)
+    along, across = freqs[..., :4], freqs[..., 4:]
+    expected = torch.tensor([1.0, 10**-0.25, 10**-0.5, 10**-0.75]).expand(3, 4)
+    torch.testing.assert_close(along.norm(dim=0), expected)
+    torch.testing.assert_close(across.norm(dim=0), expected)
+    torch.testing.assert_close((along * across).sum(0), torch.zeros(3, 4), atol=1e-6, rtol=0)
+    turns = torch.atan2(along[1], along[0])
+    torch.testing.assert_close(turns, turns[:, :1].expand(3, 4))  # one turn for a head
+    assert turns[:, 0].unique().numel() == 3
