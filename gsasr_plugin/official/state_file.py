@@ -1,0 +1,73 @@
+"""Reading weights from files without running anything that a file says: torch's weights-only loader, or safetensors."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+StateDict = Mapping[str, Any]
+Source = StateDict | str | os.PathLike[str]
+
+# In the order of preference. A training file of BasicSR has `params`, and `params_ema` if an average was kept.
+PARAMETER_KEYS = ('params_ema', 'params')
+WRAPPER = 'module.'  # what DistributedDataParallel puts in front of every key
+
+
+def read_state_dict(source: Source) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a network, by key, and a name of their source for messages.
+
+    Args:
+        source: a state dict or the path of a file (`.safetensors`, else what `torch.save` wrote). The tensors may lie
+            under `params_ema` or `params` (the first that is there is taken) and their keys begin with `module.`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read safely, or what it holds is not a state dict.
+    """
+    name = 'the given state dict' if isinstance(source, Mapping) else str(source)
+    held = source if isinstance(source, Mapping) else read_file(Path(source))
+    for key in PARAMETER_KEYS:
+        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
+            held, name = held[key], f'{name} [{key}]'
+            break
+    if not isinstance(held, Mapping):
+        raise ValueError(f'{name} holds {type(held).__name__}; a state dict, a mapping of keys to tensors, is needed')
+    if not held:
+        raise ValueError(f'{name} is empty; a state dict, a mapping of keys to tensors, is needed')
+    for key, value in held.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f'{name} holds {type(value).__name__} under the key {key!r}; tensors are needed, at the top or under '
+                f'{" or ".join(PARAMETER_KEYS)}'
+            )
+    return {key.removeprefix(WRAPPER): value.detach().cpu() for key, value in held.items()}, name
+
+
+def read_file(path: Path) -> Any:
+    """What a file holds, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, of another format, or holds more than tensors and plain containers.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such file')
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'{path} is refused: it is damaged, or holds objects other than tensors and plain containers, which could '
+            f'run code ({str(error).splitlines()[0]})'
+        ) from error
+    except Exception as error:  # what a damaged file raises depends on where the damage is
+        raise ValueError(f'{path} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
