@@ -1,6 +1,5 @@
 """Proof that the SIMT shim can fail: it notices broken copies of the real kernels, and small kernels with one fault."""
 
-import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.ops.simt.harness import CSRC, build_driver, compare, compile_objects, link, reference, run, scene, shim
+from tests.ops.simt.harness import (
+    CSRC,
+    build_driver,
+    compare,
+    compile_objects,
+    environment,
+    link,
+    reference,
+    run,
+    scene,
+    shim,
+)
 
 # Fault -> file of ops/csrc/cuda, what stands there, what the broken copy has instead, and how it shows. A race shows as
 # other bits for another order of threads, or as whatever the poison leads to.
@@ -89,8 +99,8 @@ def faults(tmp_path_factory) -> Path:
 
 
 def run_fault(faults: Path, name: str, seed: int) -> subprocess.CompletedProcess:
-    environment = {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'}
-    return subprocess.run([str(faults), name, str(seed)], capture_output=True, text=True, env=environment, timeout=60)
+    command = [str(faults), name, str(seed)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@ UndefinedBehaviorSanitizer: forward and all gradients against float64, edge case
 and the number of evaluated pixels. What the shim notices is shown in `test_cuda_faults.py`.
 """
 
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +15,14 @@ import torch
 from tests.ops.simt.algorithm1 import SOURCE, Algorithm1
 from tests.ops.simt.harness import (
     NAMES,
+    NO_WINDOW,
     Problem,
     Result,
     boxes,
     build_driver,
     build_library,
     compare,
+    environment,
     reference,
     run,
     scene,
@@ -35,6 +39,14 @@ def wide_sigmas() -> Problem:
     problem = scene([(100, 90)], [1.0], count=150)
     exponent = np.random.default_rng(3).uniform(-2, 2, size=problem.sigmas.shape)
     return replace(problem, sigmas=(10.0**exponent).astype(np.float32))
+
+
+def few_huge() -> Problem:
+    """Groups of eight lanes, but for three Gaussians whose boxes are the whole image: those take whole warps."""
+    problem = scene([(70, 72)], [2.0], count=1300, sigma=(0.1, 0.4))
+    for index in (0, 2, 1299):
+        problem.sigmas[0, index] = (60.0, 90.0)
+    return problem
 
 
 CASES = {
@@ -55,8 +67,9 @@ CASES = {
     'more than 256 Gaussians in a tile': lambda: scene([(16, 16)], [8.0], count=700),
     'more than 4096 Gaussians in a tile': lambda: scene([(18, 16)], [2.0], count=4200, sigma=(0.1, 0.4)),
     'sigmas of every size': wide_sigmas,
+    'a few huge Gaussians': few_huge,
     'the groups of 32 lanes': lambda: scene([(64, 48)], [12.0], density=2),
-    'far from the origin': lambda: scene([(2, 5000)], [3.0], count=250),
+    'far from the origin': lambda: scene([(2, 1500)], [0.75], count=250),
     'x30': lambda: scene([(70, 70)], [30.0], density=8),
     'window': lambda: replace(scene([(40, 56)], [2.0], density=1), window=0.11),
     'narrow support': lambda: replace(scene([(40, 56)], [2.0], density=1), support=1.5),
@@ -196,6 +209,27 @@ def test_few_pixels_are_evaluated_in_vain(driver, tmp_path, lr_size, scale, boun
 def test_order_of_threads_does_not_matter(driver, tmp_path):
     """More orders, on a problem with many Gaussians per cell and several batches per tile."""
     run(driver, scene([(20, 40)], [2.0], count=600, sigma=(0.3, 0.8)), tmp_path, seeds=range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ('batch', 'count', 'size', 'reason'),
+    [
+        (1, 1, (1 << 16, 1 << 15), r'more than 2\^31 - 1 pixels'),
+        (1, 1, ((1 << 23) + 1, 1), r'a side of more than 2\^23'),
+        (1, (1 << 30) + 1, (8, 8), r'more than 2\^30 Gaussians'),
+        (1 << 10, 1 << 21, (8, 8), r'more than 2\^30 Gaussians'),
+        (300, 1, (46000, 46000), r'more than 2\^31 - 1 tiles'),
+    ],
+)
+def test_too_large_problems_are_refused(driver, tmp_path, batch, count, size, reason):
+    header = [np.array([batch, count, 3], np.int64), np.array([4.5], np.float64)]
+    for _ in range(batch):
+        header += [np.array(size, np.int64), np.array([2.0, 2.0, NO_WINDOW], np.float64)]
+    (tmp_path / 'problem').write_bytes(b''.join(part.tobytes() for part in header))
+    command = [str(driver), str(tmp_path / 'problem'), str(tmp_path / 'result'), '1']
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+    assert done.returncode == 2
+    assert re.search(reason, done.stderr), done.stderr
 
 
 def test_baseline_for_timings(tmp_path):

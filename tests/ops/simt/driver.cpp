@@ -71,6 +71,14 @@ int main(int argc, char** argv) {
             gsasr::make_image<float>(elements, H, W, scale.get()[0], scale.get()[1], scale.get()[2]);
         elements += C * H * W;
     }
+    if (gsasr::cuda::forward_workspace_bytes(images.get(), B, N, static_cast<int>(C)) == 0) {
+        // Refused before any array is read, so that a test need not provide them.
+        const gsasr::Gaussians<float> none = {nullptr, nullptr, nullptr, nullptr, nullptr, B, N, static_cast<int>(C)};
+        const char* reason = gsasr::cuda::rasterize_forward(none, images.get(), support, nullptr, nullptr, nullptr);
+        const char* backward_reason =
+            gsasr::cuda::rasterize_backward(none, images.get(), support, nullptr, {}, nullptr, nullptr);
+        stop(reason != nullptr && backward_reason != nullptr ? reason : "no scratch memory, and yet not refused");
+    }
     const auto means = read<float>(problem, 2 * B * N), sigmas = read<float>(problem, 2 * B * N);
     const auto rhos = read<float>(problem, B * N), opacities = read<float>(problem, B * N);
     const auto colors = read<float>(problem, C * B * N), v_images = read<float>(problem, elements);

@@ -130,9 +130,12 @@ def start(driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = S
         for v_image in problem.v_images:
             file.write(v_image.astype(np.float32).tobytes())
     command = [str(driver), str(folder / 'problem'), str(folder / 'result'), *map(str, seeds)]
-    # The container may forbid ptrace, which the leak checker needs; the kernels allocate nothing.
-    environment = {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
+
+
+def environment() -> dict[str, str]:
+    """For AddressSanitizer: kernels allocate nothing, and containers may forbid what its leak checker needs."""
+    return {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'}
 
 
 def run(driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = SEEDS) -> Result:
