@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CSRC = Path(__file__).resolve().parent / 'csrc'
+USUAL_FOLDERS = Path('/usr/local')  # where CUDA's own installer puts cuda and cuda-<version>
 
 # The stable ABI of LibTorch holds everything that the binding needs from this version on: a library built against it
 # also loads in later versions.
@@ -106,8 +107,8 @@ def find_cuda_home() -> tuple[Path | None, str]:
     candidates: list[Path] = []
     if nvcc:
         candidates += _homes_of_nvcc(nvcc)
-    candidates.append(Path('/usr/local/cuda'))
-    candidates += sorted(Path('/usr/local').glob('cuda-*'), key=lambda path: version(path.name[5:]), reverse=True)
+    candidates.append(USUAL_FOLDERS / 'cuda')
+    candidates += sorted(USUAL_FOLDERS.glob('cuda-*'), key=lambda path: version(path.name[5:]), reverse=True)
     candidates += [Path(entry) / 'nvidia' / 'cu13' for entry in sys.path if entry]
     for home in candidates:
         if _is_toolkit(home):

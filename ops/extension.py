@@ -91,7 +91,9 @@ def _load_installed() -> None:
         try:
             torch.ops.load_library(str(path))
         except OSError as error:
-            _state.problems.append(f'the installed library {path} does not fit this torch {torch.__version__}: {error}')
+            # torch's message hides what the loader said.
+            told = f'{error.__cause__ or error}'
+            _state.problems.append(f'the installed library {path} does not fit this torch {torch.__version__}: {told}')
         else:
             _state.library = str(path)
             return
@@ -118,7 +120,7 @@ def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, 
 
 
 def _compiled_after_all(device: torch.device) -> bool:
-    """Compile if that was not tried yet. Whether there is a kernel for this device now; warns once where there is none."""
+    """Compile if that was not tried yet. Whether there is a kernel for this device now; a warning if not."""
     with _state.lock:
         if _state.library is None and not _state.tried_to_compile and device.type in ('cpu', 'cuda'):
             _state.tried_to_compile = True
@@ -173,7 +175,12 @@ def _compile_locked(plan: build.CudaPlan) -> str:
         major, minor = torch.cuda.get_device_capability()
         architecture = f'{major}.{minor}'
     build.prepare_environment(plan, architecture)
+    # Its import complains of a CUDA_HOME that it guessed itself.
+    cpp_logger = logging.getLogger('torch.utils.cpp_extension')
+    level = cpp_logger.level
+    cpp_logger.setLevel(logging.ERROR)
     cpp_extension = importlib.import_module('torch.utils.cpp_extension')
+    cpp_logger.setLevel(level)
     from filelock import FileLock  # a dependency of torch
 
     name = f'gsasr_ops_{_fingerprint(architecture)}'
@@ -211,7 +218,7 @@ def _compiler_output(error: Exception) -> str:
     """The message, and of a compiler's output the lines that matter."""
     text = str(error).strip() or type(error).__name__
     lines = [line for line in text.splitlines() if 'error' in line.lower()] or text.splitlines()
-    return ' | '.join(line.strip() for line in lines[:5])
+    return ' | '.join(line.strip() for line in lines[:5]).rstrip('.')
 
 
 def _library_info() -> dict[str, Any]:

@@ -77,7 +77,7 @@ def rasterize_gaussians(
     _check_cutoff(support, window)
     flat = torch.ops.gsasr.rasterize_gaussians(*inputs, sizes, scales, float(support), window)
     if not several:
-        return flat.view(B, C, sizes[0], sizes[1]) if B else flat.new_empty(0, C, *_one_size(size))
+        return flat.view(B, C, *_one_size(size))
     images, offset = [], 0
     for H, W in zip(sizes[::2], sizes[1::2]):
         images.append(flat.narrow(0, offset, C * H * W).view(C, H, W))
@@ -108,10 +108,10 @@ def rasterize_gaussians_reference(
     sizes, several = _parse_size(size, B)
     scales = _parse_scale(scale, B)
     _check_cutoff(support, window, support_may_be_none=True)
-    with torch.autocast(means.device.type, enabled=False):
-        flat = reference.rasterize_flat(*inputs, sizes, scales, support, window)
+    # Under autocast the inputs are float32 by now, and no operation below is one that autocast rounds.
+    flat = reference.rasterize_flat(*inputs, sizes, scales, support, window)
     if not several:
-        return flat.view(B, C, sizes[0], sizes[1]) if B else flat.new_empty(0, C, *_one_size(size))
+        return flat.view(B, C, *_one_size(size))
     parts = flat.split([C * H * W for H, W in zip(sizes[::2], sizes[1::2])])
     return [part.view(C, H, W) for part, H, W in zip(parts, sizes[::2], sizes[1::2])]
 
@@ -139,7 +139,8 @@ def _check_tensors(
             f'colors must have the shape ({B}, {N}, C) with C from 1 to {MAX_CHANNELS}, got {tuple(colors.shape)}'
         )
     tensors = means, sigmas, rhos, opacities, colors
-    if torch.is_autocast_enabled(means.device.type):
+    device = means.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         halves = (torch.float16, torch.bfloat16)
         means, sigmas, rhos, opacities, colors = (
             tensor.float() if tensor.dtype in halves else tensor for tensor in tensors
@@ -154,8 +155,8 @@ def _check_tensors(
     if dtypes[0] not in (torch.float32, torch.float64):
         raise TypeError(
             f'means, sigmas, rhos, opacities and colors are {dtypes[0]}, accepted are float32 and float64 (half '
-            'precision only under torch.autocast): a position in LR pixels does not fit into half precision, so call .float() '
-            'before the positions are computed'
+            'precision only under torch.autocast): a position in LR pixels does not fit into half precision, so call '
+            '.float() before the positions are computed'
         )
     return tensors
 
@@ -184,7 +185,7 @@ def _one_size(pair: Any) -> tuple[int, int]:
         if not 1 <= side <= MAX_SIDE:
             raise ValueError(f'size must be from 1 to {MAX_SIDE} along each side, got {pair!r}')
     H, W = (side if isinstance(side, (int, torch.SymInt)) else side.__index__() for side in pair)
-    return H, W
+    return H, W  # type: ignore[return-value]  # SymInt behaves as int
 
 
 def _parse_scale(scale: Any, B: int) -> list[float]:
@@ -220,7 +221,7 @@ def _parse_scale(scale: Any, B: int) -> list[float]:
 def _scale_pair(pair: Sequence[Any]) -> list[float]:
     if len(pair) != 2:
         raise ValueError(f'scale must be a number or a pair (rows, columns) for each image, got {pair!r}')
-    numbers = []
+    numbers: list[Any] = []
     for number in pair:
         if isinstance(number, (bool, str)) or not hasattr(number, '__float__'):
             raise TypeError(f'scale must hold numbers, got {number!r}')

@@ -58,7 +58,8 @@ def rasterize_flat(
         size = (sizes[2 * index], sizes[2 * index + 1])
         scale = (scales[2 * index], scales[2 * index + 1])
         images.append(_draw(gaussians, size, scale, support, window).flatten())
-    return torch.cat(images) if images else means.new_zeros(0)
+    # Without images nothing is drawn, but autograd still finds its way back.
+    return torch.cat(images or [tensor.flatten() for tensor in (means, sigmas, rhos, opacities, colors)])
 
 
 def _draw(
@@ -87,10 +88,12 @@ def _draw_tile(gaussians: Gaussians, tile: Tile, scale: tuple[float, float]) -> 
     for start in range(0, len(tile.ids), max(1, PAIRS // (rows * columns))):
         part = slice(start, start + max(1, PAIRS // (rows * columns)))
         chosen = Gaussians(*(tensor[tile.ids[part]] for tensor in gaussians))
-        falloff, *_ = _evaluate(chosen, tile, tile.ranges[part], scale)  # (n, rows, columns)
+        falloff, inside, *_ = _evaluate(chosen, tile, tile.ranges[part], scale)  # (n, rows, columns)
         weights = chosen.opacities[:, None] * chosen.colors  # (n, C)
-        # Products and sums, not a matrix product: that may be rounded to TF32 on a GPU.
-        total = total + torch.stack([(weights[:, c, None, None] * falloff).sum(dim=0) for c in range(channels)])
+        # Products and sums, not a matrix product: that may be rounded to TF32 on a GPU. Outside of the box there is 0,
+        # also where a colour is infinite.
+        terms = [(weights[:, c, None, None] * falloff).where(inside, 0.0) for c in range(channels)]
+        total = total + torch.stack([term.sum(dim=0) for term in terms])
     return total
 
 
@@ -136,10 +139,11 @@ def _add_gradients(
         part = slice(start, start + step)
         ids = tile.ids[part]
         chosen = Gaussians(*(tensor[ids] for tensor in gaussians))
-        falloff, v, t = _evaluate(chosen, tile, tile.ranges[part], scale)  # each (n, rows, columns)
+        falloff, inside, v, t = _evaluate(chosen, tile, tile.ranges[part], scale)  # each (n, rows, columns)
+        v_pixels = [v_channel.where(inside, 0.0) for v_channel in v_tile]  # of each channel
         # (n, C): how much each Gaussian's colour is asked for
-        asked = torch.stack([(falloff * v_channel).sum(dim=(1, 2)) for v_channel in v_tile], dim=1)
-        v_falloff = sum(chosen.colors[:, c, None, None] * v_channel for c, v_channel in enumerate(v_tile))
+        asked = torch.stack([(falloff * v_channel).sum(dim=(1, 2)) for v_channel in v_pixels], dim=1)
+        v_falloff = sum(chosen.colors[:, c, None, None] * v_channel for c, v_channel in enumerate(v_pixels))
         w = chosen.opacities[:, None, None] * v_falloff * falloff  # (n, rows, columns)
         w_t, w_v, w_tt, w_tv, w_vv = ((w * factor).sum(dim=(1, 2)) for factor in (t, v, t * t, t * v, v * v))  # (n,)
         kappa = (1 - chosen.rhos.square()).rsqrt()
@@ -155,8 +159,9 @@ def _add_gradients(
 
 def _evaluate(
     chosen: Gaussians, tile: Tile, ranges: Tensor, scale: tuple[float, float]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(-q / 2) inside each Gaussian's box and 0 outside, and v and t with q = v^2 + t^2; each (n, rows, columns)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """exp(-q / 2) inside each Gaussian's box and 0 outside, what is inside, and v and t with q = v^2 + t^2; each of the
+    shape (n, rows, columns)."""
     j, x, x_low = _centres(tile.columns, scale[1], chosen.means)  # (columns,)
     i, y, y_low = _centres(tile.rows, scale[0], chosen.means)  # (rows,)
     inside_x = (j >= ranges[:, 0, :1]) & (j < ranges[:, 0, 1:])  # (n, columns)
@@ -170,7 +175,7 @@ def _evaluate(
     t = (u - rhos * v) * (1 - rhos.square()).rsqrt()
     inside = inside_y[:, :, None] & inside_x[:, None, :]
     falloff = torch.exp(-0.5 * (v.square() + t.square())).where(inside, 0.0)
-    return falloff, v.expand_as(t), t
+    return falloff, inside, v.expand_as(t), t
 
 
 def _centres(pixels: slice, scale: float, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:

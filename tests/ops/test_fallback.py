@@ -1,0 +1,145 @@
+"""Without its compiled library: compiled at first use, or drawn by the twin with one warning that says why.
+
+Each test runs a fresh interpreter on a copy of the package that has no library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gsasr_ops
+
+SCRIPT = """
+import json, sys, warnings
+warnings.simplefilter('always')
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import torch
+    import gsasr_ops
+    from tests.ops.scenes import sample_inputs
+    at_import = len(caught)
+    inputs = sample_inputs(requires_grad=True)
+    images = gsasr_ops.rasterize_gaussians(*inputs, (18, 20), 2.9)
+    images.square().sum().backward()
+    gsasr_ops.rasterize_gaussians(*inputs, [(3, 4), (5, 6)], 1.0)
+    compiled = images
+    if 'compile' in sys.argv:
+        draw = torch.compile(gsasr_ops.rasterize_gaussians, fullgraph=True, backend='aot_eager')
+        compiled = draw(*inputs, (18, 20), 2.9)
+    ours = [str(warning.message) for warning in caught if 'gsasr_ops' in str(warning.message)]
+twin = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+expected = gsasr_ops.rasterize_gaussians_reference(*twin, (18, 20), 2.9)
+expected.square().sum().backward()
+print(json.dumps({
+    'file': gsasr_ops.__file__,
+    'backend': gsasr_ops.backend(),
+    'at_import': at_import,
+    'warnings': ours,
+    'error': (images - expected).abs().max().item(),
+    'compiled_error': (compiled - expected).abs().max().item(),
+    'gradient_error': max((a.grad - b.grad).abs().max().item() for a, b in zip(inputs, twin)),
+}))
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A copy of gsasr_ops without its library, in a folder for PYTHONPATH."""
+    source = Path(gsasr_ops.__file__).parent
+    shutil.copytree(source, tmp_path / 'gsasr_ops', ignore=shutil.ignore_patterns('*.so', '*.pyd', '__pycache__'))
+    return tmp_path / 'gsasr_ops'
+
+
+def start(package: Path, *arguments: str, **changes: str) -> subprocess.Popen:
+    root = Path(__file__).resolve().parents[2]
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(package.parent), str(root)]),
+        'TORCH_EXTENSIONS_DIR': str(package.parent / 'cache'),
+        'OMP_NUM_THREADS': '1',
+        **changes,
+    }
+    return subprocess.Popen(
+        [sys.executable, '-c', SCRIPT, *arguments],
+        env=environment,
+        cwd=package.parent,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def outcome(process: subprocess.Popen) -> dict:
+    stdout, stderr = process.communicate(timeout=300)
+    assert process.returncode == 0, stderr
+    assert 'Traceback' not in stderr
+    return json.loads(stdout.splitlines()[-1])
+
+
+def no_compiler(package: Path) -> dict[str, str]:
+    (package.parent / 'empty').mkdir()
+    return {'PATH': str(package.parent / 'empty'), 'CXX': 'no-such-compiler'}
+
+
+def check_twin(result: dict, package: Path) -> str:
+    """The one warning of a process that had to use the twin."""
+    assert Path(result['file']).parent == package
+    assert result['at_import'] == 0
+    assert result['backend']['cpu'] == 'reference' and result['backend']['library'] is None
+    assert result['error'] == 0 and result['compiled_error'] == 0  # the very same function drew both
+    assert result['gradient_error'] < 1e-5  # formulas against autograd, in float32
+    assert len(result['warnings']) == 1
+    return result['warnings'][0]
+
+
+def test_no_compiler_gives_one_warning_and_the_right_result(package):
+    warning = check_twin(outcome(start(package, 'compile', **no_compiler(package))), package)
+    assert 'installed without its compiled library' in warning
+    assert 'there is no C++ compiler (looked for no-such-compiler)' in warning
+    assert 'pip install --no-build-isolation .' in warning
+
+
+@pytest.mark.skipif(not shutil.which('g++'), reason='there is no g++')
+def test_a_compiler_that_fails_is_quoted(package):
+    compiler = package.parent / 'c++'
+    # Answers questions about its version, and fails to compile.
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *" -c "*) echo "fatal error: my disk is full" >&2; exit 1;; esac\nexec g++ "$@"\n'
+    )
+    compiler.chmod(0o755)
+    warning = check_twin(outcome(start(package, CXX=str(compiler))), package)
+    assert 'compiling it at first use failed' in warning
+    assert 'my disk is full' in warning
+
+
+def test_a_library_that_does_not_load_is_explained(package):
+    (package / '_C.abi3.so').write_bytes(b'built for something else')
+    warning = check_twin(outcome(start(package, **no_compiler(package))), package)
+    assert 'does not fit this torch' in warning
+    assert 'invalid ELF header' in warning or 'file too short' in warning  # what the loader says
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which('c++') or shutil.which('g++')), reason='there is no C++ compiler')
+def test_compiled_once_at_first_use_by_several_processes(package):
+    """A lock file of a process that was killed while compiling must not stop the next ones."""
+    results = [outcome(process) for process in [start(package, 'compile'), start(package)]]
+    for result in results:
+        assert result['backend']['cpu'] == 'compiled', result['backend']['problems']
+        assert Path(result['backend']['library']).is_relative_to(package.parent / 'cache')
+        assert result['warnings'] == [] and result['at_import'] == 0
+        assert max(result['error'], result['compiled_error']) < 1e-5
+        assert result['gradient_error'] < 1e-4
+    library = Path(results[0]['backend']['library'])
+    assert library == Path(results[1]['backend']['library'])
+    before = library.stat().st_mtime_ns
+    (library.parent / 'lock').touch()
+    again = outcome(start(package, **no_compiler(package) | {'PATH': os.environ['PATH'], 'CXX': 'c++'}))
+    assert again['backend']['cpu'] == 'compiled' and library.stat().st_mtime_ns == before
