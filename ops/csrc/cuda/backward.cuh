@@ -1,10 +1,10 @@
-// Backward pass: each Gaussian gathers from the pixels of its own box. No binning, no atomics, no order that could differ
-// between runs.
+// Backward pass: each Gaussian gathers from the pixels of its own box. No binning, no atomics, no order that could
+// differ between runs.
 //
 // A group of 8 or 32 lanes owns one Gaussian and takes the pixels of the box in turn, row after row without a gap at
-// the ends of rows; each lane sums the colour terms and the five moments of gaussian.h, a butterfly of shuffles adds the
-// lanes up, and the chain rule is applied once. Where groups have 8 lanes, the few Gaussians whose boxes are far larger than their
-// neighbours' are left for the whole warp.
+// the ends of rows; each lane sums the colour terms and the five moments of gaussian.h, a butterfly of shuffles adds
+// the lanes up, and the chain rule is applied once. Where groups have 8 lanes, the few Gaussians whose boxes are far
+// larger than their neighbours' are left for the whole warp.
 #pragma once
 
 #include "bins.cuh"
@@ -66,7 +66,7 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
     const int32_t width = g.columns.end - g.columns.first;
     if (width <= 0) return sums;
     const Shape<float> shape = make_shape(g.sigma_x, g.sigma_y, g.rho);
-    const int32_t W = g.image->W;
+    const uint32_t W = g.image->W;
     const int64_t plane = static_cast<int64_t>(g.image->H) * W;
     const float step_x = g.image->step_x, step_low_x = g.image->step_low_x;
     const float step_y = g.image->step_y, step_low_y = g.image->step_low_y;
@@ -84,9 +84,10 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
     float x = static_cast<float>(g.columns.first + column) + 0.5f;
     float y = static_cast<float>(g.rows.first + row) + 0.5f;
     const float end_x = static_cast<float>(g.columns.end), end_y = static_cast<float>(g.rows.end);
-    const float* pixel =
-        v_images + g.image->offset + static_cast<int64_t>(g.rows.first + row) * W + g.columns.first + column;
-    const int64_t pixels_on = static_cast<int64_t>(rows_on) * W + columns_on;
+    // A plane has less than 2^31 pixels, and the last step leads no further than 32 rows beyond it.
+    const float* image = v_images + g.image->offset;
+    uint32_t pixel = static_cast<uint32_t>(g.rows.first + row) * W + g.columns.first + column;
+    const uint32_t pixels_on = static_cast<uint32_t>(rows_on) * W + columns_on, skipped = W - width;
     while (y < end_y) {
         const float dx = fused(x, step_low_x, fused(x, step_x, -g.mean_x));
         const float dy = fused(y, step_low_y, fused(y, step_y, -g.mean_y));
@@ -96,7 +97,7 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
         float w = 0.0f;
 #pragma unroll
         for (int c = 0; c < C; ++c) {
-            const float e_v = e * pixel[c * plane];
+            const float e_v = e * (image + c * plane)[pixel];
             sums.e_g[c] += e_v;
             w = fused(weight[c], e_v, w);
         }
@@ -113,7 +114,7 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
         if (x >= end_x) {
             x -= width_f;
             y += 1.0f;
-            pixel += W - width;
+            pixel += skipped;
         }
     }
     return sums;

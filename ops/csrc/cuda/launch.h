@@ -16,8 +16,9 @@
 namespace gsasr {
 namespace cuda {
 
-// Bytes of scratch memory that the calls below need (aligned to 256 bytes, contents arbitrary). At most 64 bytes per
-// Gaussian plus 4 bytes per cell (about one per Gaussian) and 128 bytes per image.
+// Bytes of scratch memory that the calls below need (aligned to 256 bytes, contents arbitrary): forward 60 bytes per
+// Gaussian (76 with four channels), 4 per cell (never more than about two cells per Gaussian) and 64 per image;
+// backward 64 per image. Never proportional to the number of pixels. 0 for a problem that the call would refuse.
 size_t forward_workspace_bytes(const Image<float>* images, int64_t B, int64_t N, int C);
 size_t backward_workspace_bytes(int64_t B);
 

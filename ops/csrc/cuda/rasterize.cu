@@ -1,7 +1,7 @@
 // The launchers of launch.h: what runs, in which order, and where the scratch memory goes.
 //
-// Forward: table of images, then count, scan (2), scatter, pack (bins.cuh) and render (render.cuh), each one launch for the
-// whole batch. Backward: table of images, then gather (backward.cuh), one launch.
+// Forward: table of images, then count, scan (2), scatter, pack (bins.cuh) and render (render.cuh), each one launch for
+// the whole batch. Backward: table of images, then gather (backward.cuh), one launch.
 #include <cuda_runtime.h>
 
 #include "backward.cuh"

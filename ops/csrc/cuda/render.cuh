@@ -1,15 +1,15 @@
 // Forward pass: every pixel adds up the Gaussians whose box holds it, and is stored once. No atomics, no order that
 // could differ between runs.
 //
-// A block of two warps renders a tile of 16 x 16 pixels; a lane owns four pixels of one column, and the four lanes
-// of a group a square of 4 x 4, the unit that Gaussians are culled for: at x4 and initial deviations a 16 x 16 tile meets
-// 3.6 times as many Gaussians as one of its pixels lies in, an 8 x 4 warp 1.8 times, a 4 x 4 square 1.4 times.
+// A block of two warps renders a tile of 16 x 16 pixels; a lane owns four pixels of one column, and the four lanes of a
+// group a square of 4 x 4, the unit that Gaussians are culled for: at x4 and initial deviations a tile of 16 x 16 meets
+// 4 times as many Gaussians as one of its pixels lies in, a warp of 8 x 4 1.8 times, a square of 4 x 4 1.4 times.
 //
 //   1. The cells within reach form a few rows of cells on each level, each a contiguous run of records. One thread looks
 //      up one run; a scan joins the runs to one long list of candidates.
-//   2. Batches of candidates go to shared memory, with bit masks of the columns and rows of the tile inside the box. A batch
-//      takes every n-th candidate: neighbours in the list are neighbours in the image, so a contiguous batch would
-//      give all its work to a few groups while the others wait.
+//   2. Batches of candidates go to shared memory, with bit masks of the columns and rows of the tile inside the box. A
+//      batch takes every n-th candidate: neighbours in the list are neighbours in the image, so a contiguous batch
+//      would give all its work to a few groups while the others wait.
 //   3. Each warp turns the masks, by ballots, into one list of candidates per group. Lane k of a group writes
 //      what the k-th word of its group's ballots holds.
 //   4. Each group walks its own list.
@@ -56,8 +56,8 @@ __device__ __forceinline__ Range cells_near(int32_t first, int32_t last, int32_t
     return {larger((first >> log2_cell) - kReach, 0), smaller((last >> log2_cell) + kReach + 1, count)};
 }
 
-// The `wanted`-th run around a tile of pixels x .. x_last, y .. y_last; empty if there are not so many. `runs`: how many
-// there are.
+// The `wanted`-th run around a tile of pixels x .. x_last, y .. y_last; empty if there are not so many. `runs`: how
+// many there are.
 __device__ __forceinline__ Run find_run(const Entry& entry, const int32_t* starts, int32_t x, int32_t x_last, int32_t y,
                                         int32_t y_last, int32_t wanted, int32_t& runs) {
     Run run = {0, 0};

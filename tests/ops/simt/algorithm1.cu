@@ -1,6 +1,7 @@
-// The paper's Algorithm 1, written plainly: what our kernels are measured against. One thread per Gaussian, each pixel of the
-// window adds its share with an atomic operation; backward, the same thread gathers from the same pixels. A thread
-// looks at the rows and columns of its window only, where the algorithm as printed tests every pixel of the image.
+// The paper's Algorithm 1, written plainly: what our kernels are measured against. One thread per Gaussian, each pixel
+// of the window adds its share with an atomic operation; backward, the same thread gathers from the same pixels. A
+// thread looks at the rows and columns of its window only, where the algorithm as printed tests every pixel of the
+// image.
 //
 // One image. Shapes and units as in ops/csrc/problem.h: means (N, 2), sigmas (N, 2), rhos (N), opacities (N), colors
 // (N, 3), image (3, H, W). The window is the authors' dmax: |dx|, |dy| < dmax where the image spans -1 to 1.

@@ -1,6 +1,6 @@
-// Stands in for the toolkit's <cuda_runtime.h>: with this folder first on the include path, CUDA sources compile with g++
-// as they are and their kernels run on the CPU, under simt.h. It holds what this project's kernels use and no more: a
-// kernel that needs another function of CUDA fails to compile until that function is given its meaning here.
+// Stands in for the toolkit's <cuda_runtime.h>: with this folder first on the include path, CUDA sources compile with
+// g++ as they are and their kernels run on the CPU, under simt.h. It holds what this project's kernels use and no more:
+// a kernel that needs another function of CUDA fails to compile until that function is given its meaning here.
 #pragma once
 
 #include <cmath>

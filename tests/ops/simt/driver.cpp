@@ -1,8 +1,8 @@
 // Draws one problem with the CUDA launchers, forward and backward, once per seed: driver PROBLEM RESULT SEED...
 //
-// PROBLEM, in native byte order: int64 B, N, C; float64 support; B times int64 H, W and float64 scale_y, scale_x, window;
-// then float32 means, sigmas, rhos, opacities, colors and v_images (flat). RESULT: per seed float32 images (flat), v_means,
-// v_sigmas, v_rhos, v_opacities, v_colors, then int64 evaluated pixels.
+// PROBLEM, in native byte order: int64 B, N, C; float64 support; B times int64 H, W and float64 scale_y, scale_x,
+// window; then float32 means, sigmas, rhos, opacities, colors and v_images (flat). RESULT: per seed float32 images
+// (flat), v_means, v_sigmas, v_rhos, v_opacities, v_colors, then int64 evaluated pixels.
 //
 // Every array is an allocation of its own of exactly its size, so that AddressSanitizer sees each access outside, and
 // is filled with noise where the kernels have to write.

@@ -1,5 +1,5 @@
-// Small kernels with one fault each, which the shim has to notice: faults NAME SEED. Those named `sound_...` have none and
-// have to pass. Output of the sound ones, and of `missing_barrier`: the sum that each block found.
+// Small kernels with one fault each, which the shim has to notice: faults NAME SEED. Those named `sound_...` have none
+// and have to pass. Output of the sound ones, and of `missing_barrier`: the sum that each block found.
 #include <cuda_runtime.h>
 
 #include <cstdio>

@@ -1,10 +1,10 @@
 // Runs CUDA kernels on the CPU, strictly: a fibre per thread, warps of 32, one block after another.
 //
-// A fibre runs until it meets a collective (a barrier, a vote, a shuffle); then another one, drawn at random, goes on. Blocks
-// are drawn at random too. Whatever CUDA leaves undefined ends the program with a message: lanes of a mask
-// that disagree on operation, place or mask, a caller or a source outside the mask, threads that have ended while others
-// wait for them, barriers in different places, a deadlock. Shared memory is new and poisoned in each block,
-// so that nothing lives on from the block before. One-dimensional grids and blocks.
+// A fibre runs until it meets a collective (a barrier, a vote, a shuffle); then another one, drawn at random, goes on.
+// Blocks are drawn at random too. Whatever CUDA leaves undefined ends the program with a message: lanes of a mask that
+// disagree on operation, place or mask, a caller or a source outside the mask, threads that have ended while others
+// wait for them, barriers in different places, a deadlock. Shared memory is new and poisoned in each block, so that
+// nothing lives on from the block before. One-dimensional grids and blocks.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,8 @@ struct Values {
 const Values& exchange(Operation operation, unsigned mask, uint32_t value, int line);
 void synchronize_block(int line);
 
-// The shared variable that is declared on this line of a kernel: memory of exactly its size, poisoned, new in each block.
+// The shared variable that is declared on this line of a kernel: memory of exactly its size, poisoned, new in each
+// block.
 void* shared_memory(size_t bytes, int line);
 
 // Run `body` once for each thread of each block.
