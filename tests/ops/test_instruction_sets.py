@@ -1,0 +1,57 @@
+"""Each instruction set of this machine draws the same picture: GSASR_CPU chooses one at the start of a process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gsasr_ops import backend
+
+SCRIPT = """
+import json
+import numpy as np
+import torch
+import gsasr_ops
+from tests.ops.scenes import dense_sum, sample_inputs
+
+errors = {}
+for dtype in (torch.float32, torch.float64):
+    for C in (1, 2, 3, 4):
+        for rho in (None, 0.97):
+            inputs = sample_inputs(dtype=dtype, C=C, requires_grad=True)
+            if rho:
+                inputs = (*inputs[:2], torch.full_like(inputs[2], rho).requires_grad_(), *inputs[3:])
+            for size, scale in (((6, 7), 1.0), ((25, 29), 4.2), ((130, 31), (21.0, 4.4))):
+                v = torch.randn(2, C, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+                images = gsasr_ops.rasterize_gaussians(*inputs, size, scale)
+                expected = dense_sum(*inputs, size, scale, image=1, support=4.5)
+                gradients = torch.autograd.grad((images * v).sum(), inputs)
+                exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
+                twin = gsasr_ops.rasterize_gaussians_reference(*exact, size, scale)
+                errors.setdefault(f'image {dtype}', []).append(np.abs(images[1].detach().numpy() - expected).max())
+                errors.setdefault(f'gradient {dtype}', []).extend(
+                    ((a - b).abs().max() / b.abs().max()).item()
+                    for a, b in zip(gradients, torch.autograd.grad((twin * v).sum(), exact))
+                )
+print(json.dumps({'sets': gsasr_ops.backend()['instruction_sets'], **{k: float(max(e)) for k, e in errors.items()}}))
+"""
+
+
+@pytest.mark.parametrize('name', ['portable', 'avx2', 'avx512'])
+def test_instruction_set(name):
+    if name not in backend()['instruction_sets']:
+        pytest.skip(f'this machine or this build has no {name}: {backend()["instruction_sets"]}')
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, 'GSASR_CPU': name, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
+    result = subprocess.run(
+        [sys.executable, '-c', SCRIPT], env=environment, cwd=root, text=True, capture_output=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    errors = json.loads(result.stdout)
+    assert errors['sets'][0] == name
+    # Tolerances as in test_values.py and test_gradients.py, four times wider for rho = 0.97: 1 / sqrt(1 - rho^2) = 4.
+    assert errors['image torch.float32'] < 4e-5 and errors['image torch.float64'] < 1e-12
+    assert errors['gradient torch.float32'] < 8e-5 and errors['gradient torch.float64'] < 1e-11
