@@ -5,8 +5,8 @@
 // group a square of 4 x 4, the unit that Gaussians are culled for: at x4 and initial deviations a tile of 16 x 16 meets
 // 4 times as many Gaussians as one of its pixels lies in, a warp of 8 x 4 1.8 times, a square of 4 x 4 1.4 times.
 //
-//   1. The cells within reach form a few rows of cells on each level, each a contiguous run of records. One thread looks
-//      up one run; a scan joins the runs to one long list of candidates.
+//   1. The cells within reach form a few rows of cells on each level, each a contiguous run of records. One thread
+//      looks up one run; a scan joins the runs to one long list of candidates.
 //   2. Batches of candidates go to shared memory, with bit masks of the columns and rows of the tile inside the box. A
 //      batch takes every n-th candidate: neighbours in the list are neighbours in the image, so a contiguous batch
 //      would give all its work to a few groups while the others wait.
@@ -21,7 +21,7 @@ namespace gsasr {
 namespace cuda {
 
 constexpr int kRenderThreads = 64;
-constexpr int kGroup = 4;   // lanes per group, pixels per lane, and the side of the square of a group
+constexpr int kGroup = 4;    // lanes per group, pixels per lane, and the side of the square of a group
 constexpr int kBatch = 128;  // candidates in shared memory
 constexpr int kWords = kBatch / kWarp;
 constexpr int kGroups = kRenderThreads / kGroup;
