@@ -3,7 +3,8 @@
 ``encoder_opt`` is ``{type: NAME, **constructor arguments}``. NAME is looked up in this order:
 
 1. the feature extractors made from the host's networks, without their up-samplers (``host_features.py``,
-   ``swinir.py``): EDSR, MSRResNet, RRDBNet, RCAN, SwinIR, SRVGGNetCompact;
+   ``swinir.py``): EDSR, MSRResNet, RRDBNet, RCAN, SwinIR, SRVGGNetCompact; and HAT (``hat.py``; the host has none, and
+   HAT's own plugin registers the name for the network with its up-sampler);
 2. the host's ``ARCH_REGISTRY``, which holds RDN (``rdn.py``; the host has none) and the classes of other plugins. Any
    registered class works whose forward maps B x 3 x h x w to one tensor B x C x h x w.
 
@@ -21,6 +22,7 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from gsasr_plugin.archs.encoders.encoder import Encoder
+from gsasr_plugin.archs.encoders.hat import HATFeatures
 from gsasr_plugin.archs.encoders.host_features import (
     EDSRFeatures,
     MSRResNetFeatures,
@@ -33,9 +35,10 @@ from gsasr_plugin.archs.encoders.swinir import SwinIRFeatures
 
 __all__ = ['RDN', 'Encoder', 'build_encoder', 'encoder_signature', 'encoder_types']
 
-# Name in the option file -> the host's network without its up-sampler.
-_HOST_FEATURES: dict[str, type[nn.Module]] = {
+# Name in the option file -> the network of this name without its up-sampler.
+_FEATURES: dict[str, type[nn.Module]] = {
     'EDSR': EDSRFeatures,
+    'HAT': HATFeatures,
     'MSRResNet': MSRResNetFeatures,
     'RCAN': RCANFeatures,
     'RRDBNet': RRDBNetFeatures,
@@ -46,7 +49,7 @@ _HOST_FEATURES: dict[str, type[nn.Module]] = {
 
 def encoder_types() -> list[str]:
     """Names of the encoders that come with this package (more may be registered in ARCH_REGISTRY), sorted."""
-    return sorted([*_HOST_FEATURES, 'RDN'])
+    return sorted([*_FEATURES, 'RDN'])
 
 
 def encoder_signature(type_name: str) -> inspect.Signature:
@@ -100,8 +103,8 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
 
 def _encoder_class(type_name: str) -> type[nn.Module]:
     """Class that stands for a name; ValueError where there is none."""
-    if type_name in _HOST_FEATURES:
-        return _HOST_FEATURES[type_name]
+    if type_name in _FEATURES:
+        return _FEATURES[type_name]
     if type_name in ARCH_REGISTRY:
         return ARCH_REGISTRY.get(type_name)
     # A name that is sure to work is the better guess, even where another class of the registry is spelt more like it.
