@@ -50,7 +50,7 @@ class Kind:
     Attributes:
         name: as in `redundant.REDUNDANT_KEYS` and, for encoders, as `encoder_opt: type`.
         title: what messages call it.
-        signature: regular expression of the keys by which the kind is recognised; no other kind has such keys.
+        signature: regular expression of the keys that speak for the kind; the kind with the most of them is taken.
         options: works out our options.
         place: says where the tensor under one of our keys comes from.
     """
@@ -62,7 +62,7 @@ class Kind:
     place: Callable[[str], Place]
 
     def matches(self, state: Mapping[str, Tensor]) -> int:
-        """How many keys tell of this kind."""
+        """How many keys speak for this kind."""
         return sum(re.fullmatch(self.signature, key) is not None for key in state)
 
 
