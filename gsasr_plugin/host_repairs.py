@@ -9,6 +9,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import math
 import os
 import re
 import subprocess
@@ -49,6 +50,7 @@ def repair_host() -> None:
         repair_init_dist(dist_util, options),
         repair_dataroot_lists(options),
         repair_epoch_in_indices(train),
+        repair_epoch_count(train),
     ]
     _applied.extend(found)
 
@@ -269,3 +271,29 @@ def repair_epoch_in_indices(train: types.ModuleType) -> Repair:
         return Repair(name, True, 'already replaced')
     train.EnlargedSampler = EpochSampler  # type: ignore[attr-defined]
     return Repair(name, True, "the host's indices carry neither epoch nor repetition")
+
+
+def repair_epoch_count(train: types.ModuleType) -> Repair:
+    """`basicsr.train.create_train_val_dataloader` counts the last, incomplete batch of an epoch, which the loader
+    leaves out. So a long run of short epochs ends before `train.total_iter`: the paper's, with one pass over 800 images per
+    epoch, after 462,000 of 500,000 iterations. And one with fewer samples than a batch ends at once, untrained.
+    """
+    name = 'create_train_val_dataloader'
+    host_function = getattr(train, name, None)
+    if _is_ours(host_function):
+        return Repair(name, True, 'already replaced')
+    if host_function is None or not _mentions(host_function, 'ceil'):
+        return Repair(name, False, "the host's function does not count incomplete batches")
+
+    def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple:
+        train_loader, train_sampler, val_loaders, _, total_iters = host_function(opt, logger)
+        if len(train_loader) == 0:
+            raise ValueError(
+                f'datasets.train has {len(train_sampler)} samples per process and epoch, fewer than '
+                f'batch_size_per_gpu, {opt["datasets"]["train"]["batch_size_per_gpu"]}: raise dataset_enlarge_ratio'
+            )
+        total_epochs = math.ceil(total_iters / len(train_loader))
+        return train_loader, train_sampler, val_loaders, total_epochs, total_iters
+
+    train.create_train_val_dataloader = create_train_val_dataloader  # type: ignore[attr-defined]
+    return Repair(name, True, "the host's function counts batches that its loader leaves out")

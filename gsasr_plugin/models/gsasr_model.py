@@ -96,7 +96,8 @@ class GSASRModel(SRModel):
 
     def test(self) -> None:
         """Super-resolves the batch fed, with the averaged weights where there are any."""
-        net = getattr(self, 'net_g_ema', self.net_g)
+        # Bare: one process validates alone, and the wrapper of several would wait for the others.
+        net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
         training = net.training
         net.eval()
         with torch.inference_mode():

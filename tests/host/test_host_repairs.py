@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def test_every_repair_is_listed_with_its_reason() -> None:
         'init_dist',
         'dataroot lists',
         'EnlargedSampler',
+        'create_train_val_dataloader',
     ]
     assert all(repair.why for repair in host_repairs.repairs())
 
@@ -260,6 +262,37 @@ def test_indices_of_the_training_loop_carry_the_epoch() -> None:
     assert {index.epoch for index in ours} == {7}
     assert not any(hasattr(index, 'epoch') for index in hosts)
     assert not host_repairs.repair_epoch_in_indices(stand_in()).in_force
+
+
+def loaders(train: ModuleType, monkeypatch: pytest.MonkeyPatch, images: int, total_iter: int) -> tuple:
+    """What the training loop gets for batches of 4."""
+    dataset = [{'lq': torch.zeros(1)}] * images
+    monkeypatch.setattr(train, 'build_dataset', lambda _: dataset)
+    section = {'phase': 'train', 'batch_size_per_gpu': 4, 'num_worker_per_gpu': 0}
+    opt = {'datasets': {'train': section}, 'train': {'total_iter': total_iter}}
+    opt |= {'world_size': 1, 'rank': 0, 'num_gpu': 0, 'dist': False, 'manual_seed': 0}
+    return train.create_train_val_dataloader(opt, logging.getLogger('test'))
+
+
+def test_a_run_of_short_epochs_reaches_its_last_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = fresh('basicsr.train')
+
+    def reached() -> int:  # the loop goes through one epoch more than it is told
+        loader, _, _, total_epochs, _ = loaders(train, monkeypatch, images=7, total_iter=20)
+        return len(loader) * (total_epochs + 1)
+
+    assert reached() < 20
+    assert host_repairs.repair_epoch_count(train).in_force
+    assert host_repairs.repair_epoch_count(train).in_force
+    assert reached() >= 20
+    assert not host_repairs.repair_epoch_count(stand_in()).in_force
+
+
+def test_fewer_samples_than_a_batch_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = fresh('basicsr.train')
+    host_repairs.repair_epoch_count(train)
+    with pytest.raises(ValueError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
+        loaders(train, monkeypatch, images=3, total_iter=20)
 
 
 # ---- a fresh process ----

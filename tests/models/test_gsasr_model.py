@@ -171,3 +171,22 @@ def test_several_gpus_without_a_launcher_use_one_and_say_so(tmp_path: Path, capl
     with caplog.at_level('WARNING', logger='basicsr'):
         assert model.model_to_device(net) is net
     assert 'torchrun --nproc_per_node=2' in caplog.text
+
+
+def test_validation_does_not_call_the_wrapper_of_several_processes(tmp_path: Path) -> None:
+    """Only one process validates: a call of DistributedDataParallel would wait for the others, or meet their steps."""
+    model = make_model(tmp_path, ema_decay=0)
+    bare = model.net_g
+
+    class Wrapper(torch.nn.parallel.DistributedDataParallel):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.module = bare
+
+        def forward(self, *args: Any, **kwargs: Any) -> None:
+            raise AssertionError('the wrapper was called')
+
+    model.net_g = Wrapper()
+    model.feed_data(batch())
+    model.test()
+    assert [tuple(image.shape) for image in model.output] == [(3, 8, 8), (3, 15, 15), (3, 32, 24)]

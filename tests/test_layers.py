@@ -1,0 +1,71 @@
+"""Who may import whom: options -> model -> GSASR -> encoder -> decoder -> gsasr_ops, and never back."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = ROOT / 'gsasr_plugin'
+
+
+def imports(file: Path) -> set[str]:
+    """The full names that a file imports, wherever in it."""
+    names: set[str] = set()
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = '.'.join(package[: len(package) - node.level + 1]) if node.level else ''
+            module = '.'.join(filter(None, (base, node.module)))
+            names.update({module, *(f'{module}.{alias.name}' for alias in node.names)})
+    return names
+
+
+def uses(file: Path, *prefixes: str) -> list[str]:
+    return [n for n in imports(file) if any(n == prefix or n.startswith(f'{prefix}.') for prefix in prefixes)]
+
+
+def python_files(folder: Path) -> list[Path]:
+    files = sorted(folder.rglob('*.py'))
+    assert files
+    return files
+
+
+def test_the_rasterizer_knows_torch_only() -> None:
+    import sys
+
+    for file in python_files(ROOT / 'ops'):
+        outside = {name.split('.')[0] for name in imports(file)} - set(sys.stdlib_module_names) - {'torch', 'ops'}
+        assert outside == set(), file
+
+
+@pytest.mark.parametrize(
+    ('room', 'unknown'),
+    [
+        ('archs', ('models', 'data', 'option_check', 'cli')),
+        ('data', ('archs', 'models', 'option_check', 'cli')),
+        ('models', ('option_check', 'cli')),
+    ],
+)
+def test_rooms_do_not_look_back(room: str, unknown: tuple[str, ...]) -> None:
+    for file in python_files(PLUGIN / room):
+        assert uses(file, *(f'gsasr_plugin.{name}' for name in unknown)) == [], file
+
+
+def test_only_the_network_draws() -> None:
+    drawing = [file for file in python_files(PLUGIN) if uses(file, 'gsasr_ops')]
+    assert drawing == [PLUGIN / 'archs' / 'gsasr_arch.py']
+
+
+def test_only_builders_see_options() -> None:
+    """In the network's room only what is built from a section of an option file takes one."""
+    for file in python_files(PLUGIN / 'archs'):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.arg):
+                assert node.arg != 'opt', file
+                if node.arg.endswith('_opt'):
+                    assert file.name in ('gsasr_arch.py', '__init__.py'), file
