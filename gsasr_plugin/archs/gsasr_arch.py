@@ -6,6 +6,7 @@ padded LR image).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from typing import Any
@@ -57,6 +58,9 @@ class GSASR(nn.Module):
             |dx|, |dy| < r where the image spans -1..1. None (no such cut) is exact; the authors trained with 0.5 and
             tested with 0.1.
 
+    Attributes:
+        options: all of these arguments, as they were given or defaulted.
+
     Raises:
         ValueError: a size out of its range; the message names it.
     """
@@ -83,7 +87,10 @@ class GSASR(nn.Module):
         support: float = 4.5,
         raster_ratio: float | None = None,
     ) -> None:
+        # What self-describing checkpoints store; first of all, while nothing but the arguments is local.
+        options = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
         super().__init__()
+        self.options = copy.deepcopy(options)
         self.encoder = build_encoder(encoder_opt)
         self.decoder = GaussianDecoder(
             num_features=self.encoder.num_features,

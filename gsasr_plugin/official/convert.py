@@ -90,8 +90,12 @@ def gsasr_from_official(encoder: Source, decoder: Source) -> GSASR:
         OfficialCheckpointError: one is not what it should be, or the two do not belong together.
         FileNotFoundError, ValueError: see `read_state_dict`.
     """
-    released_encoder = _Released(encoder, ENCODERS)
-    released_decoder = _Released(decoder, (DECODER,))
+    try:
+        released_encoder = _Released(encoder, ENCODERS)
+        released_decoder = _Released(decoder, (DECODER,))
+    except OfficialCheckpointError as error:
+        _say_if_exchanged(encoder, decoder, error)
+        raise
     options = dict(released_decoder.options)
     taken = options.pop('num_features')
     net = _build(
@@ -107,6 +111,20 @@ def gsasr_from_official(encoder: Source, decoder: Source) -> GSASR:
         )
     released_decoder.fill(net.decoder)
     return net.eval()
+
+
+def _say_if_exchanged(encoder: Source, decoder: Source, error: OfficialCheckpointError) -> None:
+    """Raises another error where each of the two files is what the other should be."""
+    try:
+        _Released(encoder, (DECODER,))
+        _Released(decoder, ENCODERS)
+    except ValueError:
+        return
+    raise OfficialCheckpointError(
+        f'the given decoder and encoder may have been exchanged: {error}',
+        missing=error.missing,
+        unexpected=error.unexpected,
+    ) from error
 
 
 def _build(source: str, build: Any, options: dict[str, Any]) -> Any:

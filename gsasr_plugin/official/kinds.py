@@ -83,7 +83,7 @@ def recognise(state: Mapping[str, Tensor], kinds: Sequence[Kind], source: str) -
     if not kind.matches(state):
         raise OfficialCheckpointError(
             f'{source} is no state dict of a released network, which is one of: '
-            f'{", ".join(kind.title for kind in kinds)}; missing: all keys of these; unexpected: {_listed(list(state))}',
+            f'{", ".join(kind.title for kind in kinds)}; missing: all their keys; unexpected: {_listed(list(state))}',
             unexpected=list(state),
         )
     return kind
@@ -133,12 +133,18 @@ def fill(net: nn.Module, kind: Kind, state: Mapping[str, Tensor], source: str) -
             f'{source} is no complete {kind.title}; {"; ".join(faults)}', missing=missing, unexpected=unexpected
         )
     net.load_state_dict(ours)
+    _warn_of_surprises(kind, state, source)
+
+
+def _warn_of_surprises(kind: Kind, state: Mapping[str, Tensor], source: str) -> None:
+    """Says which redundant tensors are not what makes them redundant."""
+    surprises: dict[str, list[str]] = {}
     for key, tensor in state.items():
         entry = redundant(kind.name, key)
         if entry is not None and entry.follows is not None and not entry.follows(key, tensor):
-            warnings.warn(
-                f'{source}: {key} is left out, but is not what was taken for granted: {entry.reason}', stacklevel=3
-            )
+            surprises.setdefault(entry.reason, []).append(key)
+    for reason, keys in surprises.items():
+        warnings.warn(f'{source}: left out are {reason}; but these are not: {_listed(keys)}', stacklevel=4)
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def raw_gaussians(state: dict[str, Tensor], feat: Tensor, scale: Tensor) -> Tensor:
-    """The raw outputs before activation, nine for each Gaussian: features (B, C, h, w) and factors (B,) to (B, N, 9)."""
+    """The raw outputs before activation, nine per Gaussian: features (B, C, h, w) and factors (B,) to (B, N, 9)."""
     return _Decoder(state).raw_gaussians(feat, scale)
 
 
