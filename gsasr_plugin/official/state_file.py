@@ -19,18 +19,20 @@ PARAMETER_KEYS = ('params_ema', 'params')
 WRAPPER = 'module.'  # what DistributedDataParallel puts in front of every key
 
 
-def read_state_dict(source: Source) -> tuple[dict[str, Tensor], str]:
+def read_state_dict(source: Source, *, name: str | None = None) -> tuple[dict[str, Tensor], str]:
     """The tensors of a network, by key, and a name of their source for messages.
 
     Args:
         source: a state dict or the path of a file (`.safetensors`, else what `torch.save` wrote). The tensors may lie
             under `params_ema` or `params` (the first that is there is taken) and their keys begin with `module.`.
+        name: what messages call it; None for the path.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read safely, or what it holds is not a state dict.
     """
-    name = 'the given state dict' if isinstance(source, Mapping) else str(source)
+    if name is None:
+        name = 'the given state dict' if isinstance(source, Mapping) else str(source)
     held = source if isinstance(source, Mapping) else read_file(Path(source))
     for key in PARAMETER_KEYS:
         if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):

@@ -1,0 +1,170 @@
+"""Models in files: one self-describing file (weights and the options of the network), and every kind that can be read.
+
+A self-describing file is a `.safetensors` file whose metadata hold, under `gsasr`, the JSON text
+`{"version": 1, "network_g": {...}}`, or a `.pth` file of `{'params': {...}, 'gsasr': <the same text>}`, which the host
+can load too. Nothing that a file says is run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.official import gsasr_from_official
+from gsasr_plugin.official.state_file import read_file, read_state_dict
+
+VERSION = 1
+DESCRIPTION = 'gsasr'  # the key of the description
+OFFICIAL_FILES = ('encoder.pth', 'decoder.pth')  # what the authors call their two files
+SUFFIXES = ('.safetensors', '.pth')
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What one or two files say of a model.
+
+    Attributes:
+        options: the `network_g` section of the network, with `type`; None where the file does not say.
+        state: its state dict, under our keys.
+        source: the files, for messages.
+    """
+
+    options: dict[str, Any] | None
+    state: dict[str, Tensor]
+    source: str
+
+    def build(self, options: Mapping[str, Any] | None = None) -> GSASR:
+        """The network, in evaluation mode.
+
+        Args:
+            options: the `network_g` section, needed where the file does not describe its network, else unused.
+
+        Raises:
+            ValueError: no options, options that do not build a network, or one whose tensors are others.
+        """
+        section = dict(self.options if self.options is not None else options or {})
+        if not section:
+            raise ValueError(
+                f'{self.source} does not describe its network: the section network_g of its options is needed'
+            )
+        type_name = section.pop('type', 'GSASR')
+        if type_name != 'GSASR':
+            raise ValueError(f'{self.source}: network_g has the type {type_name!r}; GSASR is accepted')
+        try:
+            net = GSASR(**section)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{self.source}: no network can be built with the options {section}: {error}') from error
+        try:
+            net.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise ValueError(f'{self.source}: the weights do not fit the options of the network: {error}') from error
+        return net.eval()
+
+
+def save_model(net: GSASR, path: PathLike) -> None:
+    """Writes a self-describing file, under a temporary name first.
+
+    Args:
+        net: the network.
+        path: `.safetensors` or `.pth`; its folder is made if need be.
+
+    Raises:
+        ValueError: another suffix, or options that JSON cannot hold.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f'{path}: the suffix is {path.suffix!r}; accepted: {", ".join(SUFFIXES)}')
+    try:
+        description = json.dumps({'version': VERSION, 'network_g': {'type': 'GSASR', **net.options}})
+    except TypeError as error:
+        raise ValueError(f'{path}: the options of the network cannot be stored as JSON: {error}') from error
+    state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save_file
+
+            save_file(state, temporary, metadata={'format': 'pt', DESCRIPTION: description})
+        else:
+            torch.save({'params': state, DESCRIPTION: description}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_model(source: PathLike | Sequence[PathLike]) -> StoredModel:
+    """Reads a model from any kind of file that there is.
+
+    Args:
+        source: the path of a self-describing file, of a checkpoint of a training of ours (`params_ema` is taken, or
+            else `params`), or of a folder with the authors' two files, `encoder.pth` and `decoder.pth`; or the paths of
+            the authors' two files, encoder first (also `net_g_<iter>.pth` and `net_fea2gs_<iter>.pth`).
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or holds something else; see `gsasr_from_official` for the authors' files.
+    """
+    paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = [paths[0] / name for name in OFFICIAL_FILES]
+    if len(paths) == 2:
+        net = gsasr_from_official(*paths)
+        return StoredModel({'type': 'GSASR', **net.options}, net.state_dict(), f'{paths[0]} and {paths[1]}')
+    if len(paths) != 1:
+        raise ValueError(
+            f'{len(paths)} files are given: {source}; one is accepted, or two of the authors, encoder first'
+        )
+    path = paths[0]
+    held = read_file(path)
+    description = _safetensors_metadata(path) if path.suffix == '.safetensors' else held
+    text = description.get(DESCRIPTION) if isinstance(description, Mapping) else None
+    state, name = read_state_dict(held, name=str(path))
+    if not all(key.startswith(('encoder.', 'decoder.')) for key in state):
+        raise ValueError(
+            f'{name} is no GSASR in one file, whose keys begin with encoder. or decoder.: it has '
+            f'{", ".join(list(state)[:3])}, ... If it is one of the two files of a model of the authors, give both'
+        )
+    return StoredModel(_options(text, path) if text is not None else None, state, str(path))
+
+
+def load_model(source: PathLike | Sequence[PathLike], options: Mapping[str, Any] | None = None) -> GSASR:
+    """Builds the network that files hold, in evaluation mode.
+
+    Args:
+        source: see `read_model`.
+        options: the `network_g` section, needed for a checkpoint that does not describe its network.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_model` and `StoredModel.build`.
+    """
+    return read_model(source).build(options)
+
+
+def _safetensors_metadata(path: Path) -> Mapping[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework='pt') as file:
+        return file.metadata() or {}
+
+
+def _options(text: Any, path: Path) -> dict[str, Any]:
+    """The `network_g` section of a description."""
+    try:
+        description = json.loads(text)
+        version, options = description['version'], description['network_g']
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f'{path}: its description of the network is damaged: {text!r}') from error
+    if version != VERSION:
+        raise ValueError(f'{path}: its description of the network is of version {version}; {VERSION} is accepted')
+    return options
