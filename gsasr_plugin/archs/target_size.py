@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 from torch import Tensor
 
@@ -57,12 +58,13 @@ def output_sizes(lq_size: Size, batch: int, scale: Scale | None, size: Sizes | N
             (max(1, math.floor(h * s_h + 0.5)), max(1, math.floor(w * s_w + 0.5)))
             for s_h, s_w in scales_per_image(scale, batch)
         ]
-    sizes = [size] * batch if is_pair(size) else list(size)  # type: ignore[arg-type]
-    if len(sizes) != batch or not all(is_pair(pair) and all(int(n) == n and n > 0 for n in pair) for pair in sizes):  # type: ignore[union-attr]
+    assert size is not None
+    sizes: list[Any] = [size] * batch if is_pair(size) else list(size)
+    if len(sizes) != batch or not all(is_pair(pair) and all(int(n) == n and n > 0 for n in pair) for pair in sizes):
         raise ValueError(f'size must be (H, W), positive integers, or {batch} such pairs (one per image); got {size}')
-    return [(int(H), int(W)) for H, W in sizes]  # type: ignore[misc]
+    return [(int(H), int(W)) for H, W in sizes]
 
 
-def is_pair(value: object) -> bool:
+def is_pair(value: object) -> TypeGuard[Sequence[Any]]:
     """Whether this is one (rows, columns) or (H, W) pair, and not a list of pairs."""
     return isinstance(value, Sequence) and len(value) == 2 and not any(isinstance(v, Sequence) for v in value)

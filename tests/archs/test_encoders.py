@@ -13,6 +13,13 @@ from gsasr_plugin.archs.encoders import Encoder, build_encoder, encoder_signatur
 # Small options -> (num_features, multiple).
 SMALL = {
     'EDSR': ({'type': 'EDSR', 'num_feat': 8, 'num_block': 2}, (8, 1)),
+    'HAT': (
+        {
+            **{'type': 'HAT', 'embed_dim': 16, 'depths': [2, 2], 'num_heads': [2, 4], 'window_size': 6},
+            **{'compress_ratio': 2, 'squeeze_factor': 4, 'overlap_ratio': 0.4, 'num_feat': 8},
+        },
+        (8, 6),
+    ),
     'MSRResNet': ({'type': 'MSRResNet', 'num_feat': 8, 'num_block': 2}, (8, 1)),
     'RCAN': ({'type': 'RCAN', 'num_feat': 8, 'num_group': 2, 'num_block': 1, 'squeeze_factor': 2}, (8, 1)),
     'RDN': ({'type': 'RDN', 'num_feat': 8, 'num_block': 2, 'num_layer': 3, 'num_grow_ch': 4}, (8, 1)),
@@ -117,6 +124,11 @@ def test_signature_names_the_arguments():
         ({'type': 'EDSR', 'upscale': 4}, ["'upscale'", 'accepted']),
         ({'type': 'EDSR', 'num_feat': '8'}, ['EDSR', "'num_feat': '8'"]),
         ({'type': 'EDSR', 'rgb_mean': [0.5]}, ['rgb_mean', '[0.5]', '3']),
+        ({'type': 'HAT', 'depths': [2, 2]}, ['depths', 'num_heads', '2', '12']),
+        ({'type': 'HAT', 'embed_dim': 100}, ['num_heads', '100']),
+        ({'type': 'HAT', 'embed_dim': 36}, ['embed_dim / num_heads', 'multiple of 4', '6']),
+        ({'type': 'HAT', 'overlap_ratio': 0.2}, ['overlap_ratio', '0.2', 'even', '3']),
+        ({'type': 'HAT', 'squeeze_factor': 200}, ['squeeze_factor', '200', '192']),
         ({'type': 'RCAN', 'num_feat': 8, 'squeeze_factor': 16}, ['squeeze_factor', '16', '8']),
         ({'type': 'RDN', 'config': 'C'}, ["'C'", 'A, B']),
         ({'type': 'RDN', 'num_layer': 0}, ['num_layer', '0']),
@@ -246,7 +258,7 @@ def test_a_class_that_fails_or_returns_no_features_is_refused(register):
         assert cls.__name__ in str(raised.value) and '(1, C, h, w)' in str(raised.value)
 
 
-@pytest.mark.parametrize('name', ['EDSR', 'RCAN', 'SwinIR'])
+@pytest.mark.parametrize('name', ['EDSR', 'HAT', 'RCAN', 'SwinIR'])
 def test_other_types_and_copies(name):
     """Float64 and bfloat16 modules, autocast, and a deep copy (as for the EMA) all work."""
     encoder = build_encoder(SMALL[name][0]).eval()

@@ -5,11 +5,8 @@ map (multiples of the window), d channels, T = window_size ** 2 tokens of a wind
 overlapping window, M = B * h * w / T windows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
@@ -74,7 +71,7 @@ class HATFeatures(nn.Module):
             )
         self.padding_multiple = window_size
         hidden_dim = int(embed_dim * mlp_ratio)
-        drop_rates = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        drop_rates = iter(drop_path_rate * i / max(1, sum(depths) - 1) for i in range(sum(depths)))
         self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
         self.embed_norm = nn.LayerNorm(embed_dim)
         self.groups = nn.ModuleList(
@@ -139,6 +136,28 @@ class HybridAttentionGroup(nn.Module):
         return x + self.conv(self.overlap(y).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
+class ConvBranch(nn.Module):
+    """Two convolutions around a bottleneck, and channel attention over the whole map."""
+
+    def __init__(self, *, embed_dim: int, hidden_dim: int, squeezed_dim: int) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(
+            nn.Conv2d(embed_dim, hidden_dim, 3, padding=1), nn.GELU(), nn.Conv2d(hidden_dim, embed_dim, 3, padding=1)
+        )
+        self.channel_weights = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(embed_dim, squeezed_dim, 1),
+            nn.ReLU(),
+            nn.Conv2d(squeezed_dim, embed_dim, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, h, w, d) to (B, h, w, d)."""
+        y = self.convs(x.permute(0, 3, 1, 2))
+        return (y * self.channel_weights(y)).permute(0, 2, 3, 1)
+
+
 class HybridAttentionBlock(nn.Module):
     """Window self-attention beside a convolutional branch, then an MLP; pre-norm, residual.
 
@@ -176,28 +195,6 @@ class HybridAttentionBlock(nn.Module):
         mixed = self.attention(rolled, rolled).roll((self.shift, self.shift), dims=(1, 2))
         x = x + self.drop_path(mixed) + self.conv_scale * self.conv_branch(y)
         return x + self.drop_path(self.mlp(self.mlp_norm(x)))
-
-
-class ConvBranch(nn.Module):
-    """Two convolutions around a bottleneck, and channel attention over the whole map."""
-
-    def __init__(self, *, embed_dim: int, hidden_dim: int, squeezed_dim: int) -> None:
-        super().__init__()
-        self.convs = nn.Sequential(
-            nn.Conv2d(embed_dim, hidden_dim, 3, padding=1), nn.GELU(), nn.Conv2d(hidden_dim, embed_dim, 3, padding=1)
-        )
-        self.channel_weights = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(embed_dim, squeezed_dim, 1),
-            nn.ReLU(),
-            nn.Conv2d(squeezed_dim, embed_dim, 1),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, h, w, d) to (B, h, w, d)."""
-        y = self.convs(x.permute(0, 3, 1, 2))
-        return (y * self.channel_weights(y)).permute(0, 2, 3, 1)
 
 
 class OverlappingAttentionBlock(nn.Module):
