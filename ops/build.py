@@ -31,7 +31,7 @@ DEFAULT_ARCHITECTURES = ('7.5', '8.0', '8.6', '8.9', '9.0', '10.0', '11.0', '12.
 
 # Nothing of -ffast-math that changes results: these two only say that nobody reads errno or catches signals of
 # floating-point operations, without which square roots and roundings are not vectorised.
-UNIX_FLAGS = ('-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden', '-Wno-psabi')
+UNIX_FLAGS = ('-g0', '-fno-math-errno', '-fno-trapping-math', '-fvisibility=hidden', '-Wno-psabi')
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-# Pixels of a tile along each axis, and (pixel, Gaussian) pairs evaluated at once.
-TILE = 32
-PAIRS = 1 << 21
+# Pixels of a tile along each axis: about twice as many as the boxes have, within these limits. Smaller tiles are too
+# many, larger ones evaluate too many pixels outside of the boxes.
+SMALLEST_TILE, LARGEST_TILE = 8, 64
+# (pixel, Gaussian) pairs evaluated at once.
+PAIRS = 1 << 17
 
 
 class Gaussians(NamedTuple):
@@ -194,13 +196,16 @@ def _tiles(
     """The tiles of an image, strip by strip."""
     H, W = size
     ranges = _touched(gaussians, size, scale, support, window)  # (N, 2, 2)
-    for top in range(0, H, TILE):
-        bottom = min(top + TILE, H)
+    lengths = (ranges[:, :, 1] - ranges[:, :, 0]).double()
+    typical = 2 * lengths[(lengths > 0).all(dim=1)].mean().nan_to_num(0.0).item()
+    side = round(min(max(typical, SMALLEST_TILE), LARGEST_TILE))
+    for top in range(0, H, side):
+        bottom = min(top + side, H)
         in_strip = ((ranges[:, 1, 0] < bottom) & (ranges[:, 1, 1] > top)).nonzero()[:, 0]
         strip = ranges[in_strip]
         tiles = []
-        for left in range(0, W, TILE):
-            right = min(left + TILE, W)
+        for left in range(0, W, side):
+            right = min(left + side, W)
             chosen = ((strip[:, 0, 0] < right) & (strip[:, 0, 1] > left)).nonzero()[:, 0]
             tiles.append(Tile(slice(top, bottom), slice(left, right), in_strip[chosen], strip[chosen]))
         yield tiles
