@@ -4,6 +4,7 @@ start of a process."""
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import time
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
         elif Path('/proc/self/clear_refs').exists():
+            ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not be there to be used again
             Path('/proc/self/clear_refs').write_text('5')  # sets VmHWM to what is in use
             self.before = self._status('VmRSS')
         return self
