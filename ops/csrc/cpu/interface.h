@@ -33,6 +33,10 @@ struct Tile {
 
 template <class T>
 struct Kernels {
+    // For the Gaussians begin .. end - 1 of one image (counted through all images): the band in which the box begins, -1
+    // for those that draw nothing, and the row after its last one.
+    void (*place)(const Gaussians<T>&, const Image<T>&, T support, int64_t begin, int64_t end, int32_t* bands,
+                  int32_t* ends);
     // Draw one tile. `scratch` holds scratch_elements numbers of one thread.
     void (*draw)(const Gaussians<T>&, const Image<T>*, T support, const Bins&, const Tile&, T* scratch, T* output);
     // The gradients of the Gaussians begin .. end - 1 of all images, counted through.

@@ -135,6 +135,26 @@ struct TiltedRows {
     }
 };
 
+// ---------------------------------------------------------------------------------------------------- sorting ------
+
+template <class T>
+void place(const Gaussians<T>& gaussians, const Image<T>& image, T support, int64_t begin, int64_t end, int32_t* bands,
+           int32_t* ends) {
+    const T* means = gaussians.means;
+    const T* sigmas = gaussians.sigmas;
+    const T* rhos = gaussians.rhos;
+    const Image<T> view = image;  // a copy: nothing that is written below can change it
+    for (int64_t n = begin; n < end; ++n) {
+        const T sigma_x = sigmas[2 * n], sigma_y = sigmas[2 * n + 1];
+        const Range rows = touched(means[2 * n + 1], support * sigma_y, view.window_y, view.scale_y, view.H);
+        const Range columns = touched(means[2 * n], support * sigma_x, view.window_x, view.scale_x, view.W);
+        // & and not &&: without branches the compiler makes vectors of this loop.
+        const bool drawn = drawable(sigma_x, sigma_y, rhos[n]) & (rows.first < rows.end) & (columns.first < columns.end);
+        bands[n] = drawn ? rows.first / kTileRows : -1;
+        ends[n] = rows.end;
+    }
+}
+
 // ---------------------------------------------------------------------------------------------------- forward ------
 
 // Add one Gaussian to `rows` rows of one block of at most L columns. `to` points to the first of these pixels in the
@@ -417,11 +437,12 @@ void gather(const Gaussians<T>& gaussians, const Image<T>* images, T support, co
 }  // namespace
 
 const Kernels<float>& float_kernels() {
-    static const Kernels<float> kernels = {draw<float, GSASR_LANES>, gather<float, GSASR_LANES>};
+    static const Kernels<float> kernels = {place<float>, draw<float, GSASR_LANES>, gather<float, GSASR_LANES>};
     return kernels;
 }
 const Kernels<double>& double_kernels() {
-    static const Kernels<double> kernels = {draw<double, GSASR_LANES / 2>, gather<double, GSASR_LANES / 2>};
+    static const Kernels<double> kernels = {place<double>, draw<double, GSASR_LANES / 2>,
+                                             gather<double, GSASR_LANES / 2>};
     return kernels;
 }
 

@@ -98,6 +98,7 @@ constexpr int64_t kPart = int64_t{1} << 16;
 template <class T>
 Sorted sort(const Gaussians<T>& gaussians, const Image<T>* images, T support, const Threads& threads) {
     const int64_t B = gaussians.B, N = gaussians.N;
+    const auto place = kernels<T>().place;
     Sorted sorted;
     sorted.first_band.resize(static_cast<size_t>(B) + 1, 0);
     for (int64_t b = 0; b < B; ++b)
@@ -115,24 +116,16 @@ Sorted sort(const Gaussians<T>& gaussians, const Image<T>* images, T support, co
     for_each(B * parts, threads, [&] {
         return [&](int64_t task) {
             const int64_t b = task / parts, from = task % parts * kPart, to = std::min(from + kPart, N);
-            const Image<T>& image = images[b];
             std::vector<int64_t>& count = counts[task];
             std::vector<int32_t>& reach = reaches[task];
             count.assign(static_cast<size_t>(sorted.first_band[b + 1] - sorted.first_band[b]), 0);
             reach.assign(count.size(), 0);
+            place(gaussians, images[b], support, b * N + from, b * N + to, starts.get(), sorted.ends.get());
             for (int64_t n = b * N + from; n < b * N + to; ++n) {
-                const T mean_x = gaussians.means[2 * n], mean_y = gaussians.means[2 * n + 1];
-                const T sigma_x = gaussians.sigmas[2 * n], sigma_y = gaussians.sigmas[2 * n + 1];
-                starts[n] = -1;
-                if (!drawable(sigma_x, sigma_y, gaussians.rhos[n])) continue;
-                const Range rows = touched(mean_y, support * sigma_y, image.window_y, image.scale_y, image.H);
-                const Range columns = touched(mean_x, support * sigma_x, image.window_x, image.scale_x, image.W);
-                if (rows.first >= rows.end || columns.first >= columns.end) continue;
-                const int32_t band = rows.first / kTileRows;
-                starts[n] = band;
-                sorted.ends[n] = rows.end;
+                const int32_t band = starts[n];
+                if (band < 0) continue;
                 ++count[band];
-                reach[band] = std::max(reach[band], (rows.end - 1) / kTileRows - band + 1);
+                reach[band] = std::max(reach[band], (sorted.ends[n] - 1) / kTileRows - band + 1);
             }
         };
     });
