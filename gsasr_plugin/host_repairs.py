@@ -275,8 +275,8 @@ def repair_epoch_in_indices(train: types.ModuleType) -> Repair:
 
 def repair_epoch_count(train: types.ModuleType) -> Repair:
     """`basicsr.train.create_train_val_dataloader` counts the last, incomplete batch of an epoch, which the loader
-    leaves out. So a long run of short epochs ends before `train.total_iter`: the paper's, with one pass over 800 images per
-    epoch, after 462,000 of 500,000 iterations. And one with fewer samples than a batch ends at once, untrained.
+    leaves out. So a long run of short epochs ends before `train.total_iter` (the paper's, with one pass over 800 images
+    per epoch, after 462,000 of 500,000 iterations), and one with fewer samples than a batch ends at once, untrained.
     """
     name = 'create_train_val_dataloader'
     host_function = getattr(train, name, None)

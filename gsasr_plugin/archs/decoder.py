@@ -18,6 +18,9 @@ from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
 from gsasr_plugin.archs.scale_condition import ScaleEmbedding
 from gsasr_plugin.archs.window_attention import PositionEncoding
 
+# EDSR's features start at a standard deviation of about 0.15, the embeddings at 1.
+FEATURE_GAIN = 5.0
+
 
 class GaussianDecoder(nn.Module):
     """Gaussian embeddings -> condition injection -> Gaussian interaction -> primary head.
@@ -47,6 +50,7 @@ class GaussianDecoder(nn.Module):
         use_reference_points: bool = True,
         relative_colors: bool = False,
         initial_sigma: float | None = None,
+        feature_skip: bool = False,
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -97,6 +101,22 @@ class GaussianDecoder(nn.Module):
             initial_sigma=initial_sigma,
         )
 
+        self.feature_skip = feature_skip
+        if feature_skip:
+            self._start_with_gain()
+
+    def _start_with_gain(self) -> None:
+        """Initial weights (He's) through which the features reach the head's outputs at full strength."""
+        for layer in (*self.feature_projection.modules(), *self.primary_head.modules()):
+            # Weights that are zero start there on purpose.
+            if isinstance(layer, nn.Linear | nn.Conv2d) and layer.weight.any():
+                nn.init.kaiming_normal_(layer.weight, nonlinearity='relu')
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+        last = self.feature_projection[-1]
+        assert isinstance(last, nn.Conv2d)
+        last.weight.data *= FEATURE_GAIN
+
     def forward(self, features: Tensor, scale: Tensor, base_colors: Tensor | None = None) -> Gaussians:
         """Predicts the Gaussians of each image.
 
@@ -122,7 +142,10 @@ class GaussianDecoder(nn.Module):
             x = interaction(x, scale_embed)
         if self.interaction_conv is not None:
             x = self.interaction_conv(x)
-        return self.primary_head(x + injected, base_colors)
+        x = x + injected
+        if self.feature_skip:
+            x = x + features
+        return self.primary_head(x, base_colors)
 
     def _tile(self, window: Tensor, h: int, w: int) -> Tensor:
         return window.repeat(h // self.window_size, w // self.window_size, 1)

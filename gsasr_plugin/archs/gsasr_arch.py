@@ -52,6 +52,8 @@ class GSASR(nn.Module):
             paper: shortens short runs, for a network need not learn to copy its input.
         initial_sigma: start all Gaussians with this deviation in LR pixels, at their reference points, and opacities
             that sum to one. Not in the paper: with `relative_colors`, the first image is a bicubic enlargement.
+        feature_skip: add the features to the embeddings that the primary head reads, and start with weights that pass
+            them on. Not in the paper, where detail reaches the head only once the attention has learnt where to look.
         support: half-axes of the ellipse in which a Gaussian is drawn, in standard deviations. The default loses less
             than 0.02 of an 8-bit level.
         raster_ratio: the paper's rasterization ratio r (Algorithm 1): a Gaussian is also cut to the square
@@ -84,6 +86,7 @@ class GSASR(nn.Module):
         closing_conv: bool = False,
         relative_colors: bool = False,
         initial_sigma: float | None = None,
+        feature_skip: bool = False,
         support: float = 4.5,
         raster_ratio: float | None = None,
     ) -> None:
@@ -109,6 +112,7 @@ class GSASR(nn.Module):
             closing_conv=closing_conv,
             relative_colors=relative_colors,
             initial_sigma=initial_sigma,
+            feature_skip=feature_skip,
         )
         self.padding_multiple = math.lcm(self.encoder.multiple, window_size)
         self.density_per_axis = math.isqrt(gaussian_density)

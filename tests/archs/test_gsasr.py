@@ -152,11 +152,31 @@ def test_first_image_with_relative_colors_is_a_bicubic_enlargement(size: tuple[i
 
 def test_every_parameter_gets_a_gradient() -> None:
     enhanced = {'position_encoding': 'rope', 'closing_conv': True}
-    for options in ({}, {'relative_colors': True}, {'scale_condition': False}, {'gaussian_density': 16}, enhanced):
+    for options in (
+        {},
+        {'relative_colors': True, 'feature_skip': True},
+        {'scale_condition': False},
+        {'gaussian_density': 16},
+        enhanced,
+    ):
         net = small_gsasr(**options)
         images = net(torch.rand(2, 3, 6, 6), scale=[1.5, 3])
         sum(image.square().mean() for image in images).backward()
         assert [name for name, p in net.named_parameters() if p.grad is None] == [], options
+
+
+def test_with_the_feature_skip_a_pixel_reaches_the_head_at_once() -> None:
+    """What one LR pixel changes in the Gaussians near it, before any training, against what it changes far away."""
+    lq = torch.full((1, 3, 12, 12), 0.5)
+    changed = lq.clone()
+    changed[..., 1, 1] = 0.6
+    contrast = {}
+    for skip in (False, True):
+        net = small_gsasr(feature_skip=skip, num_interaction_blocks=0)
+        with torch.no_grad():
+            difference = (net.gaussians(lq, 2).colors - net.gaussians(changed, 2).colors).abs().sum(-1).view(24, 24)
+        contrast[skip] = difference[1:4, 1:4].mean().item()
+    assert contrast[True] > 10 * contrast[False]
 
 
 def test_state_dict_holds_no_sizes_of_images() -> None:
