@@ -238,6 +238,19 @@ def test_multiple_follows_from_the_window(register, arguments, multiple):
     assert encoder(torch.rand(1, 3, multiple, 2 * multiple)).shape == (1, 4, multiple, 2 * multiple)
 
 
+def test_a_class_that_states_all_is_not_run(register):
+    class Stated(nn.Module):
+        padding_multiple = 6
+        feature_channels = 7
+
+        def forward(self, x):
+            raise RuntimeError('run')
+
+    register(Stated)
+    encoder = build_encoder({'type': 'Stated'})
+    assert (encoder.multiple, encoder.num_features) == (6, 7)
+
+
 def test_a_class_that_fails_or_returns_no_features_is_refused(register):
     class Pair(nn.Module):
         def forward(self, x):

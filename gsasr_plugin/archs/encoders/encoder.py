@@ -17,7 +17,8 @@ class Encoder(nn.Module):
     """The image encoder of GSASR (the paper's Sec. 3.2 and Fig. 2).
 
     A small forward pass at construction checks that the network returns features on the grid of the LR image. It
-    leaves the random state, the training flags and the statistics of normalisation layers as they were.
+    leaves the random state, the training flags and the statistics of normalisation layers as they were. It is spared
+    for a class that states both ``padding_multiple`` and ``feature_channels``: large ones need seconds for it.
 
     Args:
         net: network that maps B x 3 x h x w (0..1) to B x C x h x w.
@@ -26,7 +27,7 @@ class Encoder(nn.Module):
 
     Attributes:
         net: the network itself.
-        num_features: C.
+        num_features: C. A class may state it as ``feature_channels``.
         multiple: h and w of the input have to be multiples of this number. A class may state it as
             ``padding_multiple``; else it is the smallest of n, 2n, 4n, ... that works, where n is the class's
             ``window_size`` or 1.
@@ -39,7 +40,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.net = net
         self.type_name = type_name
-        self.multiple, self.num_features = _probe(net, type_name, _candidate_multiples(net, window_size))
+        multiple, channels = getattr(net, 'padding_multiple', None), getattr(net, 'feature_channels', None)
+        if multiple is None or channels is None:
+            multiple, channels = _probe(net, type_name, _candidate_multiples(net, window_size))
+        self.multiple, self.num_features = int(multiple), int(channels)
 
     def forward(self, lq: Tensor) -> Tensor:
         """LR image B x 3 x h x w (0..1; h and w multiples of ``multiple``) -> features B x C x h x w."""

@@ -70,6 +70,7 @@ class HATFeatures(nn.Module):
                 f'overlap_ratio is {overlap_ratio}; window_size * overlap_ratio has to be even, and is {reach}'
             )
         self.padding_multiple = window_size
+        self.feature_channels = num_feat
         hidden_dim = int(embed_dim * mlp_ratio)
         drop_rates = iter(drop_path_rate * i / max(1, sum(depths) - 1) for i in range(sum(depths)))
         self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)

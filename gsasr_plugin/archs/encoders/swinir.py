@@ -97,6 +97,7 @@ class SwinIRFeatures(SwinIR):
         mean_to_buffer(self, rgb_mean)
         self.window_size = window_size
         self.padding_multiple = window_size
+        self.feature_channels = self.conv_before_upsample[0].out_channels
         for group in self.layers:
             group.residual_group.blocks = nn.ModuleList(AnySizeBlock(b) for b in group.residual_group.blocks)
 
