@@ -45,10 +45,12 @@ def repair_host() -> None:
     train = importlib.import_module('basicsr.train')
     options = importlib.import_module('basicsr.utils.options')
     dist_util = importlib.import_module('basicsr.utils.dist_util')
+    test = importlib.import_module('basicsr.test')
     found += [
         repair_load_resume_state(train),
         repair_init_dist(dist_util, options),
         repair_dataroot_lists(options),
+        repair_dict2str(options, train, test),
         repair_epoch_in_indices(train),
         repair_epoch_count(train),
     ]
@@ -255,6 +257,36 @@ def _expand_users(path: Any) -> Any:
     if isinstance(path, dict):
         return {key: _expand_users(item) for key, item in path.items()}
     return os.path.expanduser(path)
+
+
+def repair_dict2str(options: types.ModuleType, *pipelines: types.ModuleType) -> Repair:
+    """`basicsr.utils.options.dict2str`, which writes the options to the log, fails with a TypeError for a key that is not
+    text, such as a scale of `dataroot_lq: {2: ..., 3.7: ...}`.
+    """
+    name = 'dict2str'
+    host_function = getattr(options, name, None)
+    if _is_ours(host_function):
+        return Repair(name, True, 'already replaced')
+    try:
+        if host_function is not None:
+            host_function({2: 'x2'})
+        return Repair(name, False, "the host's function takes keys of any type")
+    except TypeError:
+        pass
+
+    def dict2str(opt: dict[Any, Any], indent_level: int = 1) -> str:
+        return host_function(_with_text_keys(opt), indent_level)
+
+    for module in (options, *pipelines):
+        if getattr(module, name, None) is host_function:  # the pipelines imported it by name
+            module.dict2str = dict2str  # type: ignore[attr-defined]
+    return Repair(name, True, "the host's function fails for keys that are not text")
+
+
+def _with_text_keys(options: Any) -> Any:
+    if isinstance(options, dict):
+        return {str(key): _with_text_keys(value) for key, value in options.items()}
+    return options
 
 
 def repair_epoch_in_indices(train: types.ModuleType) -> Repair:

@@ -51,6 +51,7 @@ def test_every_repair_is_listed_with_its_reason() -> None:
         'load_resume_state',
         'init_dist',
         'dataroot lists',
+        'dict2str',
         'EnlargedSampler',
         'create_train_val_dataloader',
     ]
@@ -246,6 +247,18 @@ def test_a_host_that_leaves_data_roots_alone_keeps_its_paths() -> None:
     options = stand_in(osp=os.path, parse_options=lambda root_path: root_path)
     assert not host_repairs.repair_dataroot_lists(options).in_force
     assert options.osp is os.path
+
+
+def test_options_with_scales_for_keys_can_be_logged() -> None:
+    options, test = fresh('basicsr.utils.options'), stand_in()
+    test.dict2str = options.dict2str
+    opt = {'datasets': {'test': {'dataroot_lq': {2: 'x2', 3.7: 'x3.7'}}}}
+    with pytest.raises(TypeError):
+        options.dict2str(opt)
+    assert host_repairs.repair_dict2str(options, test).in_force
+    assert host_repairs.repair_dict2str(options, test).in_force
+    assert '3.7: x3.7' in test.dict2str(opt)
+    assert not host_repairs.repair_dict2str(stand_in(dict2str=str)).in_force
 
 
 def test_indices_of_the_training_loop_carry_the_epoch() -> None:

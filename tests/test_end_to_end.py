@@ -1,0 +1,174 @@
+"""The main job in fresh processes: train on an LMDB, be killed, go on, test LMDB pairs at three scales."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+import yaml
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
+
+from gsasr_plugin.data.bicubic import resize_bicubic
+
+TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
+SCALES = {2.0: (48, 48), 3.0: (32, 32), 3.7: (26, 26)}  # of 96 x 96 pixels, 3.7 cropped to round(26 * 3.7) = 96
+
+
+def write_images(folder: Path, images: dict[str, np.ndarray]) -> None:
+    """As PNG files in `folder`, and as the LMDB `folder`.lmdb, made by the host."""
+    folder.mkdir(parents=True)
+    for name, image in images.items():
+        cv2.imwrite(str(folder / f'{name}.png'), image)
+    names = sorted(images)
+    make_lmdb_from_imgs(str(folder), f'{folder}.lmdb', [f'{name}.png' for name in names], names)
+
+
+def make_project(folder: Path) -> dict[str, Any]:
+    """GT and LR databases in `folder`, and options that train on them."""
+    photo = skimage.data.astronaut()[..., ::-1]  # BGR
+    gt = {f'crop{i}': np.ascontiguousarray(photo[96 * i : 96 * (i + 1), 150:246]) for i in range(3)}
+    write_images(folder / 'gt', gt)
+    for scale, size in SCALES.items():
+        small = {n: resize_bicubic(image / np.float32(255), size) for n, image in gt.items()}
+        write_images(folder / f'x{scale:g}', {n: np.uint8((x * 255).round().clip(0, 255)) for n, x in small.items()})
+    return {
+        'name': 'run',
+        'model_type': 'GSASRModel',
+        'num_gpu': 'auto',
+        'manual_seed': 0,
+        'datasets': {
+            'train': {
+                'name': 'crops',
+                'type': 'ArbitraryScalePairedDataset',
+                'dataroot_gt': 'gt.lmdb',
+                'io_backend': {'type': 'lmdb'},
+                'lq_size': 12,
+                'scale_range': [1, 4],
+                'num_worker_per_gpu': 1,
+                'batch_size_per_gpu': 2,
+                'dataset_enlarge_ratio': 100,
+            }
+        },
+        'network_g': {
+            'type': 'GSASR',
+            'encoder_opt': {'type': 'RDN', 'num_feat': 8, 'num_block': 2, 'num_layer': 2, 'num_grow_ch': 4},
+            'embed_dim': 16,
+            'num_heads': 2,
+            'window_size': 4,
+            'num_interaction_blocks': 1,
+            'num_interaction_layers': 1,
+            'gaussian_density': 4,
+        },
+        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+        'train': {
+            'ema_decay': 0.9,
+            'optim_g': {'type': 'Adam', 'lr': 0.001, 'betas': [0.9, 0.99]},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [1000], 'gamma': 0.5},
+            'total_iter': 100000,
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+        },
+        'logger': {'print_freq': 5, 'save_checkpoint_freq': 5, 'use_tb_logger': True},
+    }
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, '-m', 'gsasr_plugin', *arguments]
+
+
+def newest_state(folder: Path) -> int:
+    return max((int(state.stem) for state in folder.glob('experiments/run/training_states/*.state')), default=0)
+
+
+@pytest.mark.slow
+def test_train_kill_resume_test(tmp_path: Path) -> None:
+    options = make_project(tmp_path)
+    (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+
+    process = subprocess.Popen(
+        command('train', '-opt', 'train.yml'),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + TIMEOUT_S
+        while newest_state(tmp_path) < 5 and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # workers too
+        process.wait()
+    reached = newest_state(tmp_path)
+    assert reached >= 5
+    assert (tmp_path / 'experiments' / 'run' / 'models' / f'net_g_{reached}.pth').exists()
+
+    last = reached + 7
+    resumed = subprocess.run(
+        command('train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}'),
+        cwd=tmp_path,
+        env=environment,
+        timeout=TIMEOUT_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert resumed.returncode == 0, resumed.stderr[-2000:]
+    assert f'iter: {reached}.' in resumed.stdout + resumed.stderr
+    assert newest_state(tmp_path) == last // 5 * 5
+    weights = torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_latest.pth', weights_only=True)
+    assert set(weights) == {'params', 'params_ema'}
+
+    testing = {key: options[key] for key in ('name', 'model_type', 'num_gpu', 'manual_seed', 'network_g')}
+    testing['datasets'] = {
+        'test_1': {
+            'name': 'pairs',
+            'type': 'ArbitraryScalePairedDataset',
+            'dataroot_gt': 'gt.lmdb',
+            'dataroot_lq': {scale: f'x{scale:g}.lmdb' for scale in SCALES},
+            'io_backend': {'type': 'lmdb'},
+        }
+    }
+    testing['path'] = {
+        'pretrain_network_g': 'experiments/run/models/net_g_latest.pth',
+        'param_key_g': 'params_ema',
+        'strict_load_g': True,
+    }
+    metric = {'crop_border': 'auto', 'test_y_channel': True}
+    testing['val'] = {
+        'save_img': True,
+        'metrics': {'psnr': {'type': 'calculate_psnr', **metric}, 'ssim': {'type': 'calculate_ssim', **metric}},
+    }
+    (tmp_path / 'test.yml').write_text(yaml.safe_dump(testing))
+    tested = subprocess.run(
+        command('test', '-opt', 'test.yml'),
+        cwd=tmp_path,
+        env=environment,
+        timeout=TIMEOUT_S,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tested.returncode == 0, tested.stderr[-2000:]
+    results = tmp_path / 'results' / 'run'
+    with (results / 'metrics.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['scale'], row['metric'], row['images']) for row in rows] == [
+        (f'{scale:g}', metric, '3') for scale in SCALES for metric in ('psnr', 'ssim')
+    ]
+    assert all(0 < float(row['model']) < 60 for row in rows)
+    assert '| x2 | x3 | x3.7 |' in (results / 'metrics.md').read_text()
+    image = cv2.imread(str(results / 'visualization' / 'pairs' / 'crop0_x3.7_run.png'))
+    assert image.shape == (96, 96, 3)
