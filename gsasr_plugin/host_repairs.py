@@ -260,16 +260,17 @@ def _expand_users(path: Any) -> Any:
 
 
 def repair_dict2str(options: types.ModuleType, *pipelines: types.ModuleType) -> Repair:
-    """`basicsr.utils.options.dict2str`, which writes the options to the log, fails with a TypeError for a key that is not
-    text, such as a scale of `dataroot_lq: {2: ..., 3.7: ...}`.
+    """`basicsr.utils.options.dict2str`, which writes the options to the log, fails with a TypeError for a key that is
+    not text, such as a scale of `dataroot_lq: {2: ..., 3.7: ...}`.
     """
     name = 'dict2str'
     host_function = getattr(options, name, None)
     if _is_ours(host_function):
         return Repair(name, True, 'already replaced')
+    if host_function is None:
+        return Repair(name, False, 'the host has no such function')
     try:
-        if host_function is not None:
-            host_function({2: 'x2'})
+        host_function({2: 'x2'})
         return Repair(name, False, "the host's function takes keys of any type")
     except TypeError:
         pass

@@ -57,12 +57,9 @@ class GSASRModel(SRModel):
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch of `ArbitraryScalePairedDataset`."""
         self.lq = data['lq'].to(self.device, non_blocking=True)
-        if 'gt' in data:
-            self.gt = [gt.to(self.device, non_blocking=True) for gt in data['gt']]
-            self.sizes = [tuple(gt.shape[-2:]) for gt in self.gt]
-        else:
-            self.gt = None
-            self.sizes = [tuple(size) for size in data['size'].tolist()]
+        self.gt = [gt.to(self.device, non_blocking=True) for gt in data.get('gt', [])]  # empty without ground truth
+        sizes = [gt.shape[-2:] for gt in self.gt] or data['size'].tolist()
+        self.sizes = [tuple(size) for size in sizes]
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch fed."""
@@ -107,7 +104,7 @@ class GSASRModel(SRModel):
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         """The first image of the batch fed: lq, result and, where known, gt, each (1, 3, ., .) on the CPU."""
         visuals = OrderedDict(lq=self.lq[:1].detach().cpu(), result=self.output[0][None].detach().cpu())
-        if self.gt is not None:
+        if self.gt:
             visuals['gt'] = self.gt[0][None].detach().cpu()
         return visuals
 

@@ -75,9 +75,9 @@ def validate_scales(
             torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
 
     rows = []
-    for scale, totals in sums.items():
+    for scale in sums:
         name = f'{dataset_name}_x{format_scale(scale)}'
-        model.metric_results = {metric: total / counts[scale] for metric, total in totals.items()}
+        model.metric_results = {metric: total / counts[scale] for metric, total in sums[scale].items()}
         if model.is_train:
             model._initialize_best_metric_results(name)
             for metric, value in model.metric_results.items():
