@@ -22,6 +22,7 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from gsasr_plugin.data.bicubic import resize_bicubic
 
 TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
+ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1'}
 SCALES = {2.0: (48, 48), 3.0: (32, 32), 3.7: (26, 26)}  # of 96 x 96 pixels, 3.7 cropped to round(26 * 3.7) = 96
 
 
@@ -86,6 +87,22 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, '-m', 'gsasr_plugin', *arguments]
 
 
+def run(folder: Path, *arguments: str) -> str:
+    """Runs the command in `folder` to its end, and returns what it printed."""
+    result = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=ENVIRONMENT,
+        timeout=TIMEOUT_S,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-2000:]
+    return result.stdout
+
+
 def newest_state(folder: Path) -> int:
     return max((int(state.stem) for state in folder.glob('experiments/run/training_states/*.state')), default=0)
 
@@ -94,12 +111,11 @@ def newest_state(folder: Path) -> int:
 def test_train_kill_resume_test(tmp_path: Path) -> None:
     options = make_project(tmp_path)
     (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
 
     process = subprocess.Popen(
         command('train', '-opt', 'train.yml'),
         cwd=tmp_path,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -116,17 +132,8 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
     assert (tmp_path / 'experiments' / 'run' / 'models' / f'net_g_{reached}.pth').exists()
 
     last = reached + 7
-    resumed = subprocess.run(
-        command('train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}'),
-        cwd=tmp_path,
-        env=environment,
-        timeout=TIMEOUT_S,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert resumed.returncode == 0, resumed.stderr[-2000:]
-    assert f'iter: {reached}.' in resumed.stdout + resumed.stderr
+    resumed = run(tmp_path, 'train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}')
+    assert f'iter: {reached}.' in resumed
     assert newest_state(tmp_path) == last // 5 * 5
     weights = torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_latest.pth', weights_only=True)
     assert set(weights) == {'params', 'params_ema'}
@@ -152,16 +159,7 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
         'metrics': {'psnr': {'type': 'calculate_psnr', **metric}, 'ssim': {'type': 'calculate_ssim', **metric}},
     }
     (tmp_path / 'test.yml').write_text(yaml.safe_dump(testing))
-    tested = subprocess.run(
-        command('test', '-opt', 'test.yml'),
-        cwd=tmp_path,
-        env=environment,
-        timeout=TIMEOUT_S,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert tested.returncode == 0, tested.stderr[-2000:]
+    run(tmp_path, 'test', '-opt', 'test.yml')
     results = tmp_path / 'results' / 'run'
     with (results / 'metrics.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
