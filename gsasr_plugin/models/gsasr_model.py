@@ -54,6 +54,10 @@ class GSASRModel(SRModel):
     train_options_class = GSASRTrainOptions
     val_options_class = GSASRValOptions
 
+    def __init__(self, opt: dict[str, Any]) -> None:
+        super().__init__(opt)
+        self.validated: set[tuple[str, int]] = set()  # data sets and iterations
+
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch of `ArbitraryScalePairedDataset`."""
         self.lq = data['lq'].to(self.device, non_blocking=True)
@@ -109,7 +113,16 @@ class GSASRModel(SRModel):
         return visuals
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Runs the host's metrics for each scale of a data set."""
+        """Runs the host's metrics for each scale of a data set, once for each iteration.
+
+        The host ends with a validation at one or two iterations past the last, which may have been validated already.
+        """
+        if self.is_train:
+            current_iter = min(int(current_iter), int(self.opt['train']['total_iter']))
+            validation = (dataloader.dataset.opt['name'], current_iter)
+            if validation in self.validated:
+                return
+            self.validated.add(validation)
         validate_scales(self, dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:

@@ -38,6 +38,7 @@ def options(folder: Path, **train: Any) -> dict[str, Any]:
             'visualization': str(folder / 'visualization'),
         },
         'train': {
+            'total_iter': 100,
             'ema_decay': 0.9,
             'optim_g': {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99]},
             'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5},

@@ -91,6 +91,15 @@ def test_pictures_are_named_by_image_scale_and_iteration(tmp_path: Path) -> None
     assert pictures == [f'visualization/{n}/{n}_x{s}_7.png' for n in ('a', 'b') for s in ('2', '3.7')]
 
 
+def test_the_last_iteration_is_validated_once_and_under_its_own_number(tmp_path: Path) -> None:
+    """The host validates after the last iteration, and once more at the end, as iteration 101 or 102 of 100."""
+    model = validated(tmp_path, items())  # iteration 7 of 100
+    for iteration in (100, 102):
+        model.validation(items(), iteration, None, save_img=False)
+    rows = (tmp_path / 'metrics.csv').read_text().splitlines()[1:]
+    assert [row.split(',')[0] for row in rows] == ['7', '7', '100', '100']
+
+
 def test_without_ground_truth_there_are_pictures_and_no_table(tmp_path: Path) -> None:
     loader = items()
     for item in loader:
