@@ -189,8 +189,8 @@ class GSASR(nn.Module):
 
 
 def _lq_size(lq: Tensor) -> Size:
-    if lq.ndim != 4 or lq.shape[1] != 3 or not lq.is_floating_point() or 0 in lq.shape[2:]:
-        raise ValueError(f'lq must be (B, 3, h, w) floats, h and w at least 1; got {tuple(lq.shape)} {lq.dtype}')
+    if lq.ndim != 4 or lq.shape[1] != 3 or not lq.is_floating_point() or 0 in lq.shape:
+        raise ValueError(f'lq must be (B, 3, h, w) floats, B, h and w at least 1; got {tuple(lq.shape)} {lq.dtype}')
     return lq.shape[2], lq.shape[3]
 
 

@@ -204,7 +204,9 @@ def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -
         small_gsasr(**options)
 
 
-@pytest.mark.parametrize('lq', [torch.rand(3, 4, 4), torch.rand(1, 1, 4, 4), torch.rand(1, 3, 0, 4)])
+@pytest.mark.parametrize(
+    'lq', [torch.rand(3, 4, 4), torch.rand(1, 1, 4, 4), torch.rand(1, 3, 0, 4), torch.rand(0, 3, 4, 4)]
+)
 def test_wrong_images_are_named(lq: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r'lq must be \(B, 3, h, w\)'):
         small_gsasr()(lq, scale=2)
