@@ -87,10 +87,10 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, '-m', 'gsasr_plugin', *arguments]
 
 
-def run(folder: Path, *arguments: str) -> str:
-    """Runs the command in `folder` to its end, and returns what it printed."""
+def run(folder: Path, command_line: list[str]) -> str:
+    """Runs a command in `folder` to its end, and returns what it printed."""
     result = subprocess.run(
-        command(*arguments),
+        command_line,
         cwd=folder,
         env=ENVIRONMENT,
         timeout=TIMEOUT_S,
@@ -132,7 +132,9 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
     assert (tmp_path / 'experiments' / 'run' / 'models' / f'net_g_{reached}.pth').exists()
 
     last = reached + 7
-    resumed = run(tmp_path, 'train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}')
+    resumed = run(
+        tmp_path, command('train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}')
+    )
     assert f'iter: {reached}.' in resumed
     assert newest_state(tmp_path) == last // 5 * 5
     weights = torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_latest.pth', weights_only=True)
@@ -159,7 +161,7 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
         'metrics': {'psnr': {'type': 'calculate_psnr', **metric}, 'ssim': {'type': 'calculate_ssim', **metric}},
     }
     (tmp_path / 'test.yml').write_text(yaml.safe_dump(testing))
-    run(tmp_path, 'test', '-opt', 'test.yml')
+    run(tmp_path, command('test', '-opt', 'test.yml'))
     results = tmp_path / 'results' / 'run'
     with (results / 'metrics.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
@@ -170,3 +172,30 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
     assert '| x2 | x3 | x3.7 |' in (results / 'metrics.md').read_text()
     image = cv2.imread(str(results / 'visualization' / 'pairs' / 'crop0_x3.7_run.png'))
     assert image.shape == (96, 96, 3)
+
+
+@pytest.mark.slow
+def test_two_processes_train_validate_and_resume(tmp_path: Path) -> None:
+    """Over gloo, without averaged weights: rank 0 validates alone while the other goes on to its next step."""
+    options = make_project(tmp_path)
+    options['datasets']['train']['num_worker_per_gpu'] = 0
+    options['datasets']['val'] = {
+        'name': 'held-out',
+        'type': 'ArbitraryScalePairedDataset',
+        'dataroot_gt': 'gt',
+        'scales': [4, 2.5],
+    }
+    options['train'] |= {'ema_decay': 0, 'total_iter': 4}
+    psnr = {'type': 'calculate_psnr', 'crop_border': 'auto', 'test_y_channel': True}
+    options['val'] = {'val_freq': 2, 'save_img': False, 'metrics': {'psnr': psnr}}
+    options['logger'] |= {'save_checkpoint_freq': 2, 'print_freq': 1}
+    (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
+
+    for total_iter, iterations in ((4, ['2', '4']), (6, ['2', '4', '6'])):
+        launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29581']
+        arguments = ['-m', 'gsasr_plugin', 'train', '-opt', 'train.yml', '--launcher', 'pytorch', '--auto_resume']
+        run(tmp_path, [*launcher, *arguments, '--force_yml', f'train:total_iter={total_iter}'])
+        with (tmp_path / 'experiments' / 'run' / 'metrics.csv').open(newline='') as file:
+            rows = [(row['iteration'], row['scale']) for row in csv.DictReader(file)]
+        assert rows == [(iteration, scale) for iteration in iterations for scale in ('4', '2.5')]
+    assert set(torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_6.pth', weights_only=True)) == {'params'}

@@ -54,8 +54,8 @@ class GSASR(nn.Module):
             that sum to one. Not in the paper: with `relative_colors`, the first image is a bicubic enlargement.
         feature_skip: add the features to the embeddings that the primary head reads, and start with weights that pass
             them on. Not in the paper, where detail reaches the head only once the attention has learnt where to look.
-        support: half-axes of the ellipse in which a Gaussian is drawn, in standard deviations. The default loses less
-            than 0.02 of an 8-bit level.
+        support: half-width of the box in which a Gaussian is drawn, in standard deviations. The default loses at most
+            8e-5 of the range 0..1, 0.02 of an 8-bit level.
         raster_ratio: the paper's rasterization ratio r (Algorithm 1): a Gaussian is also cut to the square
             |dx|, |dy| < r where the image spans -1..1. None (no such cut) is exact; the authors trained with 0.5 and
             tested with 0.1.
@@ -93,6 +93,9 @@ class GSASR(nn.Module):
         # What self-describing checkpoints store; first of all, while nothing but the arguments is local.
         options = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
         super().__init__()
+        for name, value in (('support', support), ('raster_ratio', raster_ratio)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f'{name} must be positive and finite, got {value}')
         self.options = copy.deepcopy(options)
         self.encoder = build_encoder(encoder_opt)
         self.decoder = GaussianDecoder(
@@ -172,7 +175,7 @@ class GSASR(nn.Module):
             gaussians.rhos,
             gaussians.opacities,
             gaussians.colors,
-            sizes[0] if is_pair(size) else sizes,
+            sizes[0] if is_pair(size.tolist() if isinstance(size, Tensor) else size) else sizes,
             [(H / h, W / w) for H, W in sizes],
             support=self.support,
             window=self.raster_ratio,

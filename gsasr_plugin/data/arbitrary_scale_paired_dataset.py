@@ -42,6 +42,7 @@ class ArbitraryScalePairedDataset(Dataset):
         scale: (2,) float32, H / h and W / w [(B, 2)].
         lq_path, gt_path: file, or key in the LMDB; where LR is made from GT both are GT's [lists of B strings].
         Validation and testing only:
+        name: for results: the LR image's path below its root, without extension [a list of B strings].
         size: (2,) int64, H and W of the result, also without GT [(B, 2)].
         nominal_scale: (2,) float64, the scale for names and tables, rows and columns [(B, 2)].
 
@@ -128,6 +129,8 @@ class ArbitraryScalePairedDataset(Dataset):
                     f'{format_scale(item.scale)}'
                 )
             lq = resize_bicubic(gt[: size[0], : size[1]], lq_size)
+        named = item.lq or item.gt
+        assert named is not None
         gt_item: dict[str, Any] = {}
         if gt is not None and item.gt is not None:
             gt_item = {'gt': VariableSizeImage.of(_to_tensor(gt[: size[0], : size[1]])), 'gt_path': item.gt.path}
@@ -136,7 +139,8 @@ class ArbitraryScalePairedDataset(Dataset):
             'scale': torch.tensor([size[0] / lq_size[0], size[1] / lq_size[1]], dtype=torch.float32),
             'nominal_scale': torch.tensor(item.scale, dtype=torch.float64),
             'size': torch.tensor(size),
-            'lq_path': item.lq.path if item.lq is not None else gt_item['gt_path'],
+            'lq_path': named.path,
+            'name': named.stem,
             **gt_item,
         }
 

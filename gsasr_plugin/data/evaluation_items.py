@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
-from gsasr_plugin.data.scales import Scale, Size, as_scale, format_scale, nominal_scale, paired_gt_size
+from gsasr_plugin.data.scales import Scale, Size, as_scale, format_scale, nominal_scale, paired_gt_size, protocol_sizes
 
 
 class EvaluationItem(NamedTuple):
@@ -38,12 +38,25 @@ def list_evaluation_items(options: ArbitraryScalePairedDatasetOptions) -> list[E
     """
     if options.dataroot_lq is None:
         images = list_gt_images(options)
+        _check_large_enough(options, images)
         return [EvaluationItem(scale, image, None) for scale in _scales(options) for image in images]
     if options.dataroot_gt is None:
         backend = options.io_backend['type']
         images = [image for root in _as_list(options.dataroot_lq) for image in list_images(root, backend)]
         return [EvaluationItem(scale, None, image) for scale in _scales(options) for image in images]
     return _list_pairs(options)
+
+
+def _check_large_enough(options: ArbitraryScalePairedDatasetOptions, images: list[ImageFile]) -> None:
+    """Every image has at least one LR pixel at every scale."""
+    sizes = image_sizes(images)
+    for scale in _scales(options):
+        small = [str(image) for image, size in zip(images, sizes) if 0 in protocol_sizes(size, scale)[0]]
+        if small:
+            raise ValueError(
+                f'data set {options.name}: too small for scale {format_scale(scale)}: {list_some(small)}. Leave the '
+                'images or the scale out'
+            )
 
 
 def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationItem]:

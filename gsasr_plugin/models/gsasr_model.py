@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -25,10 +26,10 @@ class GSASRTrainOptions:
     """What GSASRModel accepts in `train:` beside the host's keys.
 
     Attributes:
-        grad_clip: largest norm of the gradient of all parameters together; None does not clip.
+        grad_clip: largest norm of the gradient of all parameters together, positive; None does not clip.
     """
 
-    grad_clip: float | None = None
+    grad_clip: Annotated[float, Field(gt=0)] | None = None
 
 
 @dataclass
@@ -53,13 +54,23 @@ class GSASRModel(SRModel):
 
     train_options_class = GSASRTrainOptions
     val_options_class = GSASRValOptions
+    optimizers = OPTIMIZERS
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
-        self.validated: set[tuple[str, int]] = set()  # data sets and iterations
+        self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes a batch of `ArbitraryScalePairedDataset`."""
+        """Takes a batch of `ArbitraryScalePairedDataset`.
+
+        Raises:
+            ValueError: the batch is another data set's and does not say how large the results are.
+        """
+        if not ('gt' in data or 'size' in data):
+            raise ValueError(
+                f'GSASRModel needs a gt or a size of each image, as ArbitraryScalePairedDataset gives them; '
+                f'this batch has {", ".join(data)}'
+            )
         self.lq = data['lq'].to(self.device, non_blocking=True)
         self.gt = [gt.to(self.device, non_blocking=True) for gt in data.get('gt', [])]  # empty without ground truth
         sizes = [gt.shape[-2:] for gt in self.gt] or data['size'].tolist()
@@ -118,17 +129,19 @@ class GSASRModel(SRModel):
         The host ends with a validation at one or two iterations past the last, which may have been validated already.
         """
         if self.is_train:
-            current_iter = min(int(current_iter), int(self.opt['train']['total_iter']))
-            validation = (dataloader.dataset.opt['name'], current_iter)
-            if validation in self.validated:
+            last = int(self.opt['train']['total_iter'])
+            once_more = int(current_iter) > last
+            current_iter = min(int(current_iter), last)
+            if once_more and (id(dataloader), last) in self.validated:
                 return
-            self.validated.add(validation)
+            self.validated.add((id(dataloader), current_iter))
         validate_scales(self, dataloader, current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes network and training state; a kill leaves the files of before, or the new ones."""
-        with host_files_whole(self.opt['path'], ('models', 'training_states')):
-            super().save(epoch, current_iter)
+        if self.opt['rank'] == 0:
+            with host_files_whole(self.opt['path'], ('models', 'training_states')):
+                super().save(epoch, current_iter)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others."""

@@ -33,7 +33,9 @@ class MetricRow(NamedTuple):
 
 def add_to_tables(folder: Path, rows: list[MetricRow]) -> str:
     """Adds one data set's values to the tables in `folder`, and returns its own table as markdown."""
-    all_rows = _read_csv(folder / 'metrics.csv') + rows
+    # A resumed run validates again what it had validated after its last checkpoint.
+    new = {row[:5] for row in rows}
+    all_rows = [row for row in _read_csv(folder / 'metrics.csv') if row[:5] not in new] + rows
     with replacing(folder / 'metrics.csv') as path, path.open('w', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(MetricRow._fields)

@@ -60,8 +60,8 @@ def validate_scales(
         counts[scale] += 1
         sr = tensor2img([visuals['result']])  # (H, W, 3), BGR, 8 bit
         if save_img:
-            stem = Path(data['lq_path'][0]).stem
-            with replacing(_image_path(model, dataset_name, stem, scale, current_iter)) as path:
+            name = data['name'][0]
+            with replacing(_image_path(model, dataset_name, name, scale, current_iter)) as path:
                 imwrite(sr, str(path))
         if 'gt' in visuals and metrics:
             gt = tensor2img([visuals['gt']])
@@ -97,6 +97,12 @@ def _value(metric: dict[str, Any], image: np.ndarray, gt: np.ndarray, scale: tup
     arguments = dict(metric)
     if arguments.get('crop_border') == 'auto':
         arguments['crop_border'] = crop_border(scale)
+    border = arguments.get('crop_border', 0)
+    if 2 * border >= min(gt.shape[:2]):
+        raise ValueError(
+            f'{metric["type"]} leaves out a border of {border} pixels, and all of an image of {gt.shape[0]} x '
+            f'{gt.shape[1]} pixels at x{format_scale(scale)}: leave that image or scale out'
+        )
     return float(calculate_metric({'img': image, 'img2': gt}, arguments))
 
 
@@ -106,11 +112,12 @@ def _bicubic(lq: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def _image_path(
-    model: GSASRModel, dataset_name: str, stem: str, scale: tuple[float, float], current_iter: int | str
+    model: GSASRModel, dataset_name: str, name: str, scale: tuple[float, float], current_iter: int | str
 ) -> Path:
-    """As the host names results, with the scale."""
-    folder = Path(model.opt['path']['visualization'])
+    """As the host names results, with the scale; in training too in a folder of the data set's."""
+    folder = Path(model.opt['path']['visualization']) / dataset_name
+    stem = Path(name).name  # `name` may be in a sub-folder
     if model.is_train:
-        return folder / stem / f'{stem}_x{format_scale(scale)}_{current_iter}.png'
+        return folder / name / f'{stem}_x{format_scale(scale)}_{current_iter}.png'
     suffix = model.opt['val'].get('suffix') or model.opt['name']
-    return folder / dataset_name / f'{stem}_x{format_scale(scale)}_{suffix}.png'
+    return (folder / name).with_name(f'{stem}_x{format_scale(scale)}_{suffix}.png')

@@ -107,6 +107,10 @@ def _model(report: Report, root: dict[str, Any]) -> type | None:
 
 def _add_defaults(file: OptionFile, *, is_train: bool) -> None:
     """Keys that the host insists on although leaving them out can mean one thing only."""
+    for key in ('train', 'val', 'logger'):
+        if key in file.options and file.options[key] is None:  # as if it were not there; --debug writes into them
+            del file.options[key]
+            file.host_reads_the_same = False
     val = file.options.get('val')
     if not is_train and isinstance(val, dict) and val.get('save_img') and 'suffix' not in val:
         # No suffix: the host appends the name of the run.

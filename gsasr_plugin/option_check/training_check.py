@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from basicsr.models.sr_model import SRModel
+
 from gsasr_plugin.option_check import host_sections
 from gsasr_plugin.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.option_check.dataset_check import has_ground_truth
@@ -14,6 +16,8 @@ from gsasr_plugin.option_check.type_check import check_loss, check_metric, check
 def check_train(report: Report, train: dict[str, Any], model: type | None) -> None:
     """Check `train`; `model` is the class that `model_type` names, if any."""
     _check_section(report, train, ('train',), host_sections.TrainOptions, model, 'train_options_class')
+    if model is not None and issubclass(model, SRModel) and not (train.get('pixel_opt') or train.get('perceptual_opt')):
+        report.error(('train', 'pixel_opt'), 'missing, and no perceptual_opt either', 'a loss, such as {type: L1Loss}')
     for key, value in train.items():
         path = ('train', str(key))
         if not isinstance(value, dict):

@@ -176,7 +176,10 @@ def type_name(
 
 
 def _optimizers(model: type | None) -> Sequence[str]:
-    """Names of torch.optim that the model's `get_optimizer` takes: it names them all, or asks torch itself."""
+    """Names of torch.optim that the model takes: it says so, or its `get_optimizer` names them, or it asks torch."""
+    stated = getattr(model, 'optimizers', None)
+    if stated is not None:
+        return stated
     every = [
         name
         for name, cls in vars(torch.optim).items()

@@ -195,6 +195,8 @@ def test_state_dict_holds_no_sizes_of_images() -> None:
         ({'initial_sigma': 0.9}, 'initial_sigma must lie between 0 and sigma_max'),
         ({'sigma_max': 0}, 'sigma_max must be positive'),
         ({'window_size': 0}, 'window_size must be at least 1'),
+        ({'support': 0}, 'support must be positive'),
+        ({'raster_ratio': -0.5}, 'raster_ratio must be positive'),
         ({'position_encoding': 'sine'}, "position_encoding must be bias or rope, got 'sine'"),
         ({'position_encoding': 'rope', 'embed_dim': 12}, 'embed_dim / num_heads to be a multiple of 4, got 6'),
     ],

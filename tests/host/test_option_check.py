@@ -127,7 +127,11 @@ FAULTS_OF_THE_PLUGIN = [
     ('datasets__val', None, 'given null', 'a section', None),
     # model
     ('train__grad_clp', 1, 'unknown key (given 1)', 'grad_clip', 'grad_clip'),
-    ('train__grad_clip', 'strong', "given 'strong'", 'a number or null', None),
+    ('train__grad_clip', 'strong', "given 'strong'", 'a number, greater than 0 or null', None),
+    ('train__grad_clip', -1.0, 'given -1.0', 'a number, greater than 0 or null', None),
+    ('train__optim_g__type', 'Adagrad', "given 'Adagrad'", 'AdamW', 'Adamax'),
+    ('train__pixel_opt', None, 'no perceptual_opt either', 'L1Loss', None),
+    ('network_g__raster_ratio', -0.5, 'raster_ratio must be positive', '', None),
     ('val__compare_bicubik', True, 'unknown key (given true)', 'compare_bicubic', 'compare_bicubic'),
     ('model_type', 'GSARModel', "given 'GSARModel'", 'GSASRModel', 'GSASRModel'),
     ('train__optim_g__type', 'AdmW', "given 'AdmW'", 'AdamW', 'AdamW'),

@@ -154,15 +154,34 @@ def test_a_save_that_fails_leaves_the_files_of_before(tmp_path: Path, monkeypatc
     for p in model.net_g.parameters():
         p.data.zero_()
 
-    def full_disk(*_: Any) -> None:
-        raise OSError('no space left on device')
+    write = torch.save
 
-    monkeypatch.setattr(type(model), 'save_training_state', full_disk)
-    with pytest.raises(OSError, match='no space left'):
+    def full_disk(state: Any, path: str) -> None:  # as the host sees it: an error, which it swallows, and half a file
+        write(state, path)
+        if path.endswith('.state'):
+            with open(path, 'r+b') as file:
+                file.truncate(1000)
+            raise OSError('no space left on device')
+
+    monkeypatch.setattr(torch, 'save', full_disk)
+    monkeypatch.setattr('time.sleep', lambda _: None)  # the host tries three times, a second apart
+    with pytest.raises(OSError, match=r'1\.state could not be written whole'):
         model.save(0, 1)
     assert (tmp_path / 'models' / 'net_g_1.pth').read_bytes() == before
     assert not list(tmp_path.rglob('.unfinished*'))
     assert model.opt['path']['models'] == str(tmp_path / 'models')
+
+
+def test_a_new_save_clears_what_a_killed_one_left(tmp_path: Path) -> None:
+    left_over = tmp_path / 'models' / '.unfinished_killed'
+    left_over.mkdir(parents=True)
+    make_model(tmp_path).save(0, 1)
+    assert not left_over.exists()
+
+
+def test_batches_of_other_data_sets_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r'needs a gt or a size of each image, as ArbitraryScalePairedDataset'):
+        make_model(tmp_path).feed_data({'lq': torch.rand(1, 3, 4, 4), 'lq_path': ['x']})
 
 
 def test_several_gpus_without_a_launcher_use_one_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

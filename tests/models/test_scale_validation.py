@@ -45,6 +45,7 @@ def items() -> Loader:
                     'nominal_scale': torch.tensor([[scale, scale]], dtype=torch.float64),
                     'size': torch.tensor([size]),
                     'lq_path': [f'/photos/{name}.png'],
+                    'name': [f'album/{name}.1'],
                 }
             )
     return loader
@@ -88,16 +89,28 @@ def test_each_scale_has_its_own_means_beside_bicubics(tmp_path: Path) -> None:
 def test_pictures_are_named_by_image_scale_and_iteration(tmp_path: Path) -> None:
     validated(tmp_path, items())
     pictures = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*.png'))
-    assert pictures == [f'visualization/{n}/{n}_x{s}_7.png' for n in ('a', 'b') for s in ('2', '3.7')]
+    expected = [f'visualization/photos/album/{n}.1/{n}.1_x{s}_7.png' for n in ('a', 'b') for s in ('2', '3.7')]
+    assert pictures == expected
 
 
 def test_the_last_iteration_is_validated_once_and_under_its_own_number(tmp_path: Path) -> None:
     """The host validates after the last iteration, and once more at the end, as iteration 101 or 102 of 100."""
-    model = validated(tmp_path, items())  # iteration 7 of 100
+    loader = items()
+    model = validated(tmp_path, loader)  # iteration 7 of 100
     for iteration in (100, 102):
-        model.validation(items(), iteration, None, save_img=False)
+        model.validation(loader, iteration, None, save_img=False)
     rows = (tmp_path / 'metrics.csv').read_text().splitlines()[1:]
     assert [row.split(',')[0] for row in rows] == ['7', '7', '100', '100']
+
+
+def test_an_image_that_is_all_border_is_named(tmp_path: Path) -> None:
+    loader = items()
+    for item in loader:
+        item['nominal_scale'] = torch.tensor([[12.0, 12.0]])
+        item['gt'] = [torch.rand(3, 16, 40)]
+        item['size'] = torch.tensor([[16, 40]])
+    with pytest.raises(ValueError, match='a border of 8 pixels, and all of an image of 16 x 40'):
+        validated(tmp_path, loader)
 
 
 def test_without_ground_truth_there_are_pictures_and_no_table(tmp_path: Path) -> None:
@@ -118,3 +131,7 @@ def test_tables_keep_all_values_and_show_the_last(tmp_path: Path) -> None:
     assert '| A, 20 | x2 |' in table and '| psnr | 31.0000 |' in table and '| difference | +1.5000 |' in table
     assert '| B, 10 | x2 |' in table and '30.0000' not in table
     assert table.count('bicubic') == 1
+
+    add_to_tables(tmp_path, [MetricRow('20', 'A', '2', 3, 'psnr', 32.0, 29.5)])  # validated again after a resume
+    lines = (tmp_path / 'metrics.csv').read_text().splitlines()
+    assert len(lines) == 4 and lines[-1].startswith('20,A,2,3,psnr,32.0')
