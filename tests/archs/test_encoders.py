@@ -286,3 +286,9 @@ def test_other_types_and_copies(name):
         assert half.dtype == torch.bfloat16
         torch.testing.assert_close(half.float(), features, **tolerance)
         assert encoder.double()(lq.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize('key', ['num_feat', 'num_block'])
+def test_counts_below_one_are_named(key):
+    with pytest.raises(ValueError, match=rf'encoder_opt: {key} of EDSR must be at least 1, got 0'):
+        build_encoder({'type': 'EDSR', key: 0})

@@ -118,7 +118,7 @@ def _encoder_class(type_name: str) -> type[nn.Module]:
 
 
 def _check_keys(type_name: str, arguments: Mapping[str, Any], signature: inspect.Signature) -> None:
-    """Refuse arguments that the constructor does not name, and missing ones that have no default."""
+    """Refuse arguments that the constructor does not name, missing ones that have no default, and counts below 1."""
     parameters = signature.parameters.values()
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -130,6 +130,10 @@ def _check_keys(type_name: str, arguments: Mapping[str, Any], signature: inspect
                     f'encoder_opt: {type_name} has no argument {key!r} (given: {arguments[key]!r}); '
                     f'accepted: {", ".join(named) or "none"}{hint}'
                 )
+    for key, value in arguments.items():
+        # The host's classes build something from any number, such as no blocks from -1.
+        if str(key).startswith('num_') and isinstance(value, int) and value < 1:
+            raise ValueError(f'encoder_opt: {key} of {type_name} must be at least 1, got {value}')
     missing = [p.name for p in parameters if p.name in named and p.default is p.empty and p.name not in arguments]
     if missing:
         raise ValueError(f'encoder_opt: {type_name} needs {", ".join(missing)}; accepted: {", ".join(named)}')
