@@ -36,6 +36,24 @@ def say(message: str) -> None:
     print(f'gsasr_ops: {message}', file=sys.stderr, flush=True)
 
 
+def old_pip_complaint(facts) -> str | None:
+    """Why the pip that builds this cannot install BasicSR, None where it can.
+
+    pip before 23.1 runs BasicSR's setup.py without isolation, where setuptools fetches torch as eggs and takes
+    versions of CUDA's wheels that exclude each other.
+    """
+    import importlib.metadata
+    import sysconfig
+
+    found = importlib.metadata.distributions(path=[sysconfig.get_path('purelib')])  # outside of the isolated build
+    versions = {distribution.metadata['Name'].lower(): distribution.version for distribution in found}
+    if 'setuptools' not in versions or 'torch' in versions or 'basicsr' in versions:
+        return None
+    if facts.version(versions.get('pip', '23.1')) >= (23, 1):
+        return None
+    return f'pip {versions["pip"]} cannot install BasicSR 1.4.2, 23.1 and newer can: pip install --upgrade pip'
+
+
 def extension_arguments() -> dict:
     """ext_modules and cmdclass, empty where nothing can be compiled."""
     facts = load_build_facts()
@@ -47,6 +65,9 @@ def extension_arguments() -> dict:
                 f'FORCE_CUDA is set, but torch cannot be imported here ({error}): install torch first, then '
                 'pip install --no-build-isolation .'
             ) from None
+        complaint = old_pip_complaint(facts)
+        if complaint:
+            raise SystemExit(complaint) from None
         say(f'the rasterizer is not compiled now, but at first use: torch cannot be imported in this build ({error})')
         return {}
     plan = facts.plan_cuda(torch.version.cuda)

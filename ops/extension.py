@@ -10,8 +10,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
+import importlib.util
 import logging
+import os
 import re
+import shutil
 import threading
 import warnings
 from dataclasses import dataclass, field
@@ -164,6 +167,13 @@ def _compile() -> None:
         _state.problems.append(f'compiling it at first use failed: {_compiler_output(error)}')
 
 
+def _put_ninja_on_path() -> None:
+    """torch runs the ninja on the PATH, where the one of an environment that is not activated is not."""
+    if shutil.which('ninja') is None and importlib.util.find_spec('ninja') is not None:
+        folder = importlib.import_module('ninja').BIN_DIR
+        os.environ['PATH'] = os.pathsep.join(filter(None, (os.environ.get('PATH'), folder)))
+
+
 def _compile_locked(plan: build.CudaPlan) -> str:
     complaint = build.compiler_complaint()
     if complaint:
@@ -182,6 +192,8 @@ def _compile_locked(plan: build.CudaPlan) -> str:
     cpp_extension = importlib.import_module('torch.utils.cpp_extension')
     cpp_logger.setLevel(level)
     from filelock import FileLock  # a dependency of torch
+
+    _put_ninja_on_path()
 
     name = f'gsasr_ops_{_fingerprint(architecture)}'
     folder = Path(cpp_extension._get_build_directory(name, verbose=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,13 @@ def test_setup_without_torch(force, succeeds):
         assert 'compiled now, but at first use: torch cannot be imported' in result.stderr
     else:
         assert 'FORCE_CUDA is set, but torch cannot be imported here' in result.stderr
+
+
+def test_the_ninja_of_an_environment_that_is_not_activated_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip('ninja')
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert shutil.which('ninja') is None
+    extension._put_ninja_on_path()
+    assert shutil.which('ninja') is not None
