@@ -43,8 +43,8 @@ class EpochSampler(EnlargedSampler):
 
     In one process the order is the host's. In several the processes share out that very order, so a step sees the same
     samples as one process with as many times the batch; for that an epoch leaves out the surplus of fewer than
-    `num_replicas` samples, where the host pads it to a longer order of its own. The order depends on the epoch only, so
-    a run may take it up in the middle.
+    `num_replicas` samples, where the host pads it to a longer order of its own. The order depends on the epoch only.
+    A resumed run starts its epoch again, as in the host.
 
     Args:
         dataset: the data set, of which only the length is used.
