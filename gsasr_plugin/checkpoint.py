@@ -20,6 +20,7 @@ from torch import Tensor
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.official import gsasr_from_official
 from gsasr_plugin.official.state_file import read_file, read_state_dict
+from gsasr_plugin.whole_file import replacing
 
 VERSION = 1
 DESCRIPTION = 'gsasr'  # the key of the description
@@ -90,17 +91,13 @@ def save_model(net: GSASR, path: PathLike) -> None:
         raise ValueError(f'{path}: the options of the network cannot be stored as JSON: {error}') from error
     state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
+    with replacing(path) as unfinished:
         if path.suffix == '.safetensors':
             from safetensors.torch import save_file
 
-            save_file(state, temporary, metadata={'format': 'pt', DESCRIPTION: description})
+            save_file(state, unfinished, metadata={'format': 'pt', DESCRIPTION: description})
         else:
-            torch.save({'params': state, DESCRIPTION: description}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            torch.save({'params': state, DESCRIPTION: description}, unfinished)
 
 
 def read_model(source: PathLike | Sequence[PathLike]) -> StoredModel:

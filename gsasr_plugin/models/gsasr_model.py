@@ -15,8 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.scale_validation import validate_scales
-from gsasr_plugin.models.whole_files import host_files_whole
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 

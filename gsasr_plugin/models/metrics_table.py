@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
-from gsasr_plugin.models.whole_files import replacing
+from gsasr_plugin.whole_file import replacing
 
 
 class MetricRow(NamedTuple):

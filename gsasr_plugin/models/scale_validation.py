@@ -17,7 +17,7 @@ from tqdm import tqdm
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.scales import format_scale
 from gsasr_plugin.models.metrics_table import MetricRow, add_to_tables
-from gsasr_plugin.models.whole_files import replacing
+from gsasr_plugin.whole_file import replacing
 
 if TYPE_CHECKING:
     from gsasr_plugin.models.gsasr_model import GSASRModel

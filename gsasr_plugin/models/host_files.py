@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""The files that the host writes when it saves, there whole or not at all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-STAGING = '.unfinished_'
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a name to write to, of the same ending, and renames it to `path` if all went well."""
-    unfinished = path.with_name(f'{STAGING}{path.name}')
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+from gsasr_plugin.whole_file import STAGING
 
 
 @contextmanager

@@ -1,0 +1,69 @@
+"""The command line of `gsasr`: finds the subcommand, and turns its errors into messages."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from gsasr_plugin.commands.errors import CommandError
+
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+# Subcommand -> the line that `gsasr --help` shows. Its module, of the same name, is imported when it is called.
+COMMANDS: dict[str, str] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit status.
+
+    0: done. 1: part of the work failed, and a message says what. 2: an argument or a file is wrong, and a message says
+    how. 130: interrupted. Anything else that goes wrong is raised.
+
+    Args:
+        argv: arguments without the name of the program; None takes those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    name = next((word for word in argv if not word.startswith('-')), '')
+    arguments = _parser(name).parse_args(argv)
+    try:
+        return _module(arguments.command).run(arguments)
+    except (CommandError, FileNotFoundError) as error:
+        print(f'gsasr {arguments.command}: error: {error}', file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        print(f'gsasr {arguments.command}: interrupted', file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _module(name: str):
+    return importlib.import_module(f'gsasr_plugin.commands.{name}')
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """All subcommands, and the arguments of the chosen one."""
+    parser = argparse.ArgumentParser(
+        prog='gsasr',
+        description='Arbitrary-scale super-resolution by 2D Gaussians.',
+        epilog="'gsasr COMMAND --help' tells more. Training and testing: 'basicsr --help'.",
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, summary in COMMANDS.items():
+        module = _module(name) if name == chosen else None
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.DESCRIPTION if module else None,
+            epilog=f'examples:\n{module.EXAMPLES}' if module else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if module:
+            module.add_arguments(command)
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())

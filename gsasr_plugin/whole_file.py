@@ -1,0 +1,26 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+STAGING = '.unfinished_'  # what the names of files begin with while they are written
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a name to write to, of the same ending, and renames it to `path` if all went well.
+
+    The name is this process's own: two that write the same file do not meet, and the last one's stays.
+    """
+    unfinished = path.with_name(f'{STAGING}{os.getpid()}_{path.name}')
+    try:
+        yield unfinished
+        with unfinished.open('rb') as file:
+            os.fsync(file.fileno())  # a crash of the machine after the rename must not leave an empty file
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
