@@ -5,7 +5,9 @@ Letters: B images, h x w LR map (multiples of the window), d channels.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.scale_condition import ScaleAttention
@@ -99,6 +101,9 @@ class AttentionBlock(nn.Module):
         scale_condition: whether the layers attend to the scale embedding.
         position_encoding: of the window attentions.
         closing_conv: whether a 3 x 3 convolution over the whole map follows the MLP (the enhanced version).
+
+    Attributes:
+        recompute: compute the layers again in the backward pass, one by one, instead of keeping what is in them.
     """
 
     def __init__(
@@ -128,11 +133,15 @@ class AttentionBlock(nn.Module):
         )
         self.mlp = MLP(embed_dim=embed_dim)
         self.conv = MapConv(embed_dim=embed_dim) if closing_conv else None
+        self.recompute = False
 
     def forward(self, x: Tensor, scale_embed: Tensor | None, *context: Tensor) -> Tensor:
         """Maps embeddings (B, h, w, d) to the same shape; arguments as for its layers."""
         y = self.norm(x)
         for layer in self.layers:
-            y = layer(y, scale_embed, *context)
+            if self.recompute and torch.is_grad_enabled():
+                y = checkpoint(layer, y, scale_embed, *context, use_reentrant=False, preserve_rng_state=False)
+            else:
+                y = layer(y, scale_embed, *context)
         y = self.mlp(y)
         return x + (self.conv(y) if self.conv is not None else y)

@@ -39,6 +39,7 @@ def base_colors(lq: Tensor, density_per_axis: int, sigma: float | None) -> Tenso
     enlarged = F.interpolate(lq, scale_factor=k, mode='bicubic', align_corners=False) if k > 1 else lq
     colors = enlarged
     if sigma is not None:
-        for _ in range(DEBLUR_PASSES):
-            colors = colors + (enlarged - _blur(colors, k * sigma))
+        with torch.autocast(lq.device.type, enabled=False):  # these are the picture: half precision would show
+            for _ in range(DEBLUR_PASSES):
+                colors = colors + (enlarged - _blur(colors, k * sigma))
     return torch.logit(colors.clamp(MARGIN, 1 - MARGIN)).flatten(2).transpose(1, 2)

@@ -5,7 +5,7 @@ Letters: B images, C feature channels, h x w LR map (multiples of the window), d
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from gsasr_plugin.archs.window_attention import PositionEncoding
 
 # EDSR's features start at a standard deviation of about 0.15, the embeddings at 1.
 FEATURE_GAIN = 5.0
+
+CheckpointedParts = Literal['heads', 'decoder']
 
 
 class GaussianDecoder(nn.Module):
@@ -116,6 +118,17 @@ class GaussianDecoder(nn.Module):
         last = self.feature_projection[-1]
         assert isinstance(last, nn.Conv2d)
         last.weight.data *= FEATURE_GAIN
+
+    def checkpoint_gradients(self, parts: CheckpointedParts | None) -> None:
+        """Trades time for memory in training: what is computed again in the backward pass instead of being kept.
+
+        Args:
+            parts: 'heads', the hidden layers of the primary head, most of the memory for little of the time; 'decoder',
+                the attention layers too; None, nothing.
+        """
+        self.primary_head.recompute = parts is not None
+        for block in (*self.condition_injection, *self.gaussian_interaction):
+            block.recompute = parts == 'decoder'
 
     def forward(self, features: Tensor, scale: Tensor, base_colors: Tensor | None = None) -> Gaussians:
         """Predicts the Gaussians of each image.

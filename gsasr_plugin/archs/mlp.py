@@ -15,7 +15,7 @@ class MLP(nn.Module):
     def __init__(self, *, embed_dim: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(embed_dim, embed_dim)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
         self.fc2 = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:

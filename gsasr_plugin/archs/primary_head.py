@@ -6,9 +6,12 @@ Letters: B images, h x w LR map, d channels, k * k Gaussians per LR pixel, N = k
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.gaussians import Gaussians
 
@@ -18,6 +21,12 @@ UPSAMPLING_STEPS = {1: (1, 1), 4: (2, 1), 9: (3, 1), 16: (2, 2)}
 # The bounds that keep the released models' sigmas above 0 and their rhos inside (-1, 1) (activations of `forward`).
 SIGMA_GAIN, SIGMA_FLOOR = 0.99999, 1e-6
 RHO_BOUND = 0.999999
+
+# Work is cut into pieces that bound the memory and fit the caches; no piece changes a result.
+BAND_PIXELS = 16384  # LR pixels that are enlarged together, without gradients
+HALO = 2  # LR rows beyond a band that the two 3 x 3 convolutions see
+SLICE_CPU = 1024  # Gaussians per thread whose hidden layers are computed together
+SLICE_GPU = 65536
 
 
 def reference_points(
@@ -50,6 +59,9 @@ class GaussianPrimaryHead(nn.Module):
         initial_sigma: if given, all Gaussians start at their reference points with this sigma in LR pixels, rho 0, and
             the opacity at which the overlapping Gaussians sum to 1 (or as near as it can be).
 
+    Attributes:
+        recompute: compute the hidden layers again in the backward pass, slice by slice, instead of keeping them.
+
     Raises:
         ValueError: gaussian_density or initial_sigma is out of range.
     """
@@ -75,6 +87,7 @@ class GaussianPrimaryHead(nn.Module):
         self.sigma_max = sigma_max
         self.use_reference_points = use_reference_points
         self.relative_colors = relative_colors
+        self.recompute = False
 
         steps = []
         for r in UPSAMPLING_STEPS[gaussian_density]:
@@ -98,7 +111,9 @@ class GaussianPrimaryHead(nn.Module):
     @staticmethod
     def _property(embed_dim: int, width: int) -> nn.Sequential:
         d = embed_dim
-        return nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(), nn.Linear(4 * d, width))
+        return nn.Sequential(
+            nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(inplace=True), nn.Linear(4 * d, width)
+        )
 
     @staticmethod
     def _start_at(head: nn.Sequential, raw: float) -> None:
@@ -116,13 +131,8 @@ class GaussianPrimaryHead(nn.Module):
         """
         h, w = x.shape[1:3]
         k = self.density_per_axis
-        x = self.upsample(x.permute(0, 3, 1, 2))  # (B, d, k h, k w)
-        x = x.flatten(2).transpose(1, 2)  # (B, N, d)
-        # From here on in float32 under autocast too: positions need more than eight bits.
-        sigmas, rhos, opacities, colors, offsets = (
-            head(x).float() if x.dtype != torch.float64 else head(x)
-            for head in (self.sigma, self.rho, self.opacity, self.color, self.offset)
-        )
+        raw = torch.cat([self._properties(self._enlarged(x, band)) for band in self._bands(x)], 1)  # (B, N, 9)
+        sigmas, rhos, opacities, colors, offsets = raw.split((2, 1, 1, 3, 2), -1)
         if self.relative_colors:
             assert base_colors is not None
             colors = colors + base_colors
@@ -138,3 +148,46 @@ class GaussianPrimaryHead(nn.Module):
             colors=colors.sigmoid(),
             lq_size=(h, w),
         )
+
+    @staticmethod
+    def _bands(x: Tensor) -> list[range]:
+        """Rows of the map that are enlarged together: all of them where gradients keep them all in memory anyway."""
+        B, h, w, _ = x.shape
+        rows = h if torch.is_grad_enabled() else max(1, BAND_PIXELS // (B * w))
+        return [range(first, min(first + rows, h)) for first in range(0, h, rows)]
+
+    def _enlarged(self, x: Tensor, band: range) -> Tensor:
+        """The embeddings of the Gaussians of some rows of a map (B, h, w, d): (B, k * len(band) * k * w, d)."""
+        k = self.density_per_axis
+        above, below = min(HALO, band.start), min(HALO, x.shape[1] - band.stop)
+        x = x[:, band.start - above : band.stop + below]
+        x = self.upsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (B, k * rows, k * w, d)
+        return x[:, k * above : x.shape[1] - k * below].flatten(1, 2)
+
+    def _properties(self, x: Tensor) -> Tensor:
+        """The nine numbers of each Gaussian before activation: (B, n, d) to (B, n, 9).
+
+        In slices: the hidden layers have 20 d numbers for each Gaussian, in all far more than any cache holds.
+        """
+        heads = (self.sigma, self.rho, self.opacity, self.color, self.offset)
+        first = [cast(nn.Linear, head[0]) for head in heads]
+        weight = torch.cat([layer.weight for layer in first])  # (5 d, d)
+        bias = torch.cat([layer.bias for layer in first])
+
+        def raw(x: Tensor) -> Tensor:
+            hidden = F.relu_(F.linear(x, weight, bias)).chunk(len(heads), -1)
+            numbers = torch.cat([head[2:](part) for head, part in zip(heads, hidden)], -1)
+            # From here on in float32 under autocast too: positions need more than eight bits.
+            return numbers if numbers.dtype == torch.float64 else numbers.float()
+
+        slices = x.flatten(0, 1).split(self._slice_size(x.device))
+        if self.recompute and torch.is_grad_enabled():
+            numbers = [checkpoint(raw, part, use_reentrant=False, preserve_rng_state=False) for part in slices]
+        else:
+            numbers = [raw(part) for part in slices]
+        return torch.cat(numbers).view(*x.shape[:2], -1)
+
+    @staticmethod
+    def _slice_size(device: torch.device) -> int:
+        """Gaussians whose hidden layers are computed together."""
+        return SLICE_CPU * torch.get_num_threads() if device.type == 'cpu' else SLICE_GPU

@@ -52,23 +52,23 @@ class MixedRotaryEmbedding(nn.Module):
         positions = torch.stack((token % side, token // side)).to(self.freqs.dtype)  # (2, T) as (x, y)
         self.register_buffer('positions', positions, persistent=False)
 
-    def forward(self) -> tuple[Tensor, Tensor]:
-        """The rotations: cosines and sines, (heads, T, head_dim / 2) each, never in less than float32."""
+    def forward(self) -> Tensor:
+        """The rotations: complex numbers of modulus 1, (heads, T, head_dim / 2), never in less than float32."""
         freqs = self.freqs.float() if self.freqs.dtype != torch.float64 else self.freqs
         x, y = self.positions.to(freqs.dtype)[:, :, None]  # (T, 1) each
         angles = x * freqs[0][:, None] + y * freqs[1][:, None]
-        return angles.cos(), angles.sin()
+        return torch.polar(torch.ones_like(angles), angles)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns the channel pairs (2i, 2i + 1) of each token.
+def rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    """Turns the channel pairs (2i, 2i + 1) of each token: one complex product, a single pass over memory.
 
     Args:
         x: queries or keys, (..., heads, T, head_dim).
-        cos, sin: (heads, T, head_dim / 2).
+        rotations: (heads, T, head_dim / 2), complex.
 
     Returns:
         As x, in its dtype (under autocast too).
     """
-    even, odd = x[..., 0::2], x[..., 1::2]
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.to(rotations.real.dtype).unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)

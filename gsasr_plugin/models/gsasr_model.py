@@ -15,6 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.decoder import CheckpointedParts
+from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prepare
 from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.scale_validation import validate_scales
 
@@ -22,19 +25,22 @@ OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
 
 @dataclass
-class GSASRTrainOptions:
-    """What GSASRModel accepts in `train:` beside the host's keys.
+class GSASRTrainOptions(ComputeOptions):
+    """What GSASRModel accepts in `train:` beside the host's keys; see also `ComputeOptions`.
 
     Attributes:
         grad_clip: largest norm of the gradient of all parameters together, positive; None does not clip.
+        gradient_checkpointing: what is computed again in the backward pass to save memory, see
+            `GaussianDecoder.checkpoint_gradients`: heads, decoder, or None for nothing.
     """
 
     grad_clip: Annotated[float, Field(gt=0)] | None = None
+    gradient_checkpointing: CheckpointedParts | None = None
 
 
 @dataclass
-class GSASRValOptions:
-    """What GSASRModel accepts in `val:` beside the host's keys.
+class GSASRValOptions(ComputeOptions):
+    """What GSASRModel accepts in `val:` beside the host's keys; see also `ComputeOptions`.
 
     Attributes:
         compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
@@ -60,6 +66,13 @@ class GSASRModel(SRModel):
         super().__init__(opt)
         self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
 
+    def init_training_settings(self) -> None:
+        """As the host's, with the average of the weights set up for validation, and losses scaled in fp16."""
+        super().init_training_settings()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.opt['train'].get('autocast') == 'fp16')
+        if self.ema_decay > 0:
+            prepare(self.net_g_ema, self.opt.get('val') or {})
+
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch of `ArbitraryScalePairedDataset`.
 
@@ -78,14 +91,18 @@ class GSASRModel(SRModel):
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch fed."""
+        train_opt = self.opt['train']
         self.optimizer_g.zero_grad()
-        self.output = list(self.net_g(self.lq, size=self.sizes))
+        with autocast(self.device, train_opt):
+            self.output = list(self.net_g(laid_out(self.lq, train_opt), size=self.sizes))
         losses = self._losses(self.output)
-        torch.stack(list(losses.values())).sum().backward()
-        grad_clip = self.opt['train'].get('grad_clip')
+        self.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+        grad_clip = train_opt.get('grad_clip')
         if grad_clip is not None:
+            self.scaler.unscale_(self.optimizer_g)
             losses['grad_norm'] = nn.utils.clip_grad_norm_(self.net_g.parameters(), grad_clip)
-        self.optimizer_g.step()
+        self.scaler.step(self.optimizer_g)
+        self.scaler.update()
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
@@ -110,10 +127,11 @@ class GSASRModel(SRModel):
         """Super-resolves the batch fed, with the averaged weights where there are any."""
         # Bare: one process validates alone, and the wrapper of several would wait for the others.
         net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
+        val_opt = self.opt.get('val') or {}
         training = net.training
         net.eval()
-        with torch.inference_mode():
-            self.output = list(net(self.lq, size=self.sizes))
+        with torch.inference_mode(), autocast(self.device, val_opt):
+            self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes))
         net.train(training)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
@@ -144,8 +162,15 @@ class GSASRModel(SRModel):
                 super().save(epoch, current_iter)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others."""
+        """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others.
+
+        The network is first set up to compute by the options of `train`, or of `val` when testing.
+        """
         net = net.to(self.device)
+        if isinstance(net, GSASR):
+            options = self.opt.get('train' if self.is_train else 'val') or {}
+            prepare(net, options)
+            net.decoder.checkpoint_gradients(options.get('gradient_checkpointing'))
         if self.opt['dist']:
             devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
             unused = self.opt.get('find_unused_parameters', False)

@@ -231,9 +231,9 @@ def test_the_enhanced_version_shares_all_but_positions_and_convolutions() -> Non
 
 def test_rotary_positions_make_attention_depend_on_offsets_only() -> None:
     rope = MixedRotaryEmbedding(num_heads=2, head_dim=8, side=4).double()
-    cos, sin = rope()
+    turns = rope()
     q, k = torch.randn(2, 2, 1, 8, dtype=torch.float64)  # one query and one key per head, at every token
-    products = rotate(q.expand(2, 16, 8), cos, sin) @ rotate(k.expand(2, 16, 8), cos, sin).transpose(1, 2)  # (2, T, T)
+    products = rotate(q.expand(2, 16, 8), turns) @ rotate(k.expand(2, 16, 8), turns).transpose(1, 2)  # (2, T, T)
     by_offset = products.new_zeros(2, 49)
     index = relative_position_index(4)
     by_offset[:, index.flatten()] = products.flatten(1)

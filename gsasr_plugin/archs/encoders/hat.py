@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding, rotate
-from gsasr_plugin.archs.window_attention import WindowAttention, from_windows, to_windows
+from gsasr_plugin.archs.window_attention import WindowAttention, attend, from_windows, to_windows
 
 
 class HATFeatures(nn.Module):
@@ -227,9 +227,9 @@ class OverlappingAttentionBlock(nn.Module):
         q = self._heads(to_windows(self.query(y), self.window_size))  # (M, heads, T, d / heads)
         k = self._heads(self._overlapping_windows(self.key(y)))  # (M, heads, O, d / heads)
         v = self._heads(self._overlapping_windows(self.value(y)))
-        cos, sin = self.rope()  # (heads, O, d / heads / 2)
-        tokens = q.shape[2]
-        mixed = F.scaled_dot_product_attention(rotate(q, cos[:, :tokens], sin[:, :tokens]), rotate(k, cos, sin), v)
+        rotations = self.rope()  # (heads, O, d / heads / 2)
+        q, k = rotate(q, rotations[:, : q.shape[2]]), rotate(k, rotations)
+        mixed = attend(q, k, v)
         x = x + from_windows(self.out(mixed.transpose(1, 2).flatten(2)), self.window_size, h, w)
         return x + self.mlp(self.mlp_norm(x))
 

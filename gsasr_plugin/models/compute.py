@@ -1,0 +1,77 @@
+"""How a network computes, with the same weights: half precision, layout in memory, compilation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from gsasr_plugin.archs import GSASR
+
+AutocastType = Literal['bf16', 'fp16']
+AUTOCAST_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+@dataclass
+class ComputeOptions:
+    """What `train:` and `val:` accept on how to compute; each speaks for itself.
+
+    Attributes:
+        autocast: run encoder and decoder in half precision: bf16 or fp16; None: float32. Gaussians and rasterizer are
+            float32 always. Training in fp16 scales the loss.
+        channels_last: keep weights and images in the order (B, h, w, C), which suits some GPUs' convolutions.
+        compile: compile encoder and decoder with torch.compile: a minute or more at the start, and again for some new
+            sizes. Where it fails the log says why, and they run as they are.
+    """
+
+    autocast: AutocastType | None = None
+    channels_last: bool = False
+    compile: bool = False
+
+
+def autocast(device: torch.device, options: dict[str, Any]) -> torch.autocast:
+    """The context in which a network runs by the options of a section `train` or `val`."""
+    dtype = AUTOCAST_TYPES.get(str(options.get('autocast')))
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
+def laid_out(image: Tensor, options: dict[str, Any]) -> Tensor:
+    """An image (B, C, h, w) in the layout that the options of a section ask for."""
+    return image.contiguous(memory_format=torch.channels_last) if options.get('channels_last') else image
+
+
+def prepare(net: GSASR, options: dict[str, Any]) -> None:
+    """Sets a network up to compute by the options of a section."""
+    if options.get('channels_last'):
+        net.to(memory_format=torch.channels_last)
+    if options.get('compile'):
+        _compile_or_explain(net.encoder, 'encoder')
+        _compile_or_explain(net.decoder, 'decoder')
+
+
+def _compile_or_explain(module: nn.Module, name: str) -> None:
+    """Has a module compiled when it is first called; keys of its state dict stay as they are.
+
+    Args:
+        module: compiled in place.
+        name: what the log calls it where compiling fails.
+    """
+    plain = module._call_impl
+    compiled: Any = torch.compile(plain)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal compiled
+        if compiled is not None:
+            try:
+                return compiled(*args, **kwargs)
+            # Whatever the compiler raises; an error that is the module's own is raised again below.
+            except Exception as error:
+                compiled = None
+                reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+                get_root_logger().warning(f'compile: the {name} could not be compiled, and runs as it is: {reason}')
+        return plain(*args, **kwargs)
+
+    module._compiled_call_impl = call
