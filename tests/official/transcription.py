@@ -49,12 +49,12 @@ class _Decoder:
         return (weights @ v).transpose(-2, -3).flatten(-2)
 
     def scale_attention(self, x: Tensor, scale_embed: Tensor, name: str) -> Tensor:
-        """Every token attends to as many copies of the scale embedding as there are tokens in a window."""
-        queries = x.flatten(1, 2)
-        copies = scale_embed[:, None].expand(-1, self.window**2, -1)
+        """The tokens of a window attend to as many copies of the scale embedding, each projected."""
+        queries = self.cut(x)
+        copies = scale_embed[:, None, None, None].expand_as(queries).contiguous()
         weights, biases = self.state[f'{name}.in_proj_weight'].chunk(3), self.state[f'{name}.in_proj_bias'].chunk(3)
         q, k, v = (F.linear(y, w, b) for y, w, b in zip((queries, copies, copies), weights, biases))
-        return self.linear(self.attend(q, k, v), f'{name}.out_proj').view(x.shape)
+        return self.join(self.linear(self.attend(q, k, v), f'{name}.out_proj'))
 
     def window_attention(self, queries: Tensor, context: Tensor, name: str) -> Tensor:
         queries, context = self.cut(queries), self.cut(context)
