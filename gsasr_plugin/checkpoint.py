@@ -2,7 +2,7 @@
 
 A self-describing file is a `.safetensors` file whose metadata hold, under `gsasr`, the JSON text
 `{"version": 1, "network_g": {...}}`, or a `.pth` file of `{'params': {...}, 'gsasr': <the same text>}`, which the host
-can load too. Nothing that a file says is run.
+can load too; the checkpoints of a training are such files, with `params_ema` beside. Nothing that a file says is run.
 """
 
 from __future__ import annotations
@@ -101,11 +101,7 @@ def save_model(net: GSASR, path: PathLike) -> None:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f'{path}: the suffix is {path.suffix!r}; accepted: {", ".join(SUFFIXES)}')
-    try:
-        description = json.dumps({'version': VERSION, 'network_g': {'type': 'GSASR', **net.options}})
-    except TypeError as error:
-        raise ValueError(f'{path}: the options of the network cannot be stored as JSON: {error}') from error
-    state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    description, state = describe(net), cpu_state(net)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         if path.suffix == '.safetensors':
@@ -114,6 +110,23 @@ def save_model(net: GSASR, path: PathLike) -> None:
             save_file(state, unfinished, metadata={'format': 'pt', DESCRIPTION: description})
         else:
             torch.save({'params': state, DESCRIPTION: description}, unfinished)
+
+
+def describe(net: GSASR) -> str:
+    """The text under `DESCRIPTION`.
+
+    Raises:
+        ValueError: options that JSON cannot hold.
+    """
+    try:
+        return json.dumps({'version': VERSION, 'network_g': {'type': 'GSASR', **net.options}})
+    except TypeError as error:
+        raise ValueError(f'the options of the network cannot be stored as JSON: {error}') from error
+
+
+def cpu_state(net: GSASR) -> dict[str, Tensor]:
+    """The state dict, on the CPU."""
+    return {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
 
 
 def read_model(source: PathLike | Sequence[PathLike], *, param_keys: Sequence[str] = PARAMETER_KEYS) -> StoredModel:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoint import PARAMETER_KEYS, read_model
+from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
 from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.scale_validation import validate_scales
 
@@ -145,6 +145,23 @@ class GSASRModel(SRModel):
         if self.opt['rank'] == 0:
             with host_files_whole(self.opt['path'], ('models', 'training_states')):
                 super().save(epoch, current_iter)
+
+    def save_network(
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int,
+        param_key: str | list[str] = 'params',
+    ) -> None:
+        """As the host's, with the options of the network beside its weights: the file describes itself."""
+        nets = [self.get_bare_model(one) for one in (net if isinstance(net, list) else [net])]
+        if not all(isinstance(one, GSASR) for one in nets):
+            super().save_network(net, net_label, current_iter, param_key)
+            return
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        held = {key: cpu_state(one) for key, one in zip(keys, nets, strict=True)}
+        name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+        torch.save({**held, DESCRIPTION: describe(nets[0])}, os.path.join(self.opt['path']['models'], name))
 
     def load_network(
         self, net: nn.Module, load_path: str | list[str], strict: bool = True, param_key: str | None = 'params'
