@@ -6,10 +6,14 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from gsasr_plugin import cli
 from gsasr_plugin.checkpoint import load_model, save_model
+from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.option_check import OptionError, OptionFile, check_options, read_option_file
 from tests.host.conftest import write_options
 from tests.official.hub_server import write_small_model
@@ -109,3 +113,29 @@ def test_other_networks_are_loaded_from_one_file(project: Path, edsr_options: Op
     for source in ('authors', 'official/paper-edsr', ['authors/encoder.pth', 'authors/decoder.pth']):
         _, (message,) = check(edsr_options, source)
         assert 'error: path.pretrain_network_g' in message
+
+
+def test_the_released_weights_are_tested_with_few_lines(project: Path, fine_tuning: Options) -> None:
+    """Through the host's pipeline, from the two files."""
+    options = {
+        'name': 'released',
+        'model_type': 'GSASRModel',
+        'num_gpu': 0,
+        'datasets': {'test_1': fine_tuning['datasets']['val']},
+        'network_g': {'type': 'GSASR', 'from_pretrained': True},
+        'path': {'pretrain_network_g': ['authors/encoder.pth', 'authors/decoder.pth']},
+        'val': {'save_img': True},
+    }
+    assert cli.main(['test', '-opt', str(write_options(options, project / 'test.yml'))]) == 0
+    image = cv2.imread('results/released/visualization/held-out/0_x2_released.png')
+    lq = torch.from_numpy(make_lq(cv2.imread('gt/0.png')))
+    with torch.inference_mode():
+        sr = load_model('authors')(lq, size=(32, 32))[0].flip(0).permute(1, 2, 0)
+    assert np.abs(image - sr.clamp(0, 1).numpy() * 255).max() <= 0.51  # rounded to 8 bits
+
+
+def make_lq(gt: np.ndarray) -> np.ndarray:
+    """BGR H x W x 3, 8 bits -> the LR image of x2 as the data set makes it, RGB 1 x 3 x H/2 x W/2 in 0..1."""
+    lq = resize_bicubic(gt / np.float32(255), (16, 16))
+    lq = (lq * 255).round().clip(0, 255) / 255
+    return np.ascontiguousarray(lq[..., ::-1].transpose(2, 0, 1)[None], dtype=np.float32)
