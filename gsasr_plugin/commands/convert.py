@@ -20,7 +20,7 @@ EXAMPLES = """\
   gsasr convert encoder.pth decoder.pth -o gsasr.safetensors
   gsasr convert FOLDER -o gsasr.pth                    encoder.pth and decoder.pth in FOLDER
   gsasr convert official/enhanced-edsr-div2k -o gsasr.safetensors
-  gsasr convert experiments/NAME/models/net_g_latest.pth --opt options/train_gsasr_rdn.yml -o gsasr.safetensors
+  gsasr convert experiments/NAME/models/net_g_latest.pth -o gsasr.safetensors
 """
 
 
@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '-o', '--output', required=True, type=Path, metavar='MODEL', help=f'the file to write: {" or ".join(SUFFIXES)}'
     )
     parser.add_argument(
-        '--opt', metavar='FILE', help='option file whose network_g describes the network of a checkpoint of a training'
+        '--opt',
+        metavar='FILE',
+        help='option file whose network_g describes the network, for a checkpoint that does not describe it itself',
     )
     parser.add_argument(
         '--param-key',

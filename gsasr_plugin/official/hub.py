@@ -32,7 +32,7 @@ VARIANTS = {
 
 def is_name(source: object) -> bool:
     """Whether a source of weights is a name; a file or folder of this name, if there is one, is not."""
-    return isinstance(source, str) and source.startswith(PREFIX) and not os.path.exists(source)
+    return isinstance(source, str | os.PathLike) and str(source).startswith(PREFIX) and not os.path.exists(source)
 
 
 def folder(name: str) -> Path:

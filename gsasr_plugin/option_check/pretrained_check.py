@@ -6,7 +6,7 @@
 import os
 from typing import Any
 
-from gsasr_plugin.checkpoint import StoredModel, read_model
+from gsasr_plugin.checkpoint import PARAMETER_KEYS, StoredModel, read_model
 from gsasr_plugin.official.hub import is_name
 from gsasr_plugin.option_check.option_file import OptionFile
 from gsasr_plugin.option_check.report import Report
@@ -39,7 +39,7 @@ def take_pretrained_options(report: Report, file: OptionFile) -> bool:
         report.wrong(key, wanted, 'true or false')
     elif source is None:
         report.error(key, 'true, but path.pretrain_network_g is missing')
-    elif files_exist(report, _PATH, source, of_gsasr=True) and (stored := _read(report, source)) is not None:
+    elif files_exist(report, _PATH, source, of_gsasr=True) and (stored := _read(report, file.options)) is not None:
         if stored.options is not None:
             section.update({**stored.options, **section})
             return True
@@ -79,7 +79,7 @@ def check_pretrained(report: Report, root: dict[str, Any]) -> None:
     source = _pretrained(root)
     if not is_gsasr(root['network_g']) or source is None:
         return
-    stored = _read(report, source)
+    stored = _read(report, root)
     if stored is None:
         return
     try:
@@ -102,11 +102,15 @@ def _pretrained(root: dict[str, Any]) -> Any:
     return path.get('pretrain_network_g') if isinstance(path, dict) else None
 
 
-def _read(report: Report, source: Any) -> StoredModel | None:
-    """The model, or None with an error."""
+def _read(report: Report, root: dict[str, Any]) -> StoredModel | None:
+    """The pretrained model, or None with an error."""
+    source, param_key = _pretrained(root), root['path'].get('param_key_g')
     paths = [os.path.expanduser(path) for path in (source if isinstance(source, list) else [source])]
+    param_keys = list(PARAMETER_KEYS)
+    if isinstance(param_key, str) and os.path.isfile(paths[0]) and param_key not in param_keys:
+        param_keys.append(param_key)
     try:
-        return read_model(paths if isinstance(source, list) else paths[0])
+        return read_model(paths if isinstance(source, list) else paths[0], param_keys=param_keys)
     except (OSError, ValueError) as error:
         report.error(_PATH, str(error))
         return None

@@ -108,6 +108,13 @@ def test_options_that_cannot_be_had_are_an_error(project: Path, fine_tuning: Opt
     assert messages == [] and file.options['network_g'] == fine_tuning['network_g']
 
 
+def test_weights_under_a_key_of_their_own(project: Path, fine_tuning: Options) -> None:
+    torch.save({'weights': load_model('authors').state_dict()}, 'x.pth')
+    assert check(fine_tuning, 'x.pth', param_key_g='weights')[1] == []
+    _, (message,) = check(fine_tuning, 'x.pth')
+    assert "x.pth holds OrderedDict under the key 'weights'" in message
+
+
 def test_other_networks_are_loaded_from_one_file(project: Path, edsr_options: Options) -> None:
     write_small_model(project / 'authors')
     for source in ('authors', 'official/paper-edsr', ['authors/encoder.pth', 'authors/decoder.pth']):
