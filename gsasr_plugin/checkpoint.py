@@ -1,8 +1,8 @@
-"""Models in files: one self-describing file (weights and the options of the network), and every kind that can be read.
+"""Models in files: one self-describing file (weights and options of the network), and every source that can be read.
 
 A self-describing file is a `.safetensors` file whose metadata hold, under `gsasr`, the JSON text
 `{"version": 1, "network_g": {...}}`, or a `.pth` file of `{'params': {...}, 'gsasr': <the same text>}`, which the host
-can load too. Nothing that a file says is run.
+can load too; the checkpoints of a training are such files, with `params_ema` beside. Nothing that a file says is run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.official import gsasr_from_official
-from gsasr_plugin.official.state_file import read_file, read_state_dict
+from gsasr_plugin.network_sections import FREE_OPTIONS, differences
+from gsasr_plugin.official import gsasr_from_official, hub
+from gsasr_plugin.official.state_file import PARAMETER_KEYS, read_file, read_state_dict
 from gsasr_plugin.whole_file import replacing
 
 VERSION = 1
 DESCRIPTION = 'gsasr'  # the key of the description
-OFFICIAL_FILES = ('encoder.pth', 'decoder.pth')  # what the authors call their two files
 SUFFIXES = ('.safetensors', '.pth')
 
 PathLike = str | os.PathLike[str]
@@ -48,12 +48,18 @@ class StoredModel:
         """The network, in evaluation mode.
 
         Args:
-            options: the `network_g` section, needed where the file does not describe its network, else unused.
+            options: the `network_g` section, needed where the file does not describe its network. Else it has to be the
+                same, except for `FREE_OPTIONS`, which count.
 
         Raises:
-            ValueError: no options, options that do not build a network, or one whose tensors are others.
+            ValueError: no options, options that do not build a network, or one whose tensors are others; options that
+                differ from the file's.
         """
-        section = dict(self.options if self.options is not None else options or {})
+        section = dict(options or {})
+        if self.options is not None:
+            if options:
+                self.check_options(options)
+            section = {**self.options, **{key: section[key] for key in FREE_OPTIONS if key in section}}
         if not section:
             raise ValueError(
                 f'{self.source} does not describe its network: the section network_g of its options is needed'
@@ -71,6 +77,16 @@ class StoredModel:
             raise ValueError(f'{self.source}: the weights do not fit the options of the network: {error}') from error
         return net.eval()
 
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Compares a `network_g` section with the file's own description, if it has one.
+
+        Raises:
+            ValueError: they differ; the message lists the options.
+        """
+        if self.options is not None and (lines := differences(options, self.options)):
+            listed = '\n  '.join(lines)
+            raise ValueError(f'{self.source} holds another network than network_g describes:\n  {listed}')
+
 
 def save_model(net: GSASR, path: PathLike) -> None:
     """Writes a self-describing file, under a temporary name first.
@@ -85,11 +101,7 @@ def save_model(net: GSASR, path: PathLike) -> None:
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f'{path}: the suffix is {path.suffix!r}; accepted: {", ".join(SUFFIXES)}')
-    try:
-        description = json.dumps({'version': VERSION, 'network_g': {'type': 'GSASR', **net.options}})
-    except TypeError as error:
-        raise ValueError(f'{path}: the options of the network cannot be stored as JSON: {error}') from error
-    state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    description, state = describe(net), cpu_state(net)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         if path.suffix == '.safetensors':
@@ -100,23 +112,50 @@ def save_model(net: GSASR, path: PathLike) -> None:
             torch.save({'params': state, DESCRIPTION: description}, unfinished)
 
 
-def read_model(source: PathLike | Sequence[PathLike]) -> StoredModel:
-    """Reads a model from any kind of file that there is.
-
-    Args:
-        source: the path of a self-describing file, of a checkpoint of a training of ours (`params_ema` is taken, or
-            else `params`), or of a folder with the authors' two files, `encoder.pth` and `decoder.pth`; or the paths of
-            the authors' two files, encoder first (also `net_g_<iter>.pth` and `net_fea2gs_<iter>.pth`).
+def describe(net: GSASR) -> str:
+    """The text under `DESCRIPTION`.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is damaged or holds something else; see `gsasr_from_official` for the authors' files.
+        ValueError: options that JSON cannot hold.
     """
+    try:
+        return json.dumps({'version': VERSION, 'network_g': {'type': 'GSASR', **net.options}})
+    except TypeError as error:
+        raise ValueError(f'the options of the network cannot be stored as JSON: {error}') from error
+
+
+def cpu_state(net: GSASR) -> dict[str, Tensor]:
+    """The state dict, on the CPU."""
+    return {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+
+
+def read_model(source: PathLike | Sequence[PathLike], *, param_keys: Sequence[str] = PARAMETER_KEYS) -> StoredModel:
+    """Reads a model from any source that there is.
+
+    Args:
+        source: one of
+
+            * the path of a self-describing file, or of a checkpoint of a training of ours;
+            * the paths of the authors' two files, encoder first (also `net_g_<iter>.pth` and `net_fea2gs_<iter>.pth`),
+              or the path of a folder that holds them as `encoder.pth` and `decoder.pth`;
+            * the name of a released model, `official/<variant>`; see `gsasr_plugin.official.hub`.
+        param_keys: where the weights lie in a `.pth` file; the first key that is there is taken. By default the
+            average, `params_ema`, is preferred to `params`.
+
+    Raises:
+        FileNotFoundError: a file is missing, or a released model can neither be found nor fetched.
+        ValueError: a file is damaged or holds something else; see `gsasr_from_official` for the authors' files. An
+            unknown name.
+    """
+    if hub.is_name(source):
+        if tuple(param_keys) != PARAMETER_KEYS:
+            raise ValueError(f'{source}: of a released model the average is taken; for other weights, give its files')
+        return _read_released(str(source))
     paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
     if len(paths) == 1 and paths[0].is_dir():
-        paths = [paths[0] / name for name in OFFICIAL_FILES]
+        paths = [paths[0] / name for name in hub.FILES]
     if len(paths) == 2:
-        net = gsasr_from_official(*paths)
+        net = gsasr_from_official(*paths, param_keys=param_keys)
         return StoredModel({'type': 'GSASR', **net.options}, net.state_dict(), f'{paths[0]} and {paths[1]}')
     if len(paths) != 1:
         raise ValueError(
@@ -126,26 +165,44 @@ def read_model(source: PathLike | Sequence[PathLike]) -> StoredModel:
     held = read_file(path)
     description = _safetensors_metadata(path) if path.suffix == '.safetensors' else held
     text = description.get(DESCRIPTION) if isinstance(description, Mapping) else None
-    state, name = read_state_dict(held, name=str(path))
+    state, name = read_state_dict(held, name=str(path), param_keys=param_keys)
     if not all(key.startswith(('encoder.', 'decoder.')) for key in state):
         raise ValueError(
             f'{name} is no GSASR in one file, whose keys begin with encoder. or decoder.: it has '
             f'{", ".join(list(state)[:3])}, ... If it is one of the two files of a model of the authors, give both'
         )
-    return StoredModel(_options(text, path) if text is not None else None, state, str(path))
+    return StoredModel(_options(text, path) if text is not None else None, state, name)
 
 
-def load_model(source: PathLike | Sequence[PathLike], options: Mapping[str, Any] | None = None) -> GSASR:
+def _read_released(name: str) -> StoredModel:
+    """A released model by its name: from files that the user has placed, or fetched and converted once."""
+    placed = hub.placed_files(name)
+    if placed:
+        return read_model(placed)
+    converted = hub.folder(name) / f'converted_v{VERSION}.safetensors'
+    if not converted.is_file():
+        save_model(gsasr_from_official(*hub.fetch(name)), converted)
+    return read_model(converted)
+
+
+def load_model(
+    source: PathLike | Sequence[PathLike],
+    options: Mapping[str, Any] | None = None,
+    *,
+    param_keys: Sequence[str] = PARAMETER_KEYS,
+) -> GSASR:
     """Builds the network that files hold, in evaluation mode.
 
     Args:
         source: see `read_model`.
-        options: the `network_g` section, needed for a checkpoint that does not describe its network.
+        options: the `network_g` section, needed for a checkpoint that does not describe its network; see
+            `StoredModel.build`.
+        param_keys: see `read_model`.
 
     Raises:
         FileNotFoundError, ValueError: see `read_model` and `StoredModel.build`.
     """
-    return read_model(source).build(options)
+    return read_model(source, param_keys=param_keys).build(options)
 
 
 def _safetensors_metadata(path: Path) -> Mapping[str, str]:

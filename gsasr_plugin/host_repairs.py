@@ -17,6 +17,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -153,6 +154,8 @@ def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """
     from basicsr.utils import check_resume
 
+    from gsasr_plugin.official.state_file import read_file
+
     if opt['auto_resume']:
         state_path = _newest_state(opt['path']['training_states'])
         if state_path is not None:
@@ -161,12 +164,10 @@ def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
         state_path = opt['path'].get('resume_state')
     if state_path is None:
         return None
-    if not os.path.isfile(state_path):
-        raise FileNotFoundError(f'path.resume_state: there is no training state {state_path}')
     try:
-        resume_state = torch.load(state_path, map_location='cpu', weights_only=True)
-    except Exception as error:
-        raise ValueError(f'The training state {state_path} cannot be read: {error}') from error
+        resume_state = read_file(Path(state_path))
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f'path.resume_state: {error}') from error
     check_resume(opt, resume_state['iter'])
     return resume_state
 

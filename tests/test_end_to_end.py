@@ -138,7 +138,7 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
     assert f'iter: {reached}.' in resumed
     assert newest_state(tmp_path) == last // 5 * 5
     weights = torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_latest.pth', weights_only=True)
-    assert set(weights) == {'params', 'params_ema'}
+    assert set(weights) == {'params', 'params_ema', 'gsasr'}
 
     testing = {key: options[key] for key in ('name', 'model_type', 'num_gpu', 'manual_seed', 'network_g')}
     testing['datasets'] = {
@@ -198,4 +198,7 @@ def test_two_processes_train_validate_and_resume(tmp_path: Path) -> None:
         with (tmp_path / 'experiments' / 'run' / 'metrics.csv').open(newline='') as file:
             rows = [(row['iteration'], row['scale']) for row in csv.DictReader(file)]
         assert rows == [(iteration, scale) for iteration in iterations for scale in ('4', '2.5')]
-    assert set(torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_6.pth', weights_only=True)) == {'params'}
+    assert set(torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_6.pth', weights_only=True)) == {
+        'params',
+        'gsasr',
+    }

@@ -49,8 +49,8 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
         ('data', ('data',)),
-        ('models', ('models', 'archs', 'data', 'whole_file')),
-        ('option_check', ('option_check', 'archs', 'data')),
+        ('models', ('models', 'archs', 'checkpoint', 'data', 'whole_file')),
+        ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
     ],
 )
 def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.decoder import CheckpointedParts
+from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
 from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prepare
 from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.scale_validation import validate_scales
@@ -160,6 +162,45 @@ class GSASRModel(SRModel):
         if self.opt['rank'] == 0:
             with host_files_whole(self.opt['path'], ('models', 'training_states')):
                 super().save(epoch, current_iter)
+
+    def save_network(
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int,
+        param_key: str | list[str] = 'params',
+    ) -> None:
+        """As the host's, with the options of the network beside its weights: the file describes itself."""
+        nets = [self.get_bare_model(one) for one in (net if isinstance(net, list) else [net])]
+        if not all(isinstance(one, GSASR) for one in nets):
+            super().save_network(net, net_label, current_iter, param_key)
+            return
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        held = {key: cpu_state(one) for key, one in zip(keys, nets, strict=True)}
+        name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+        torch.save({**held, DESCRIPTION: describe(nets[0])}, os.path.join(self.opt['path']['models'], name))
+
+    def load_network(
+        self, net: nn.Module, load_path: str | list[str], strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
+        """As the host's, from every source that `read_model` knows; `param_key` is for one file.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read_model`; with `strict`, the file describes another network.
+            RuntimeError: with `strict`, the tensors are those of another network.
+        """
+        bare = self.get_bare_model(net)
+        if not isinstance(bare, GSASR):
+            super().load_network(net, load_path, strict, param_key)
+            return
+        one_file = isinstance(load_path, str) and os.path.isfile(load_path)
+        param_keys = [key for key in (param_key, 'params') if key] if one_file else PARAMETER_KEYS
+        stored = read_model(load_path, param_keys=param_keys)
+        if strict:
+            stored.check_options(bare.options)
+        get_root_logger().info(f'Loading GSASR from {stored.source}.')
+        self._print_different_keys_loading(bare, stored.state, strict)
+        bare.load_state_dict(stored.state, strict=strict)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others.

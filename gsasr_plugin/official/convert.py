@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ from gsasr_plugin.official.decoder import DECODER
 from gsasr_plugin.official.encoder import ENCODERS
 from gsasr_plugin.official.kinds import Kind, OfficialCheckpointError, fill, recognise
 from gsasr_plugin.official.shapes import Shapes
-from gsasr_plugin.official.state_file import Source, read_state_dict
+from gsasr_plugin.official.state_file import PARAMETER_KEYS, Source, read_state_dict
 
 
 class _Released:
@@ -23,8 +24,8 @@ class _Released:
         options: our options for its network.
     """
 
-    def __init__(self, source: Source, kinds: tuple[Kind, ...]) -> None:
-        self.state, self.name = read_state_dict(source)
+    def __init__(self, source: Source, kinds: tuple[Kind, ...], param_keys: Sequence[str] = PARAMETER_KEYS) -> None:
+        self.state, self.name = read_state_dict(source, param_keys=param_keys)
         self.kind = recognise(self.state, kinds, self.name)
         options = self.kind.options(Shapes(self.state))
         self.options: dict[str, Any] = options if self.kind is DECODER else {'type': self.kind.name, **options}
@@ -76,12 +77,13 @@ def decoder_from_official(state_dict: Source) -> GaussianDecoder:
     return decoder.eval()
 
 
-def gsasr_from_official(encoder: Source, decoder: Source) -> GSASR:
+def gsasr_from_official(encoder: Source, decoder: Source, *, param_keys: Sequence[str] = PARAMETER_KEYS) -> GSASR:
     """A released model: its two state dicts in one network.
 
     Args:
         encoder: as for `encoder_from_official`.
         decoder: as for `decoder_from_official`.
+        param_keys: where their tensors may lie; the first key that is there is taken.
 
     Returns:
         The network in evaluation mode; its attribute `options` holds the `network_g` section that builds it.
@@ -91,8 +93,8 @@ def gsasr_from_official(encoder: Source, decoder: Source) -> GSASR:
         FileNotFoundError, ValueError: see `read_state_dict`.
     """
     try:
-        released_encoder = _Released(encoder, ENCODERS)
-        released_decoder = _Released(decoder, (DECODER,))
+        released_encoder = _Released(encoder, ENCODERS, param_keys)
+        released_decoder = _Released(decoder, (DECODER,), param_keys)
     except OfficialCheckpointError as error:
         _say_if_exchanged(encoder, decoder, error)
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,16 @@ PARAMETER_KEYS = ('params_ema', 'params')
 WRAPPER = 'module.'  # what DistributedDataParallel puts in front of every key
 
 
-def read_state_dict(source: Source, *, name: str | None = None) -> tuple[dict[str, Tensor], str]:
+def read_state_dict(
+    source: Source, *, name: str | None = None, param_keys: Sequence[str] = PARAMETER_KEYS
+) -> tuple[dict[str, Tensor], str]:
     """The tensors of a network, by key, and a name of their source for messages.
 
     Args:
         source: a state dict or the path of a file (`.safetensors`, else what `torch.save` wrote). The tensors may lie
-            under `params_ema` or `params` (the first that is there is taken) and their keys begin with `module.`.
+            under one of `param_keys`, and their keys begin with `module.`.
         name: what messages call it; None for the path.
+        param_keys: the first of them that is there is taken.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -34,7 +37,7 @@ def read_state_dict(source: Source, *, name: str | None = None) -> tuple[dict[st
     if name is None:
         name = 'the given state dict' if isinstance(source, Mapping) else str(source)
     held = source if isinstance(source, Mapping) else read_file(Path(source))
-    for key in PARAMETER_KEYS:
+    for key in param_keys:
         if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
             held, name = held[key], f'{name} [{key}]'
             break
@@ -46,7 +49,7 @@ def read_state_dict(source: Source, *, name: str | None = None) -> tuple[dict[st
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ValueError(
                 f'{name} holds {type(value).__name__} under the key {key!r}; tensors are needed, at the top or under '
-                f'{" or ".join(PARAMETER_KEYS)}'
+                f'{" or ".join(dict.fromkeys(param_keys))}'
             )
     return {key.removeprefix(WRAPPER): value.detach().cpu() for key, value in held.items()}, name
 

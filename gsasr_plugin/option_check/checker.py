@@ -10,6 +10,7 @@ from gsasr_plugin.option_check.dataset_check import check_datasets
 from gsasr_plugin.option_check.host_sections import DistOptions, RootOptions
 from gsasr_plugin.option_check.option_file import OptionFile
 from gsasr_plugin.option_check.path_check import check_path
+from gsasr_plugin.option_check.pretrained_check import check_pretrained, take_pretrained_options
 from gsasr_plugin.option_check.problems import OptionError, Problem, closest, listed
 from gsasr_plugin.option_check.registered import registered, registered_names
 from gsasr_plugin.option_check.report import Report
@@ -40,6 +41,8 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     root = file.options
     _check_root(report, root, is_train=is_train)
     model = _model(report, root)
+    if not take_pretrained_options(report, file):
+        raise OptionError(file.path, report.problems)
 
     for key in [key for key in root if key.startswith(_NETWORK)]:
         section = report.section(root, (key,))
@@ -61,7 +64,10 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
         report.check_types(root['dist_params'], ('dist_params',), accepted)
         report.check_unknown(root['dist_params'], ('dist_params',), accepted.options, strict=False)
 
-    if any(problem.is_error for problem in report.problems):
+    resumes = is_train and (auto_resume or (root.get('path') or {}).get('resume_state') is not None)
+    if not resumes and not report.has_errors:  # not before, for it may take long
+        check_pretrained(report, root)
+    if report.has_errors:
         raise OptionError(file.path, report.problems)
     _add_defaults(file, is_train=is_train)
     return report.problems

@@ -21,6 +21,11 @@ def _whole(value: float) -> float:
 _WHOLE_AND_POSITIVE = 'a whole number, at least 1'
 # As often as that, or so many: written as a whole number or, like the host's `!!float 5e3`, with an exponent.
 Count = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(_whole), Words(_WHOLE_AND_POSITIVE)]
+# A path (or, for a GSASR, a folder or a name), or the authors' two files.
+PretrainedModel = Annotated[
+    str | Annotated[list[str], Field(min_length=2, max_length=2)],
+    Words('a path, or a list of two: encoder and decoder'),
+]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 
@@ -81,7 +86,7 @@ class EvalLoaderOptions(LoaderOptions):
 class PathOptions:
     """`path`, for one network `g`; every other key would become a folder of that name."""
 
-    pretrain_network_g: str | None = None
+    pretrain_network_g: PretrainedModel | None = None
     param_key_g: str | None = 'params'
     strict_load_g: bool = True
     resume_state: str | None = None

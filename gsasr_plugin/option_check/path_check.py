@@ -1,13 +1,14 @@
 """The section `path`, in which the host takes every key that it does not know for a folder to be made."""
 
-import os
 from typing import Any
 
 from gsasr_plugin.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.option_check.host_sections import PATH_KEYS_PER_NETWORK, PathOptions
+from gsasr_plugin.option_check.pretrained_check import files_exist, is_gsasr
 from gsasr_plugin.option_check.report import Report
 
 _NETWORK = 'network_'
+_PRETRAINED = f'pretrain_{_NETWORK}'
 
 
 def check_path(
@@ -27,12 +28,11 @@ def check_path(
     report.check_unknown(path, ('path',), accepted.options, strict=True)
 
     for key, value in path.items():
-        names_file = str(key).startswith('pretrain_network_') or key == 'resume_state'
-        if names_file and isinstance(value, str) and not (auto_resume and is_train):
-            file = os.path.expanduser(value)
-            if not os.path.isfile(file):
-                where = '' if os.path.isabs(file) else f' (looked from {os.getcwd()})'
-                report.error(('path', key), f'there is no file {value!r}{where}')
+        key = str(key)
+        names_file = key.startswith(_PRETRAINED) or key == 'resume_state'
+        if names_file and isinstance(value, str | list) and not (auto_resume and is_train):
+            network = root.get(key.removeprefix('pretrain_'))
+            files_exist(report, ('path', key), value, of_gsasr=is_gsasr(network))
     if not is_train and path.get('pretrain_network_g') is None:
         report.warn(('path', 'pretrain_network_g'), 'missing: the network is tested with random weights', 'a .pth file')
 

@@ -19,6 +19,10 @@ class Report:
         self._file = file
         self.problems: list[Problem] = []
 
+    @property
+    def has_errors(self) -> bool:
+        return any(problem.is_error for problem in self.problems)
+
     def error(self, path: KeyPath, fault: str, accepted: str = '', suggestion: str | None = None) -> None:
         """Note that the option at `path` cannot be used."""
         self.problems.append(

@@ -132,7 +132,7 @@ def test_checkpoints_are_the_hosts_and_resume(tmp_path: Path) -> None:
     model.save(0, 1)
     assert sorted(p.name for p in tmp_path.rglob('*') if p.is_file()) == ['1.state', 'net_g_1.pth']
     saved = torch.load(tmp_path / 'models' / 'net_g_1.pth', weights_only=True)
-    assert set(saved) == {'params', 'params_ema'}
+    assert set(saved) == {'params', 'params_ema', 'gsasr'}
 
     opt = options(tmp_path)
     opt['path']['pretrain_network_g'] = str(tmp_path / 'models' / 'net_g_1.pth')

@@ -68,7 +68,9 @@ def test_a_checkpoint_of_a_training_needs_its_options(tmp_path: Path) -> None:
     other = {key: torch.zeros_like(value) for key, value in net.state_dict().items()}
     torch.save({'params': other, 'params_ema': net.state_dict()}, tmp_path / 'net_g_8.pth')
     assert same(load_model(tmp_path / 'net_g_8.pth', {'type': 'GSASR', **net.options}), net)
-    with pytest.raises(ValueError, match=r'net_g_8\.pth does not describe its network: the section network_g'):
+    with pytest.raises(
+        ValueError, match=r'net_g_8\.pth \[params_ema\] does not describe its network: the section network_g'
+    ):
         load_model(tmp_path / 'net_g_8.pth')
     with pytest.raises(ValueError, match='do not fit the options'):
         load_model(tmp_path / 'net_g_8.pth', {**net.options, 'closing_conv': True})

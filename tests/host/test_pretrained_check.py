@@ -1,0 +1,148 @@
+"""The check of `path.pretrain_network_g` before a run: files, folders, pairs and names, and what they describe."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gsasr_plugin import cli
+from gsasr_plugin.checkpoint import load_model, save_model
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.option_check import OptionError, OptionFile, check_options, read_option_file
+from tests.host.conftest import write_options
+from tests.official.hub_server import write_small_model
+from tests.official.test_sources import Payload
+
+Options = dict[str, Any]
+
+
+def check(options: Options, source: Any, *, is_train: bool = True, **path: Any) -> tuple[OptionFile, list[str]]:
+    """The file after the check, and the messages: warnings or errors."""
+    options = copy.deepcopy(options)
+    options['path'] |= {'pretrain_network_g': source, **path}
+    file = read_option_file(str(write_options(options, Path('options.yml'))))
+    try:
+        problems = check_options(file, is_train=is_train)
+    except OptionError as error:
+        problems = error.problems
+    return file, [problem.message('options.yml') for problem in problems]
+
+
+@pytest.fixture
+def fine_tuning(project: Path, gsasr_options: Options) -> Options:
+    """Options that fine-tune the model of the authors in the folder `authors`, given in full."""
+    write_small_model(project / 'authors')
+    return {**gsasr_options, 'network_g': {'type': 'GSASR', **load_model('authors').options}}
+
+
+SOURCES: list[Any] = [
+    'authors',
+    ['authors/encoder.pth', 'authors/decoder.pth'],
+    'model.safetensors',
+    'model.pth',
+    'official/paper-edsr',
+]
+
+
+@pytest.mark.parametrize('source', SOURCES, ids=str)
+def test_every_source_passes_and_gives_its_options(
+    project: Path, fine_tuning: Options, source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('GSASR_CACHE', str(project / 'cache'))
+    if source == 'official/paper-edsr':
+        write_small_model(project / 'cache' / source)
+    elif isinstance(source, str) and source.startswith('model'):
+        save_model(load_model('authors'), source)
+    file, messages = check(fine_tuning, source)
+    assert messages == [] and file.host_reads_the_same
+
+    short = {**fine_tuning, 'network_g': {'type': 'GSASR', 'from_pretrained': True, 'support': 6}}
+    file, messages = check(short, source)
+    assert messages == [] and not file.host_reads_the_same
+    assert file.options['network_g'] == {**fine_tuning['network_g'], 'support': 6}
+
+
+def test_other_options_are_listed_with_their_line(project: Path, fine_tuning: Options) -> None:
+    fine_tuning['network_g'] |= {'sigma_max': 0.5, 'raster_ratio': 0.1}
+    _, (message,) = check(fine_tuning, 'authors')
+    assert message.startswith('options.yml:') and 'error: path.pretrain_network_g: authors/encoder.pth and' in message
+    assert '\n  sigma_max: 0.5 in network_g, 0.83' in message and 'raster_ratio' not in message
+    _, (message,) = check(fine_tuning, 'authors', strict_load_g=False)
+    assert 'warning: path.pretrain_network_g' in message and 'sigma_max' in message
+
+
+def test_what_cannot_be_loaded_is_an_error(project: Path, fine_tuning: Options) -> None:
+    torch.save({'params': Payload(project / 'ran')}, 'evil.pth')
+    (project / 'empty').mkdir()
+    for source, expected in (
+        ('none.pth', "there is no file 'none.pth' (looked from"),
+        (['authors/encoder.pth', 'none.pth'], "there is no file 'none.pth' (looked from"),
+        (['authors/encoder.pth'], 'accepted: a path, or a list of two: encoder and decoder'),
+        ('empty', 'encoder.pth: there is no such file'),
+        ('authors/decoder.pth', 'give both'),
+        ('evil.pth', 'evil.pth is refused'),
+        ('official/paper-edrs', 'did you mean official/paper-edsr?'),
+    ):
+        _, messages = check(fine_tuning, source)
+        assert any('error: path.pretrain_network_g' in text and expected in text for text in messages), messages
+    assert not (project / 'ran').exists()
+
+
+def test_options_that_cannot_be_had_are_an_error(project: Path, fine_tuning: Options) -> None:
+    torch.save({'params': load_model('authors').state_dict()}, 'x.pth')  # as the host saves
+    for source, wanted, expected in (
+        (None, True, 'network_g.from_pretrained: true, but path.pretrain_network_g is missing'),
+        ('x.pth', True, 'network_g.from_pretrained: true, but x.pth [params] does not describe its network'),
+        ('none.pth', True, "path.pretrain_network_g: there is no file 'none.pth'"),
+        ('authors', 'yes', "network_g.from_pretrained: given 'yes'"),
+    ):
+        _, (message,) = check({**fine_tuning, 'network_g': {'type': 'GSASR', 'from_pretrained': wanted}}, source)
+        assert expected in message
+    file, messages = check({**fine_tuning, 'network_g': {**fine_tuning['network_g'], 'from_pretrained': False}}, None)
+    assert messages == [] and file.options['network_g'] == fine_tuning['network_g']
+
+
+def test_weights_under_a_key_of_their_own(project: Path, fine_tuning: Options) -> None:
+    torch.save({'weights': load_model('authors').state_dict()}, 'x.pth')
+    assert check(fine_tuning, 'x.pth', param_key_g='weights')[1] == []
+    _, (message,) = check(fine_tuning, 'x.pth')
+    assert "x.pth holds OrderedDict under the key 'weights'" in message
+
+
+def test_other_networks_are_loaded_from_one_file(project: Path, edsr_options: Options) -> None:
+    write_small_model(project / 'authors')
+    for source in ('authors', 'official/paper-edsr', ['authors/encoder.pth', 'authors/decoder.pth']):
+        _, (message,) = check(edsr_options, source)
+        assert 'error: path.pretrain_network_g' in message
+
+
+def test_the_released_weights_are_tested_with_few_lines(project: Path, fine_tuning: Options) -> None:
+    """Through the host's pipeline, from the two files."""
+    options = {
+        'name': 'released',
+        'model_type': 'GSASRModel',
+        'num_gpu': 0,
+        'datasets': {'test_1': fine_tuning['datasets']['val']},
+        'network_g': {'type': 'GSASR', 'from_pretrained': True},
+        'path': {'pretrain_network_g': ['authors/encoder.pth', 'authors/decoder.pth']},
+        'val': {'save_img': True},
+    }
+    assert cli.main(['test', '-opt', str(write_options(options, project / 'test.yml'))]) == 0
+    image = cv2.imread('results/released/visualization/held-out/0_x2_released.png')
+    lq = torch.from_numpy(make_lq(cv2.imread('gt/0.png')))
+    with torch.inference_mode():
+        sr = load_model('authors')(lq, size=(32, 32))[0].flip(0).permute(1, 2, 0)
+    assert np.abs(image - sr.clamp(0, 1).numpy() * 255).max() <= 0.51  # rounded to 8 bits
+
+
+def make_lq(gt: np.ndarray) -> np.ndarray:
+    """BGR H x W x 3, 8 bits -> the LR image of x2 as the data set makes it, RGB 1 x 3 x H/2 x W/2 in 0..1."""
+    lq = resize_bicubic(gt / np.float32(255), (16, 16))
+    lq = (lq * 255).round().clip(0, 255) / 255
+    return np.ascontiguousarray(lq[..., ::-1].transpose(2, 0, 1)[None], dtype=np.float32)
