@@ -49,7 +49,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
         ('data', ('data',)),
-        ('models', ('models', 'data', 'whole_file')),
+        ('models', ('models', 'archs', 'data', 'whole_file')),
         ('option_check', ('option_check', 'archs', 'data')),
     ],
 )

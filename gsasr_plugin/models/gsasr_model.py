@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import torch
@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.scale_validation import validate_scales
 
@@ -32,9 +33,9 @@ class GSASRTrainOptions:
     grad_clip: Annotated[float, Field(gt=0)] | None = None
 
 
-@dataclass
-class GSASRValOptions:
-    """What GSASRModel accepts in `val:` beside the host's keys.
+@dataclass(kw_only=True)
+class GSASRValOptions(TileOptions):
+    """What GSASRModel accepts in `val:` beside the host's keys: how large images are tiled, and what is below.
 
     Attributes:
         compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
@@ -107,13 +108,15 @@ class GSASRModel(SRModel):
         return losses
 
     def test(self) -> None:
-        """Super-resolves the batch fed, with the averaged weights where there are any."""
+        """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
         # Bare: one process validates alone, and the wrapper of several would wait for the others.
         net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
         training = net.training
         net.eval()
+        val = self.opt.get('val') or {}
+        tile_options = {option.name: val[option.name] for option in fields(TileOptions) if option.name in val}
         with torch.inference_mode():
-            self.output = list(net(self.lq, size=self.sizes))
+            self.output = list(net(self.lq, size=self.sizes, **tile_options))
         net.train(training)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
