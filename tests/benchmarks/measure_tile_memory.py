@@ -1,4 +1,4 @@
-"""What the constants of archs/tile_memory.py are measured by, on Linux: `python tests/benchmarks/measure_tile_memory.py`.
+"""Measures the constants of archs/tile_memory.py, on Linux: `python tests/benchmarks/measure_tile_memory.py`.
 
 For each encoder, width and density: the peak of the process while encoder and decoder ran on 96 x 96 LR pixels, less
 what it held before, per LR pixel, beside the estimate. With `--photograph`, a photograph of 960 x 540 pixels is
@@ -62,7 +62,7 @@ def measure_models() -> None:
         features = torch.rand(1, net.encoder.num_features, SIDE, SIDE)
         decoder = peak(net.decoder, features, torch.tensor([2.0])) / SIDE**2
         print(
-            f'{str(model):<58}{encoder:>9.0f}{ENCODER_BYTES[net.encoder.type_name]:>9}'
+            f'{model!s:<58}{encoder:>9.0f}{ENCODER_BYTES[net.encoder.type_name]:>9}'
             f'{decoder:>9.0f}{decoder_bytes(width, density):>9}'
         )
 
