@@ -234,13 +234,13 @@ class GSASR(nn.Module):
                 raise ValueError(f'tile is {options.tile}, but there are no tiles {obstacle}')
             return None
         B, _, h, w = padded.shape
+        width, density = self.options['embed_dim'], self.options['gaussian_density']
         size = options.tile_size(
             h,
             w,
             multiple=self.padding_multiple,
-            pixel_bytes=B
-            * network_bytes(self.encoder.type_name, self.options['embed_dim'], self.options['gaussian_density']),
-            joined_bytes=B * JOINED_BYTES * self.options['gaussian_density'],
+            pixel_bytes=B * network_bytes(self.encoder.type_name, width, density),
+            joined_bytes=B * density * JOINED_BYTES,
             device=padded.device,
         )
         if size is None:

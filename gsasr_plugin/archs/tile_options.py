@@ -14,9 +14,9 @@ from pydantic import Field
 from gsasr_plugin.archs.tile_memory import free_budget, largest_side
 
 # What neighbouring tiles share by default, before rounding up to whole windows. Measured on a photograph at x2 beside a
-# seam, tiled less whole, in levels of 8 bits, at most: a small trained network with shifted windows 105 without overlap,
-# 0.08 at 16, 0.005 at 32; the paper's with its initial weights 31 without, 0.035 at 24, 0.007 at 48. (With weights drawn
-# large enough to make it chaotic, single Gaussians still differ at 96, and the root mean square is 0.8 at 48.)
+# seam, the largest difference of tiled and whole in levels of 8 bits: a small trained network with shifted windows, 105
+# without overlap, 0.08 at 16, 0.005 at 32; the paper's (EDSR) with its initial weights, 31 without, 0.035 at 24, 0.007
+# at 48. Large random weights make a chaotic network, of which single Gaussians differ even at 96.
 TILE_OVERLAP = 48
 
 

@@ -14,6 +14,7 @@ import torch
 from gsasr_plugin.archs import GSASR, tile_memory
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.archs.tiles import FADING_PART, cut_axis
+from tests.archs.test_gsasr import small_gsasr
 
 # In the range 0..1. The networks below are steep, so they are compared in float64, where all that is left are sums of
 # another order, or of steep Gaussians; what float32 may add is the issue's bound.
@@ -23,20 +24,10 @@ TOLERANCE, TOLERANCE_FLOAT32 = 1e-9, 1e-4
 def make_net(**options: Any) -> GSASR:
     """A network whose attention stays in its window: windows of 4, shifted nowhere.
 
-    A Gaussian sees 14 LR pixels to each side: 4 in the encoder, 2 in the projection of the features, 3 in its window, 1
-    in each of the two enlarging convolutions, and up to 3 where closing convolutions stand.
+    A Gaussian sees at most 14 LR pixels to each side: 4 in the encoder, 2 in the projection of the features, 3 in its
+    window, 2 in the enlarging convolutions and, where they stand, 3 in the closing convolutions.
     """
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {
-        'encoder_opt': {'type': 'EDSR', 'num_feat': 8, 'num_block': 1},
-        'embed_dim': 16,
-        'num_heads': 2,
-        'window_size': 4,
-        'num_injection_layers': 1,
-        'num_interaction_blocks': 0,
-        'gaussian_density': 4,
-    }
-    net = GSASR(**(sizes | options)).eval()
+    net = small_gsasr(**({'num_injection_layers': 1, 'num_interaction_blocks': 0} | options)).eval()
     for name, p in net.named_parameters():
         # Initial weights are so small that a Gaussian depends little on what is around it.
         if p.ndim > 1 and name.endswith('weight'):
