@@ -22,6 +22,9 @@ from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.padding import pad_to_multiple
 from gsasr_plugin.archs.target_size import Scale, Size, Sizes, is_pair, output_sizes
+from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
+from gsasr_plugin.archs.tile_options import TileOptions
+from gsasr_plugin.archs.tiles import Part, Progress, cut_axis, gaussians_by_tiles
 from gsasr_plugin.archs.window_attention import PositionEncoding
 
 
@@ -124,37 +127,59 @@ class GSASR(nn.Module):
         self.support = support
         self.raster_ratio = raster_ratio
 
-    def forward(self, lq: Tensor, scale: Scale | None = None, size: Sizes | None = None) -> Tensor | list[Tensor]:
+    def forward(
+        self,
+        lq: Tensor,
+        scale: Scale | None = None,
+        size: Sizes | None = None,
+        *,
+        progress: Progress | None = None,
+        **tile_options: Any,
+    ) -> Tensor | list[Tensor]:
         """Super-resolves a batch. Give one of `scale` and `size`.
+
+        In evaluation without gradients, large images go through the network in overlapping tiles (see `TileOptions`),
+        whose Gaussians are then drawn together, once.
 
         Args:
             lq: LR images, (B, 3, h, w), RGB in 0..1, any size from 1 x 1.
             scale: the factor s: a number, one per image, or (rows, columns) pairs; see `output_sizes` for the forms and
                 the rounding.
             size: the output size (H, W), or one per image.
+            progress: called after each tile with (tiles done, tiles in all).
+            tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
         Returns:
             (B, 3, H, W), or a list of (3, H_i, W_i) where the sizes of the images differ; the plain sum of the
             Gaussians, not clipped to 0..1.
 
         Raises:
-            ValueError: lq, scale or size has another form than described.
+            ValueError: lq, scale, size or an option has another form than described, or a tile's size is given where
+                there can be no tiles: in training, with gradients, or without reference points.
         """
         h, w = _lq_size(lq)
         sizes = output_sizes((h, w), lq.shape[0], scale, size)
-        gaussians = self._gaussians(lq, [_factor((h, w), target) for target in sizes])
+        factors = [_factor((h, w), target) for target in sizes]
+        gaussians = self._gaussians(lq, factors, TileOptions(**tile_options), progress)
         return self.render(gaussians, sizes if len(set(sizes)) > 1 else sizes[0])
 
-    def gaussians(self, lq: Tensor, scale: Scale) -> Gaussians:
+    def gaussians(
+        self, lq: Tensor, scale: Scale, *, progress: Progress | None = None, **tile_options: Any
+    ) -> Gaussians:
         """The Gaussians of a batch, conditioned on the factor s (the geometric mean of rows' and columns').
+
+        Tiles give more than `gaussian_density` per LR pixel where they overlap.
 
         Args:
             lq: as for `forward`.
             scale: as for `forward`. Gaussians predicted for one scale may be rendered at any size.
+            progress: as for `forward`.
+            tile_options: as for `forward`.
         """
         h, w = _lq_size(lq)
         sizes = output_sizes((h, w), lq.shape[0], scale, None)
-        return self._gaussians(lq, [_factor((h, w), target) for target in sizes])
+        factors = [_factor((h, w), target) for target in sizes]
+        return self._gaussians(lq, factors, TileOptions(**tile_options), progress)
 
     def render(self, gaussians: Gaussians, size: Sizes) -> Tensor | list[Tensor]:
         """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
@@ -181,14 +206,56 @@ class GSASR(nn.Module):
             window=self.raster_ratio,
         )
 
-    def _gaussians(self, lq: Tensor, factors: list[float]) -> Gaussians:
+    def _gaussians(
+        self, lq: Tensor, factors: list[float], tile_options: TileOptions, progress: Progress | None
+    ) -> Gaussians:
         padded = pad_to_multiple(lq, self.padding_multiple)
-        features = self.encoder(padded)  # (B, C, h, w), padded
         scale = torch.tensor(factors, dtype=lq.dtype, device=lq.device)  # (B,)
         base = base_colors(padded, self.density_per_axis, self.initial_sigma) if self.relative_colors else None
-        gaussians = self.decoder(features, scale, base)
+
+        def network(image: Tensor, base: Tensor | None) -> Gaussians:
+            return self.decoder(self.encoder(image), scale, base)
+
+        tiles = self._tiles(padded, tile_options)
+        if tiles is None:
+            gaussians = network(padded, base)
+            if progress is not None:
+                progress(1, 1)
+        else:
+            gaussians = gaussians_by_tiles(network, padded, base, *tiles, self.density_per_axis, progress)
         # Gaussians of the padding stay: they reach into the image. Only its own area is ever drawn.
         return dataclasses.replace(gaussians, lq_size=_lq_size(lq))
+
+    def _tiles(self, padded: Tensor, options: TileOptions) -> tuple[list[Part], list[Part]] | None:
+        """The parts of the padded image's rows and columns, or None for the whole image at once."""
+        obstacle = self._obstacle_to_tiles()
+        if obstacle is not None:
+            if isinstance(options.tile, int):
+                raise ValueError(f'tile is {options.tile}, but there are no tiles {obstacle}')
+            return None
+        B, _, h, w = padded.shape
+        width, density = self.options['embed_dim'], self.options['gaussian_density']
+        size = options.tile_size(
+            h,
+            w,
+            multiple=self.padding_multiple,
+            pixel_bytes=B * network_bytes(self.encoder.type_name, width, density),
+            joined_bytes=B * density * JOINED_BYTES,
+            device=padded.device,
+        )
+        if size is None:
+            return None
+        rows, columns = (cut_axis(n, *size, self.padding_multiple, self.density_per_axis) for n in (h, w))
+        return rows, columns
+
+    def _obstacle_to_tiles(self) -> str | None:
+        if self.training:
+            return 'in training: call eval() first'
+        if torch.is_grad_enabled():
+            return 'with gradients: call the network under torch.no_grad()'
+        if not self.options['use_reference_points']:
+            return 'without use_reference_points: positions are then fractions of the whole image'
+        return None
 
 
 def _lq_size(lq: Tensor) -> Size:

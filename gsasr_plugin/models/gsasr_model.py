@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.decoder import CheckpointedParts
+from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
 from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prepare
 from gsasr_plugin.models.host_files import host_files_whole
@@ -40,9 +41,9 @@ class GSASRTrainOptions(ComputeOptions):
     gradient_checkpointing: CheckpointedParts | None = None
 
 
-@dataclass
-class GSASRValOptions(ComputeOptions):
-    """What GSASRModel accepts in `val:` beside the host's keys; see also `ComputeOptions`.
+@dataclass(kw_only=True)
+class GSASRValOptions(ComputeOptions, TileOptions):
+    """What GSASRModel accepts in `val:` beside the host's keys; see also `ComputeOptions` and `TileOptions`.
 
     Attributes:
         compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
@@ -126,14 +127,15 @@ class GSASRModel(SRModel):
         return losses
 
     def test(self) -> None:
-        """Super-resolves the batch fed, with the averaged weights where there are any."""
+        """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
         # Bare: one process validates alone, and the wrapper of several would wait for the others.
         net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
         val_opt = self.opt.get('val') or {}
         training = net.training
         net.eval()
+        tile_options = {option.name: val_opt[option.name] for option in fields(TileOptions) if option.name in val_opt}
         with torch.inference_mode(), autocast(self.device, val_opt):
-            self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes))
+            self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes, **tile_options))
         net.train(training)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:

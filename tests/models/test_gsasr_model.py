@@ -210,3 +210,16 @@ def test_validation_does_not_call_the_wrapper_of_several_processes(tmp_path: Pat
     model.feed_data(batch())
     model.test()
     assert [tuple(image.shape) for image in model.output] == [(3, 8, 8), (3, 15, 15), (3, 32, 24)]
+
+
+def test_val_says_how_large_images_are_tiled(tmp_path: Path) -> None:
+    model = make_model(tmp_path, ema_decay=0)
+    lq = torch.rand(1, 3, 8, 40, generator=torch.Generator().manual_seed(2))
+    model.opt['val'] = {'tile': 16, 'tile_overlap': 4, 'compare_bicubic': True}
+    model.feed_data({'lq': lq, 'size': torch.tensor([[12, 60]])})
+    done: list[tuple[int, int]] = []
+    forward = model.net_g.forward
+    model.net_g.forward = lambda *args, **options: forward(*args, progress=lambda *count: done.append(count), **options)
+    model.test()
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    assert model.output[0].shape == (3, 12, 60)

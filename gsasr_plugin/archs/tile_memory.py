@@ -1,0 +1,91 @@
+"""How much memory the network takes, and how much there is: from this follows how large a tile may be.
+
+All constants of the estimate stand here. They are of float32 on a CPU: the peak of the process while encoder or decoder
+ran on 96 x 96 LR pixels, less what it held before (`python tests/benchmarks/measure_tile_memory.py` prints it beside
+the estimate). Measure again when the decoder's or an encoder's memory changes.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+# The part of what is free that the network may take where no budget is given. The rest is for the rendering of the
+# result, for copies of it, and for others.
+FREE_PART = 0.5
+# Where the system does not say what is free (no Linux, no CUDA): 4 GiB.
+UNKNOWN_FREE = 4 << 30
+
+# The decoder's bytes per LR pixel: 4 * embed_dim * (MAP_WIDTHS + GAUSSIAN_WIDTHS * density) + GAUSSIAN_BYTES * density.
+# The widths say how many embeddings live at once for each LR pixel and for each Gaussian.
+MAP_WIDTHS = 28
+GAUSSIAN_WIDTHS = 9
+GAUSSIAN_BYTES = 512
+# An encoder's bytes per LR pixel, at the default sizes of its class.
+ENCODER_BYTES = {'EDSR': 4_000, 'RDN': 28_000, 'SwinIR': 24_000, 'HAT': 20_000}
+# Bytes of one Gaussian of the whole image: nine float32, up to twice where tiles overlap.
+JOINED_BYTES = 72
+
+
+def network_bytes(encoder_type: str, embed_dim: int, gaussian_density: int) -> int:
+    """Peak memory of encoder and decoder per LR pixel; they run one after the other.
+
+    Encoders that are not listed are taken for the largest of those that are.
+    """
+    encoder = ENCODER_BYTES.get(encoder_type, max(ENCODER_BYTES.values()))
+    return max(encoder, decoder_bytes(embed_dim, gaussian_density))
+
+
+def decoder_bytes(embed_dim: int, gaussian_density: int) -> int:
+    """Peak memory of the decoder per LR pixel."""
+    widths = MAP_WIDTHS + GAUSSIAN_WIDTHS * gaussian_density
+    return 4 * embed_dim * widths + GAUSSIAN_BYTES * gaussian_density
+
+
+def largest_side(pixels: float, h: int, w: int, multiple: int, least: int) -> int:
+    """The side of the largest tile of an h x w image with at most so many pixels.
+
+    Args:
+        pixels: LR pixels that a tile may have.
+        h: LR rows of the image; tiles are not longer.
+        w: LR columns.
+        multiple: of the side.
+        least: side, a multiple of `multiple`, below which it does not go however few pixels are allowed.
+    """
+    side = least
+    while side < max(h, w) and min(side + multiple, h) * min(side + multiple, w) <= pixels:
+        side += multiple
+    return side
+
+
+def free_budget(device: torch.device) -> float:
+    """Bytes that the network may take on a device where no budget is given."""
+    return FREE_PART * _free_bytes(device)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == 'cuda':
+        free, _ = torch.cuda.mem_get_info(device)
+        # What PyTorch holds without using it is free for this process.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type != 'cpu':
+        return UNKNOWN_FREE
+    known = [free for free in (_free_in_machine(), _free_in_container()) if free is not None]
+    return min(known, default=UNKNOWN_FREE)
+
+
+def _free_in_machine(file: Path = Path('/proc/meminfo')) -> int | None:
+    if not file.exists():
+        return None
+    match = re.search(r'^MemAvailable:\s+(\d+) kB', file.read_text(), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
+def _free_in_container(folder: Path = Path('/sys/fs/cgroup')) -> int | None:
+    """What the limit of this container (control group, version 2) leaves, if there is one."""
+    limit, used = folder / 'memory.max', folder / 'memory.current'
+    if not (limit.exists() and used.exists()) or limit.read_text().strip() == 'max':
+        return None
+    return max(0, int(limit.read_text()) - int(used.read_text()))

@@ -1,0 +1,95 @@
+"""Whether an image goes through the network in tiles, and in which: the options, and what follows from them.
+
+Tile sizes and overlaps are in LR pixels, and come as whole windows (multiples of the padding multiple).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from gsasr_plugin.archs.tile_memory import free_budget, largest_side
+
+# What neighbouring tiles share by default, before rounding up to whole windows. Measured on a photograph at x2 beside a
+# seam, the largest difference of tiled and whole in levels of 8 bits: a small trained network with shifted windows, 105
+# without overlap, 0.08 at 16, 0.005 at 32; the paper's (EDSR) with its initial weights, 31 without, 0.035 at 24, 0.007
+# at 48. Large random weights make a chaotic network, of which single Gaussians differ even at 96.
+TILE_OVERLAP = 48
+
+
+@dataclass(kw_only=True)
+class TileOptions:
+    """Tiled inference: keywords of `GSASR.forward` and `GSASR.gaussians`, and of `val` in option files.
+
+    Attributes:
+        tile: side of the tiles in LR pixels, their overlaps included, rounded down to whole windows, one at least;
+            'auto': the whole image where it keeps within the memory budget, else the largest tiles that do; None: the
+            whole image.
+        tile_overlap: LR pixels that neighbouring tiles share at least, rounded up to whole windows, and then less than
+            `tile`. None: TILE_OVERLAP, or half of what `tile` says where that is less.
+        memory_budget: GiB that 'auto' lets the network take. None: half of what is free on the device.
+
+    Raises:
+        ValueError: an option out of its range; the message names it.
+    """
+
+    tile: Annotated[int, Field(ge=1)] | Literal['auto'] | None = 'auto'
+    tile_overlap: Annotated[int, Field(ge=0)] | None = None
+    memory_budget: Annotated[float, Field(gt=0)] | None = None
+
+    def __post_init__(self) -> None:
+        tile, overlap, budget = self.tile, self.tile_overlap, self.memory_budget
+        if not (tile is None or tile == 'auto' or (_is_int(tile) and tile >= 1)):
+            raise ValueError(f"tile must be a whole number of LR pixels, at least 1, 'auto' or None, got {tile!r}")
+        if not (overlap is None or (_is_int(overlap) and overlap >= 0)):
+            raise ValueError(f'tile_overlap must be a whole number of LR pixels, at least 0, or None, got {overlap!r}')
+        if not (budget is None or budget > 0):
+            raise ValueError(f'memory_budget must be positive (GiB) or None, got {budget!r}')
+
+    def tile_size(
+        self, h: int, w: int, *, multiple: int, pixel_bytes: int, joined_bytes: int, device: torch.device
+    ) -> tuple[int, int] | None:
+        """Side and overlap of the tiles of a padded image of h x w LR pixels; None for the whole image at once.
+
+        Args:
+            h: LR rows, like w a multiple of `multiple`.
+            w: LR columns.
+            multiple: the padding multiple.
+            pixel_bytes: the network's peak memory per LR pixel.
+            joined_bytes: memory per LR pixel of the whole image that tiles do not spare.
+            device: where the network runs.
+
+        Raises:
+            ValueError: tile_overlap leaves nothing of the tile.
+        """
+        if self.tile is None:
+            return None
+        overlap = _up(TILE_OVERLAP if self.tile_overlap is None else self.tile_overlap, multiple)
+        if self.tile == 'auto':
+            budget = free_budget(device) if self.memory_budget is None else self.memory_budget * 2**30
+            if pixel_bytes * h * w <= budget:
+                return None
+            # With tiles of twice the overlap the network sees each pixel four times; smaller ones cost far more.
+            least = max(2 * overlap, multiple)
+            side = largest_side((budget - joined_bytes * h * w) / pixel_bytes, h, w, multiple, least)
+        else:
+            side = max(self.tile // multiple, 1) * multiple
+            if self.tile_overlap is None:
+                overlap = min(overlap, side // 2 // multiple * multiple)
+            if overlap >= side:
+                raise ValueError(
+                    f'tile_overlap must be less than tile, both in windows of {multiple} LR pixels: got tile_overlap '
+                    f'{self.tile_overlap}, which makes {overlap}, and tile {self.tile}, which makes {side}'
+                )
+        return (side, overlap) if side < max(h, w) else None
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple

@@ -1,0 +1,196 @@
+"""Tiled inference: its geometry, when it equals the whole image, when it is used, and what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gsasr_plugin.archs import GSASR, tile_memory
+from gsasr_plugin.archs.tile_options import TileOptions
+from gsasr_plugin.archs.tiles import FADING_PART, cut_axis
+from tests.archs.test_gsasr import small_gsasr
+
+# In the range 0..1. The networks below are steep, so they are compared in float64, where all that is left are sums of
+# another order, or of steep Gaussians; what float32 may add is the issue's bound.
+TOLERANCE, TOLERANCE_FLOAT32 = 1e-9, 1e-4
+
+
+def make_net(**options: Any) -> GSASR:
+    """A network whose attention stays in its window: windows of 4, shifted nowhere.
+
+    A Gaussian sees at most 14 LR pixels to each side: 4 in the encoder, 2 in the projection of the features, 3 in its
+    window, 2 in the enlarging convolutions and, where they stand, 3 in the closing convolutions.
+    """
+    net = small_gsasr(**({'num_injection_layers': 1, 'num_interaction_blocks': 0} | options)).eval()
+    for name, p in net.named_parameters():
+        # Initial weights are so small that a Gaussian depends little on what is around it.
+        if p.ndim > 1 and name.endswith('weight'):
+            torch.nn.init.normal_(p, std=p[0].numel() ** -0.5)
+    return net
+
+
+def images(batch: int = 1, size: tuple[int, int] = (50, 51)) -> torch.Tensor:
+    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize('multiple', [1, 4, 12])
+@pytest.mark.parametrize('windows', [(2, 2, 0), (9, 4, 1), (9, 4, 3), (10, 2, 1), (23, 5, 2), (3, 8, 2)])
+@pytest.mark.parametrize('k', [1, 3])
+def test_tiles_of_an_axis(multiple: int, windows: tuple[int, int, int], k: int) -> None:
+    length, tile, overlap = (n * multiple for n in windows)
+    parts = cut_axis(length, tile, overlap, multiple, k)
+    sums = np.zeros(k * length)
+    edges = [(part.start, part.start + part.length) for part in parts]
+    assert edges[0][0] == 0 and edges[-1][1] == length
+    for part in parts:
+        assert part.length == min(tile, length) and part.start % multiple == 0
+        kept = np.arange(k * part.start, k * (part.start + part.length))[part.kept]
+        assert len(kept) == len(part.weights) and part.weights.min() > 0
+        sums[kept] += part.weights.numpy()
+        # Of an overlap, nothing is seen that is nearer to an edge than half of what does not fade.
+        hidden = k * (1 - FADING_PART) / 2 * overlap - 1e-6
+        assert part.start == 0 or kept[0] + 1 > k * part.start + hidden
+        assert part.start + part.length == length or kept[-1] < k * (part.start + part.length) - hidden
+    for (start, stop), (after, _) in itertools.pairwise(edges):
+        assert start < after <= stop - overlap
+    np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize('scale', [1, 2.7, (3.3, 2)])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'num_interaction_blocks': 2, 'num_interaction_layers': 1},
+        {'relative_colors': True, 'initial_sigma': 0.3, 'raster_ratio': 0.1},
+        {'position_encoding': 'rope', 'closing_conv': True},
+    ],
+    ids=['paper', 'interaction', 'relative', 'enhanced'],
+)
+def test_equals_the_whole_image_where_the_context_fits(options: dict[str, Any], scale: Any) -> None:
+    net = make_net(**options).double()
+    lq = images().double()
+    done: list[tuple[int, int]] = []
+    with torch.no_grad():
+        whole = net(lq, scale=scale, tile=None)
+        tiled = net(lq, scale=scale, tile=48, tile_overlap=44, progress=lambda *count: done.append(count))
+        abutting = net(lq, scale=scale, tile=28, tile_overlap=0)
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=TOLERANCE)
+    assert (abutting - whole).abs().max() > 1e-2  # the overlap did it
+
+
+@pytest.mark.parametrize('scale', [1, 2.7, (3.3, 2)])
+def test_equals_the_whole_image_in_float32(scale: Any) -> None:
+    net = make_net(gaussian_density=1)
+    lq = images(2)
+    with torch.no_grad():
+        tiled, whole = (net(lq, scale=scale, tile=tile, tile_overlap=44) for tile in (48, None))
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=TOLERANCE_FLOAT32)
+
+
+def test_shifted_windows_see_farther_and_tiles_fade() -> None:
+    """Beyond the overlap there is no equality, but a difference far below that of tiles side by side."""
+    net = make_net(num_injection_layers=2, num_interaction_blocks=1, num_interaction_layers=2)
+    lq = images(1, (24, 128))
+    with torch.no_grad():
+        whole = net(lq, scale=2, tile=None)
+        abutting, faded = (
+            net(lq, scale=2, tile=64 + o // 2, tile_overlap=o)[..., 64:192] - whole[..., 64:192] for o in (0, 32)
+        )
+    assert faded.abs().max() < abutting.abs().max() / 10
+
+
+def test_gaussians_are_those_of_the_tiles_once() -> None:
+    net = make_net(gaussian_density=1)
+    with torch.no_grad():
+        gaussians = net.gaussians(images(1, (30, 64)), 2, tile=32, tile_overlap=0)
+    assert gaussians.lq_size == (30, 64)
+    assert gaussians.opacities.shape == (1, 32 * 64)
+    # The offsets reach a few LR pixels from the reference points.
+    left, right = gaussians.means[0].view(2, 32, 32, 2)
+    assert abs(left.mean(dim=(0, 1)) - torch.tensor([16, 16])).max() < 5
+    assert abs(right.mean(dim=(0, 1)) - torch.tensor([48, 16])).max() < 5
+
+
+def test_images_beyond_the_budget_are_tiled_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = make_net()
+    lq = images(1, (16, 400))
+    pixel = tile_memory.network_bytes('EDSR', 16, 4)
+    counts: list[int] = []
+
+    def run(**options: Any) -> int:
+        with torch.no_grad():
+            image = net(lq, scale=1, progress=lambda _, total: counts.append(total), **options)
+        assert image.shape == (1, 3, 16, 400)
+        return counts[-1]
+
+    assert run() == 1
+    assert run(memory_budget=pixel * 16 * 400 / 2**30) == 1
+    half = (pixel * 16 * 200 + 4 * tile_memory.JOINED_BYTES * 16 * 400) / 2**30
+    assert run(memory_budget=half, tile_overlap=0) == 2
+    assert run(memory_budget=half) == math.ceil((400 - 48) / (200 - 48))
+    assert run(memory_budget=1e-9) == math.ceil((400 - 48) / (96 - 48))  # no smaller than twice the overlap
+    monkeypatch.setattr(tile_memory, '_free_bytes', lambda device: 0)
+    assert run() > 1
+    assert run(tile=None) == 1
+    with torch.enable_grad():
+        net(lq, scale=1).sum().backward()  # with gradients: whole
+
+
+def test_default_overlap_leaves_half_a_small_tile() -> None:
+    options = {'multiple': 4, 'pixel_bytes': 1, 'joined_bytes': 1, 'device': torch.device('cpu')}
+    assert TileOptions(tile=30).tile_size(100, 60, **options) == (28, 12)
+    assert TileOptions(tile=3).tile_size(100, 60, **options) == (4, 0)
+    assert TileOptions(tile=131).tile_size(256, 60, **options) == (128, 48)
+    assert TileOptions(tile=131).tile_size(128, 60, **options) is None
+    assert TileOptions(tile=64, tile_overlap=9).tile_size(256, 60, **options) == (64, 12)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'tile': 0}, 'tile must be a whole number of LR pixels, at least 1'),
+        ({'tile': 'automatic'}, "got 'automatic'"),
+        ({'tile': 32.5}, 'tile must be a whole number'),
+        ({'tile_overlap': -1}, 'tile_overlap must be a whole number of LR pixels, at least 0'),
+        ({'memory_budget': 0}, 'memory_budget must be positive'),
+        ({'tile': 11, 'tile_overlap': 7}, 'got tile_overlap 7, which makes 8, and tile 11, which makes 8'),
+    ],
+)
+def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -> None:
+    with torch.no_grad(), pytest.raises(ValueError, match=message):
+        make_net()(images(), scale=2, **options)
+
+
+def test_tiles_are_refused_where_there_can_be_none() -> None:
+    net = make_net()
+    with pytest.raises(ValueError, match=r'tile is 32, but there are no tiles with gradients'):
+        net(images(), scale=1, tile=32)
+    with torch.no_grad(), pytest.raises(ValueError, match=r'no tiles in training: call eval\(\) first'):
+        net.train()(images(), scale=1, tile=32)
+    with torch.no_grad(), pytest.raises(ValueError, match='no tiles without use_reference_points'):
+        make_net(use_reference_points=False)(images(), scale=1, tile=32)
+    with torch.no_grad():  # and not used by default
+        make_net(use_reference_points=False)(images(), scale=1, memory_budget=1e-9)
+    with pytest.raises(TypeError, match='tiles_overlap'):
+        net(images(), scale=1, tiles_overlap=8)
+
+
+def test_free_memory_is_the_machines_or_the_containers(tmp_path: Path) -> None:
+    assert tile_memory._free_in_machine(tmp_path / 'none') is None
+    (tmp_path / 'meminfo').write_text('MemTotal:  9 kB\nMemAvailable:    2048 kB\n')
+    assert tile_memory._free_in_machine(tmp_path / 'meminfo') == 2 << 20
+    assert tile_memory._free_in_container(tmp_path) is None
+    (tmp_path / 'memory.current').write_text('100\n')
+    (tmp_path / 'memory.max').write_text('max\n')
+    assert tile_memory._free_in_container(tmp_path) is None
+    (tmp_path / 'memory.max').write_text('300\n')
+    assert tile_memory._free_in_container(tmp_path) == 200
+    assert tile_memory.free_budget(torch.device('cpu')) > 0
