@@ -8,6 +8,6 @@ from gsasr_plugin.host_repairs import repair_host
 
 repair_host()
 
-from gsasr_plugin import archs, data, models  # noqa: E402  (registration; needs the repaired host)
+from gsasr_plugin import archs, data, metrics, models  # noqa: E402  (registration; needs the repaired host)
 
-__all__ = ['archs', 'data', 'models']
+__all__ = ['archs', 'data', 'metrics', 'models']

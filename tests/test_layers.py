@@ -49,6 +49,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
         ('data', ('data',)),
+        ('metrics', ('metrics', 'official')),
         ('models', ('models', 'archs', 'checkpoint', 'data', 'whole_file')),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
     ],
