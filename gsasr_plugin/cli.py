@@ -9,7 +9,15 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from gsasr_plugin.host_pipeline import run_pipeline
-from gsasr_plugin.option_check import OptionError, Problem, check_options, force_options, read_option_file
+from gsasr_plugin.metrics.weights import WeightsNotFoundError
+from gsasr_plugin.option_check import (
+    OptionError,
+    Problem,
+    check_options,
+    force_options,
+    read_option_file,
+    skip_absent_datasets,
+)
 from gsasr_plugin.plugins import PluginError, distribution, installed_plugins, load_plugins
 
 EXIT_FAILURE = 1
@@ -30,10 +38,11 @@ examples:
     ),
     'test': (
         'test a network, or upscale images with it',
-        'Writes images and the log to results/NAME below the current folder.',
+        'Writes images, tables and the log to results/NAME below the current folder.',
         """\
 examples:
   basicsr test -opt options/test.yml
+  basicsr test -opt options/test.yml --skip_absent --auto_resume
   basicsr test -opt options/test.yml --force_yml path:pretrain_network_g=experiments/NAME/models/net_g_latest.pth
 """,
     ),
@@ -66,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = sum(problem.is_error for problem in error.problems)
         print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)
         return EXIT_USAGE
-    except UsageError as error:
+    except (UsageError, WeightsNotFoundError) as error:
         print(f'basicsr: error: {error}', file=sys.stderr)
         return EXIT_USAGE
     except PluginError as error:
@@ -85,6 +94,8 @@ def _run(argv: list[str]) -> int:
     file = read_option_file(arguments.opt)
     force_options(file, arguments.force_yml or [])
     is_train = arguments.task == 'train'
+    if not is_train and arguments.skip_absent:
+        _print_warnings(skip_absent_datasets(file), file.path)
     _print_warnings(check_options(file, is_train=is_train, auto_resume=arguments.auto_resume), file.path)
 
     host_flags = [f'--{name}' for name in ('auto_resume', 'debug') if getattr(arguments, name)]
@@ -110,11 +121,14 @@ def _parser() -> argparse.ArgumentParser:
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_host_flags(command)
+        _add_host_flags(command, task)
+    commands.choices['test'].add_argument(
+        '--skip_absent', action='store_true', help='leave out data sets whose folders do not exist (else an error)'
+    )
     return parser
 
 
-def _add_host_flags(command: argparse.ArgumentParser) -> None:
+def _add_host_flags(command: argparse.ArgumentParser, task: str) -> None:
     """The flags of the host's own parser."""
     command.add_argument('-opt', '--opt', required=True, metavar='FILE', help='option file (YAML)')
     command.add_argument(
@@ -125,7 +139,11 @@ def _add_host_flags(command: argparse.ArgumentParser) -> None:
         help='options to set on top of the file, e.g. train:ema_decay=0.999; nested keys are separated by colons',
     )
     command.add_argument(
-        '--auto_resume', action='store_true', help='go on from the newest training state of the run, if there is one'
+        '--auto_resume',
+        action='store_true',
+        help='go on from the newest training state of the run, if there is one'
+        if task == 'train'
+        else 'go on with a test of this name: images done with the same weights and options are left out',
     )
     command.add_argument(
         '--debug',

@@ -50,7 +50,8 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('official', ('official', 'archs')),
         ('data', ('data',)),
         ('metrics', ('metrics', 'official')),
-        ('models', ('models', 'archs', 'checkpoint', 'data', 'whole_file')),
+        ('paper_tables', ('paper_tables',)),
+        ('models', ('models', 'archs', 'checkpoint', 'data', 'paper_tables', 'whole_file')),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
     ],
 )

@@ -129,8 +129,6 @@ class ArbitraryScalePairedDataset(Dataset):
                     f'{format_scale(item.scale)}'
                 )
             lq = resize_bicubic(gt[: size[0], : size[1]], lq_size)
-        named = item.lq or item.gt
-        assert named is not None
         gt_item: dict[str, Any] = {}
         if gt is not None and item.gt is not None:
             gt_item = {'gt': VariableSizeImage.of(_to_tensor(gt[: size[0], : size[1]])), 'gt_path': item.gt.path}
@@ -139,8 +137,8 @@ class ArbitraryScalePairedDataset(Dataset):
             'scale': torch.tensor([size[0] / lq_size[0], size[1] / lq_size[1]], dtype=torch.float32),
             'nominal_scale': torch.tensor(item.scale, dtype=torch.float64),
             'size': torch.tensor(size),
-            'lq_path': named.path,
-            'name': named.stem,
+            'lq_path': item.named.path,
+            'name': item.named.stem,
             **gt_item,
         }
 

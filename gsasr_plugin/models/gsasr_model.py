@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -22,7 +22,9 @@ from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
 from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prepare
 from gsasr_plugin.models.host_files import host_files_whole
-from gsasr_plugin.models.scale_validation import validate_scales
+from gsasr_plugin.models.image_values import ImageValues
+from gsasr_plugin.models.scale_validation import build_metrics, validate_scales
+from gsasr_plugin.paper_tables import PaperRow
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
@@ -47,9 +49,12 @@ class GSASRValOptions(ComputeOptions, TileOptions):
 
     Attributes:
         compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
+        paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
+            pixel in its ablation. None: by the encoder and `gaussian_density` of `network_g`.
     """
 
     compare_bicubic: bool = False
+    paper_row: PaperRow | Literal['none'] | None = None
 
 
 @MODEL_REGISTRY.register()
@@ -68,6 +73,9 @@ class GSASRModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
+        self.tested: list[list[ImageValues]] = []  # by data set
+        if opt['rank'] == 0:  # it validates alone
+            build_metrics(self)
 
     def init_training_settings(self) -> None:
         """As the host's, with the average of the weights set up for validation, and losses scaled in fp16."""
@@ -128,8 +136,7 @@ class GSASRModel(SRModel):
 
     def test(self) -> None:
         """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
-        # Bare: one process validates alone, and the wrapper of several would wait for the others.
-        net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
+        net = self.tested_net()
         val_opt = self.opt.get('val') or {}
         training = net.training
         net.eval()
@@ -137,6 +144,11 @@ class GSASRModel(SRModel):
         with torch.inference_mode(), autocast(self.device, val_opt):
             self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes, **tile_options))
         net.train(training)
+
+    def tested_net(self) -> nn.Module:
+        """The network that `test` runs."""
+        # Bare: one process validates alone, and the wrapper of several would wait for the others.
+        return self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         """The first image of the batch fed: lq, result and, where known, gt, each (1, 3, ., .) on the CPU."""

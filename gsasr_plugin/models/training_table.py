@@ -1,4 +1,4 @@
-"""The tables that validation leaves behind: `metrics.csv` (all values) and `metrics.md` (the last of each set)."""
+"""The tables of a training run: `metrics.csv` (all values) and `metrics.md` (the last of each set)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class MetricRow(NamedTuple):
     """One metric's mean over the images of a data set at one scale.
 
     Attributes:
-        iteration: the training iteration, or the name of the run when testing.
+        iteration: the training iteration, or the name of the run when testing (in the log).
         dataset: the data set's name.
         scale: the scale's name, such as '3.7'.
         images: how many images.
