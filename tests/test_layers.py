@@ -48,6 +48,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
     [
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
+        ('prepare', ('prepare', 'data', 'whole_file')),
         ('data', ('data',)),
         ('metrics', ('metrics', 'official')),
         ('paper_tables', ('paper_tables',)),

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from gsasr_plugin.data import ArbitraryScalePairedDataset
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.data.scales import Scale, format_scale
 from gsasr_plugin.models.image_values import ImageValues, ValuesFile, run_key
 from gsasr_plugin.models.testing_report import means, metric_tables, write_report
@@ -203,8 +204,9 @@ def _is_network(metric: dict[str, Any]) -> bool:
 
 
 def _bicubic(lq: Tensor, size: tuple[int, int]) -> np.ndarray:
-    image = resize_bicubic(lq[0].permute(1, 2, 0).numpy(), size)  # (H, W, 3)
-    return tensor2img([torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()])
+    """LR (1, 3, h, w), RGB in 0..1, enlarged to (H, W, 3), BGR, 8 bit."""
+    image = resize_bicubic(lq[0].permute(1, 2, 0).contiguous().numpy(), size)  # (H, W, 3)
+    return np.ascontiguousarray(to_8_bit(image)[..., ::-1])
 
 
 def _image_path(model: GSASRModel, dataset_name: str, name: str, scale: str, current_iter: int | str) -> Path:
