@@ -52,6 +52,8 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('data', ('data',)),
         ('metrics', ('metrics', 'official')),
         ('paper_tables', ('paper_tables',)),
+        ('visuals', ('visuals', 'archs', 'whole_file')),
+        ('cost', ('cost', 'archs', 'checkpoint', 'data', 'paper_tables', 'peak_memory', 'visuals', 'whole_file')),
         ('models', ('models', 'archs', 'checkpoint', 'data', 'paper_tables', 'whole_file')),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
     ],

@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130
 # Subcommand -> the line that `gsasr --help` shows. Its module, of the same name, is imported when it is called.
 COMMANDS: dict[str, str] = {
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
+    'benchmark': 'measure time and memory of networks as the paper does',
     'prepare': "make the images of the paper's benchmarks and training from GT images",
 }
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
+from gsasr_plugin.commands.image_arguments import PAPERS_SCALES, listed_images, positive_number, scale_argument
+from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some
 from gsasr_plugin.data.scales import Scale, as_scale, format_scale, protocol_sizes
 from gsasr_plugin.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, Job, SubImageJob
 from gsasr_plugin.prepare.lmdb_folder import is_packed, pack, staging_folder
@@ -26,7 +27,6 @@ EXAMPLES = """\
   gsasr prepare train --gt datasets/DIV2K/DIV2K_train_HR --out datasets/DIV2K/DIV2K_train_HR_sub --lmdb
   gsasr prepare cost --gt datasets/DIV2K100/GT --out datasets/cost"""
 
-PAPERS_SCALES = (2, 3, 4, 6, 8, 12)
 OPTIONS_FILE = '.prepared.json'
 # Folders of these names do not name the set: the folder above does.
 _PLAIN_NAMES = ('gt', 'hr', 'original', 'images')
@@ -40,24 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     benchmark.add_argument(
         '--scales',
         nargs='+',
-        type=_scale,
+        type=scale_argument,
         default=[as_scale(scale) for scale in PAPERS_SCALES],
         metavar='S',
         help="factors, 3.7 too, or ROWSxCOLUMNS (default: the paper's, 2 3 4 6 8 12)",
     )
     train = what.add_parser('train', help='overlapping sub-images of training images')
-    train.add_argument('--size', type=_positive, default=512, metavar='N', help='side in pixels (default: 512)')
-    train.add_argument('--step', type=_positive, metavar='N', help='from one to the next (default: half the size)')
+    train.add_argument('--size', type=positive_number, default=512, metavar='N', help='side in pixels (default: 512)')
+    train.add_argument('--step', type=positive_number, metavar='N', help='between them (default: half the size)')
     cost = what.add_parser('cost', help="central crops for 'gsasr benchmark cost'")
-    cost.add_argument('--size', type=_positive, default=720, metavar='N', help="side (default: the paper's 720)")
-    cost.add_argument('--count', type=_positive, default=100, metavar='N', help='how many images (default: 100)')
+    cost.add_argument('--size', type=positive_number, default=720, metavar='N', help="side (default: the paper's 720)")
+    cost.add_argument('--count', type=positive_number, default=100, metavar='N', help='how many images (default: 100)')
     for command in (benchmark, train, cost):
         several = {'nargs': '+', 'metavar': '[NAME=]FOLDER'} if command is benchmark else {'metavar': 'FOLDER'}
         command.add_argument('--gt', required=True, help='GT images: folder, LMDB or package:NAME', **several)
         command.add_argument('--out', required=True, type=Path, metavar='FOLDER', help='where to write')
         command.add_argument(
             '--workers',
-            type=_positive,
+            type=positive_number,
             default=os.cpu_count() or 1,
             metavar='N',
             help='processes (default: one for each core)',
@@ -79,7 +79,7 @@ def _benchmark(arguments: argparse.Namespace) -> list[str]:
         name, root = _name_and_root(given)
         if name in sets:
             raise CommandError(f'--gt: two sets have the name {name!r}; give another as NAME=FOLDER')
-        sets[name] = _listed(root)
+        sets[name] = listed_images(root)
         _check_large_enough(sets[name], arguments.scales)
     failures = []
     for name, images in sets.items():
@@ -102,7 +102,7 @@ def _train(arguments: argparse.Namespace) -> list[str]:
     step = arguments.step or max(1, arguments.size // 2)
     if step > arguments.size:
         raise CommandError(f'--step: {step} leaves gaps between sub-images of {arguments.size}; at most the size')
-    images = _listed(arguments.gt)
+    images = listed_images(arguments.gt)
     target = arguments.out
     if arguments.lmdb and target.suffix != '.lmdb':
         target = target.with_name(f'{target.name}.lmdb')
@@ -122,7 +122,7 @@ def _train(arguments: argparse.Namespace) -> list[str]:
 
 
 def _cost(arguments: argparse.Namespace) -> list[str]:
-    images = _listed(arguments.gt)
+    images = listed_images(arguments.gt)
     sizes = image_sizes(images)
     large = [image for image, size in zip(images, sizes) if min(size) >= arguments.size]
     if not large:
@@ -164,20 +164,6 @@ def _name_and_root(given: str) -> tuple[str, str]:
     return (names[-1] if names else Path(root).resolve().name), root
 
 
-def _listed(root: str) -> list[ImageFile]:
-    backend = 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk'
-    try:
-        images = list_images(root, 'lmdb' if backend == 'lmdb' else 'disk')
-    except (FileNotFoundError, ValueError) as error:
-        raise CommandError(f'--gt: {error}') from None
-    by_stem: dict[str, str] = {}
-    for image in images:
-        if image.stem in by_stem:
-            raise CommandError(f'--gt: {image} and {by_stem[image.stem]} would be written to the same file')
-        by_stem[image.stem] = str(image)
-    return images
-
-
 def _check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> None:
     def small() -> Iterator[str]:
         for image, size in zip(images, image_sizes(list(images))):
@@ -188,17 +174,3 @@ def _check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) ->
     found = list(small())
     if found:
         raise CommandError(f'--scales: too large for some images: {list_some(found)}')
-
-
-def _scale(text: str) -> Scale:
-    try:
-        numbers = [float(part) for part in text.split('x')]
-        return as_scale(numbers[0] if len(numbers) == 1 else numbers)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'a whole number of at least 1 is needed, given {text!r}')
-    return int(text)
