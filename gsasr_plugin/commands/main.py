@@ -17,6 +17,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS: dict[str, str] = {
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
     'benchmark': 'measure time and memory of networks as the paper does',
+    'curves': 'draw the training curves of several runs',
     'prepare': "make the images of the paper's benchmarks and training from GT images",
 }
 
