@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -130,15 +129,13 @@ def _contestant(given: str) -> Contestant:
     path = Path(given)
     try:
         if path.suffix not in OPTION_SUFFIXES:
-            return from_network(path.stem, load_model(path))
+            return from_network(path.stem, load_model(given))
         options = read_option_file(given).options
         section = options.get('network_g')
         if not isinstance(section, dict):
             raise CommandError(f'--network: {given} has no section network_g')
         weights = (options.get('path') or {}).get('pretrain_network_g')
-        weights = weights if weights and os.path.isfile(os.path.expanduser(weights)) else None
-        name = str(options.get('name', path.stem)) + ('' if weights else ' (random weights)')
-        return from_options(name, section, weights)
+        return from_options(str(options.get('name', path.stem)), section, weights)
     except OptionError as error:
         raise CommandError(f'--network: {error}') from None
     except CommandError:

@@ -51,20 +51,23 @@ def bicubic() -> Contestant:
     return Contestant('bicubic (CPU)', enlarge, {})
 
 
-def from_options(name: str, section: Mapping[str, Any], weights: str | None) -> Contestant:
+def from_options(name: str, section: Mapping[str, Any], weights: str | list[str] | None) -> Contestant:
     """The network that a section `network_g` describes.
 
     Args:
         name: what tables call it.
         section: with `type`, any of the host's ARCH_REGISTRY.
-        weights: a checkpoint for a GSASR, or None for random weights.
+        weights: a source of `load_model` for a GSASR; its absence, or None, means random weights, and the name says so.
 
     Raises:
-        KeyError, TypeError, ValueError, FileNotFoundError: no network can be built.
+        KeyError, TypeError, ValueError: no network can be built.
     """
     if section.get('type') == 'GSASR' and weights is not None:
-        return from_network(name, load_model(weights, section))
-    return from_network(name, build_network(copy.deepcopy(dict(section))))
+        try:
+            return from_network(name, load_model(weights, section))
+        except FileNotFoundError:
+            pass  # an option file to train with
+    return from_network(f'{name} (random weights)', build_network(copy.deepcopy(dict(section))))
 
 
 def from_network(name: str, network: nn.Module) -> Contestant:
