@@ -24,6 +24,7 @@ from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prep
 from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.image_values import ImageValues
 from gsasr_plugin.models.scale_validation import build_metrics, validate_scales
+from gsasr_plugin.models.testing_report import Mean
 from gsasr_plugin.paper_tables import PaperRow
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
@@ -73,7 +74,8 @@ class GSASRModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
-        self.tested: list[list[ImageValues]] = []  # by data set
+        self.tested: list[ImageValues] = []  # of all data sets so far, when testing
+        self.means: list[Mean] = []
         if opt['rank'] == 0:  # it validates alone
             build_metrics(self)
 

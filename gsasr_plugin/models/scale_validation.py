@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +23,8 @@ from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.data.scales import Scale, format_scale
 from gsasr_plugin.models.image_values import ImageValues, ValuesFile, run_key
 from gsasr_plugin.models.testing_report import means, metric_tables, write_report
-from gsasr_plugin.models.training_table import MetricRow, add_to_tables, markdown
-from gsasr_plugin.paper_tables import paper_row
+from gsasr_plugin.models.training_table import MetricRow, add_to_tables
+from gsasr_plugin.paper_tables import PaperRow, paper_row
 from gsasr_plugin.whole_file import replacing
 
 if TYPE_CHECKING:
@@ -44,9 +43,10 @@ def validate_scales(
 ) -> None:
     """Super-resolves a data set, and reports each metric's mean over the images of each scale.
 
-    The log gets the host's lines, under the name `<data set>_x<scale>`, and a table. In training, the experiment's
+    The log gets the host's lines, under the name `<data set>_x<scale>`, and tables. In training, the experiment's
     folder gets `metrics.csv` and `metrics.md`. In testing, the results' folder gets the files of `testing_report`, for
-    all data sets so far; with --auto_resume an image whose values are known from these weights and options is left out.
+    all data sets so far, as the log does; with --auto_resume an image whose values are known from these weights and
+    options is left out.
 
     Args:
         model: the model; its `opt['val']` holds the host's `metrics`, where `crop_border: auto` follows the scale.
@@ -55,49 +55,36 @@ def validate_scales(
         tb_logger: tensorboard's, or None.
         save_img: whether to write the results as PNG files.
     """
-    dataset_name = dataloader.dataset.opt['name']
+    metrics = model.opt['val'].get('metrics') or {}
     if model.is_train:
-        values = list(_evaluate(model, dataloader, current_iter, save_img))
+        table = means(_evaluate(model, dataloader, current_iter, save_img), metrics, None)
     else:
         values = _evaluate_or_reuse(model, dataloader, current_iter, save_img)
+        row = _paper_row(model)
+        table = means(values, metrics, row)
+        model.tested += values
+        model.means += table
 
-    rows = []
-    by_scale: dict[str, list[ImageValues]] = defaultdict(list)
-    for image in values:
-        if image.model:
-            by_scale[image.scale].append(image)
-    for scale, images in by_scale.items():
-        name = f'{dataset_name}_x{scale}'
-        model.metric_results = {
-            metric: sum(image.model[metric] for image in images) / len(images) for metric in images[0].model
-        }
+    for scale in dict.fromkeys(mean.scale for mean in table):
+        name = f'{dataloader.dataset.opt["name"]}_x{scale}'
+        model.metric_results = {mean.metric: mean.model for mean in table if mean.scale == scale}
         if model.is_train:
             model._initialize_best_metric_results(name)
             for metric, value in model.metric_results.items():
                 model._update_best_metric_result(name, metric, value, current_iter)
         model._log_validation_metric_values(current_iter, name, tb_logger)
-        for metric, value in model.metric_results.items():
-            bicubic = sum(i.bicubic[metric] for i in images) / len(images) if images[0].bicubic else None
-            rows.append(MetricRow(str(current_iter), dataset_name, scale, len(images), metric, value, bicubic))
-    if rows:
-        folder = Path(model.opt['path']['experiments_root' if model.is_train else 'results_root'])
-        get_root_logger().info(add_to_tables(folder, rows) if model.is_train else markdown(rows))
-    if not model.is_train:
-        _report_test(model, values)
+    if table and model.is_train:
+        rows = [MetricRow(str(current_iter), m.dataset, m.scale, m.images, m.metric, m.model, m.bicubic) for m in table]
+        get_root_logger().info(add_to_tables(Path(model.opt['path']['experiments_root']), rows))
+    elif table:
+        get_root_logger().info(metric_tables(model.means))
+        write_report(Path(model.opt['path']['results_root']), model.tested, model.means, model.opt['name'], row)
 
 
-def _report_test(model: GSASRModel, values: Sequence[ImageValues]) -> None:
-    """The tables of all data sets so far; the last one's end goes to the log."""
-    opt = model.opt
-    model.tested.append(list(values))
-    every = [image for data_set in model.tested for image in data_set]
-    row = opt['val'].get('paper_row') or paper_row(opt['network_g'])
-    row = None if row == 'none' else row
-    table = means(every, opt['val'].get('metrics') or {}, row)
-    if table:
-        write_report(Path(opt['path']['results_root']), every, table, opt['name'], row)
-        if len(model.tested) == len(opt['datasets']):
-            get_root_logger().info('\n' + metric_tables(table))
+def _paper_row(model: GSASRModel) -> PaperRow | None:
+    """The row of the paper to compare with: the option's, or the network's."""
+    row = model.opt['val'].get('paper_row') or paper_row(model.opt['network_g'])
+    return None if row == 'none' else row
 
 
 def _evaluate_or_reuse(

@@ -151,7 +151,7 @@ def metric_tables(table: Sequence[Mean]) -> str:
                 if any(value is not None for value in values):
                     lines.append(_line([label, *map(_number, values)]))
         parts.append('\n'.join(lines))
-    return '\n\n'.join(parts)
+    return ''.join(f'\n\n{part}' for part in parts)
 
 
 def _mean(numbers: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ class MetricRow(NamedTuple):
     """One metric's mean over the images of a data set at one scale.
 
     Attributes:
-        iteration: the training iteration, or the name of the run when testing (in the log).
+        iteration: the training iteration.
         dataset: the data set's name.
         scale: the scale's name, such as '3.7'.
         images: how many images.

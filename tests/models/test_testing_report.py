@@ -161,7 +161,7 @@ def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         model = make_model(tmp_path)
         model.is_train = False
         next(model.tested_net().parameters()).data += weight
-        model.opt |= {'name': name, 'auto_resume': True, 'datasets': {'test': {}}}
+        model.opt |= {'name': name, 'auto_resume': True}
         model.opt['path']['results_root'] = str(tmp_path)
         model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'compare_bicubic': True}
         return model
@@ -201,7 +201,6 @@ def test_a_named_row_of_the_paper_or_none(tmp_path: Path) -> None:
     for row, columns in ((None, 'EDSR-1'), ('RDN', 'RDN'), ('none', None)):
         model = make_model(tmp_path)
         model.is_train = False
-        model.opt |= {'datasets': {'test': {}}}
         model.opt['path']['results_root'] = str(tmp_path)
         model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'paper_row': row}
         loader = items()
