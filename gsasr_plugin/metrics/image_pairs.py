@@ -56,7 +56,8 @@ def compare(
     reference = _to_tensor(other, device)
     together = max(1, BATCH_PIXELS // (height * width) - 1)
     values: list[float] = []
-    with torch.inference_mode():
+    # TF32, torch's default for convolutions on GPUs, would change the third digit.
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         for start in range(0, len(images), together):
             batch = torch.cat([_to_tensor(image, device) for image in images[start : start + together]])
             values += network(batch, reference).tolist()
