@@ -76,7 +76,7 @@ def from_network(name: str, network: nn.Module) -> Contestant:
     if isinstance(network, GSASR):
 
         def draw(lq: Tensor, size: Size) -> Tensor:
-            return network(lq, size=size)
+            return network(lq, size=size, tile=None)  # the whole image at once
 
         stages: dict[str, nn.Module] = {'encoder': network.encoder, 'decoder': network.decoder}
         return Contestant(name, draw, stages, network, paper_row(network.options))
