@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 from gsasr_plugin.checkpoint import load_model
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.image_arguments import PAPERS_SCALES, listed_images, positive_number, scale_argument
+from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
 from gsasr_plugin.cost.contestants import Contestant, bicubic, from_network, from_options
 from gsasr_plugin.cost.measure import Cost, measure
 from gsasr_plugin.cost.report import markdown, write_chart, write_tables
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
-from gsasr_plugin.data.scales import Scale, Size, as_scale, format_scale, protocol_sizes
+from gsasr_plugin.data.scales import Scale, Size, format_scale, protocol_sizes
 from gsasr_plugin.option_check import OptionError, read_option_file
 from gsasr_plugin.visuals.plotting import PlotsMissing
 
@@ -50,14 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the host's, at the scale that it has) and files or folders of models",
     )
     cost.add_argument('--out', required=True, type=Path, metavar='FOLDER', help='where to write')
-    cost.add_argument(
-        '--scales',
-        nargs='+',
-        type=scale_argument,
-        default=[as_scale(scale) for scale in PAPERS_SCALES],
-        metavar='S',
-        help="factors (default: the paper's, 2 3 4 6 8 12)",
-    )
+    add_scales_argument(cost)
     cost.add_argument('--images', type=positive_number, default=100, metavar='N', help='at most (default: 100)')
     cost.add_argument('--warmup', type=int, default=2, metavar='N', help='images that do not count (default: 2)')
     cost.add_argument('--device', metavar='DEVICE', help='cpu or cuda (default: cuda if there is one)')

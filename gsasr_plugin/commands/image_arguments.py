@@ -26,8 +26,19 @@ def listed_images(root: str) -> list[ImageFile]:
     return images
 
 
-def scale_argument(text: str) -> Scale:
-    """A factor, or ROWSxCOLUMNS."""
+def add_scales_argument(parser: argparse.ArgumentParser) -> None:
+    """--scales: a list of pairs (rows, columns), by default the paper's scales."""
+    parser.add_argument(
+        '--scales',
+        nargs='+',
+        type=_scale,
+        default=[as_scale(scale) for scale in PAPERS_SCALES],
+        metavar='S',
+        help="factors, 3.7 too, or ROWSxCOLUMNS (default: the paper's, 2 3 4 6 8 12)",
+    )
+
+
+def _scale(text: str) -> Scale:
     try:
         numbers = [float(part) for part in text.split('x')]
         return as_scale(numbers[0] if len(numbers) == 1 else numbers)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.image_arguments import PAPERS_SCALES, listed_images, positive_number, scale_argument
+from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some
-from gsasr_plugin.data.scales import Scale, as_scale, format_scale, protocol_sizes
+from gsasr_plugin.data.scales import Scale, format_scale, protocol_sizes
 from gsasr_plugin.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, Job, SubImageJob
 from gsasr_plugin.prepare.lmdb_folder import is_packed, pack, staging_folder
 from gsasr_plugin.prepare.runner import run_jobs
@@ -37,14 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     benchmark = what.add_parser(
         'benchmark', help='GT crops, LR and bicubic images of test sets: OUT/SET/x<scale>/{GT,LR,Bicubic}'
     )
-    benchmark.add_argument(
-        '--scales',
-        nargs='+',
-        type=scale_argument,
-        default=[as_scale(scale) for scale in PAPERS_SCALES],
-        metavar='S',
-        help="factors, 3.7 too, or ROWSxCOLUMNS (default: the paper's, 2 3 4 6 8 12)",
-    )
+    add_scales_argument(benchmark)
     train = what.add_parser('train', help='overlapping sub-images of training images')
     train.add_argument('--size', type=positive_number, default=512, metavar='N', help='side in pixels (default: 512)')
     train.add_argument('--step', type=positive_number, metavar='N', help='between them (default: half the size)')

