@@ -61,14 +61,16 @@ def write_chart(path: Path, costs: Sequence[Cost], conditions: str) -> None:
     figure.suptitle(conditions, fontsize='small', wrap=True)
     scales = sorted({float(cost.scale.split('x')[0]) for cost in costs})
     panels = (
-        ('time of an image (ms)', lambda cost: cost.milliseconds['total']),
-        ('peak memory (MB)', lambda cost: cost.peak_bytes and cost.peak_bytes / MEGABYTE),
+        ('time of an image (ms)', 'log', lambda cost: cost.milliseconds['total']),
+        ('peak memory (MB)', 'linear', lambda cost: cost.peak_bytes and cost.peak_bytes / MEGABYTE),
     )
-    for axes, (title, value) in zip(figure.subplots(1, 2), panels):
+    for axes, (title, axis, value) in zip(figure.subplots(1, 2), panels):
         for name in dict.fromkeys(cost.name for cost in costs):
             own = [cost for cost in costs if cost.name == name and value(cost) is not None]
             axes.plot([float(c.scale.split('x')[0]) for c in own], [value(c) for c in own], marker='o', label=name)
-        axes.set(xlabel='scale', ylabel=title, yscale='log')
+        axes.set(xlabel='scale', ylabel=title, yscale=axis)
+        if axis == 'linear':
+            axes.set_ylim(bottom=0)
         axes.set_xticks(scales, [f'x{scale:g}' for scale in scales])
         axes.grid(alpha=0.3)
         axes.legend(fontsize='small')
