@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.data.image_files import ImageFile, list_images
-from gsasr_plugin.data.scales import Scale, as_scale
+from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images
+from gsasr_plugin.data.scales import Scale, Size, as_scale
 
 PAPERS_SCALES = (2, 3, 4, 6, 8, 12)
 
@@ -24,6 +25,14 @@ def listed_images(root: str) -> list[ImageFile]:
             raise CommandError(f'--gt: {image} and {by_stem[image.stem]} would be written to the same file')
         by_stem[image.stem] = str(image)
     return images
+
+
+def listed_sizes(images: Sequence[ImageFile]) -> list[Size]:
+    """The sizes (H, W) of the images of --gt."""
+    try:
+        return image_sizes(list(images))
+    except ValueError as error:
+        raise CommandError(f'--gt: {error}') from None
 
 
 def add_scales_argument(parser: argparse.ArgumentParser) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
-from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some
+from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, listed_sizes, positive_number
+from gsasr_plugin.data.image_files import ImageFile, list_some
 from gsasr_plugin.data.scales import Scale, format_scale, protocol_sizes
 from gsasr_plugin.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, Job, SubImageJob
 from gsasr_plugin.prepare.lmdb_folder import is_packed, pack, staging_folder
@@ -73,6 +73,8 @@ def _benchmark(arguments: argparse.Namespace) -> list[str]:
         if name in sets:
             raise CommandError(f'--gt: two sets have the name {name!r}; give another as NAME=FOLDER')
         sets[name] = listed_images(root)
+        if arguments.lmdb:
+            _check_keys(sets[name])
         _check_large_enough(sets[name], arguments.scales)
     failures = []
     for name, images in sets.items():
@@ -101,11 +103,12 @@ def _train(arguments: argparse.Namespace) -> list[str]:
         target = target.with_name(f'{target.name}.lmdb')
     folder = staging_folder(target) if arguments.lmdb else target
     if arguments.lmdb:
+        _check_keys(images)
         _check_options(target, {'size': arguments.size, 'step': step})
         if is_packed(target, images):
             return []
     _note_options(folder, {'size': arguments.size, 'step': step})
-    sizes = image_sizes(images)
+    sizes = listed_sizes(images)
     jobs = [SubImageJob(image, size, folder, arguments.size, step) for image, size in zip(images, sizes)]
     failures = run_jobs(jobs, workers=arguments.workers, description='sub-images')
     if arguments.lmdb and not failures:
@@ -116,7 +119,7 @@ def _train(arguments: argparse.Namespace) -> list[str]:
 
 def _cost(arguments: argparse.Namespace) -> list[str]:
     images = listed_images(arguments.gt)
-    sizes = image_sizes(images)
+    sizes = listed_sizes(images)
     large = [image for image, size in zip(images, sizes) if min(size) >= arguments.size]
     if not large:
         raise CommandError(f'--gt: no image of {arguments.gt} has {arguments.size} x {arguments.size} pixels')
@@ -157,9 +160,15 @@ def _name_and_root(given: str) -> tuple[str, str]:
     return (names[-1] if names else Path(root).resolve().name), root
 
 
+def _check_keys(images: Sequence[ImageFile]) -> None:
+    foreign = [str(image) for image in images if not image.stem.isascii()]
+    if foreign:
+        raise CommandError(f"--lmdb: the host's databases need names in ASCII: rename {list_some(foreign)}")
+
+
 def _check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> None:
     def small() -> Iterator[str]:
-        for image, size in zip(images, image_sizes(list(images))):
+        for image, size in zip(images, listed_sizes(images)):
             for scale in scales:
                 if 0 in protocol_sizes(size, scale)[0]:
                     yield f'{image} (x{format_scale(scale)})'

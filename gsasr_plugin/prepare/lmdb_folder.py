@@ -36,18 +36,14 @@ def pack(folder: Path, files: Sequence[Path], database: Path, sources: Sequence[
 
     Args:
         folder: where the files are; it is removed.
-        files: what to pack; a file's path in the folder, without extension, is its key.
+        files: what to pack; a file's path in the folder, without extension, is its key, in ASCII.
         database: a folder whose name ends in .lmdb; one that is there is replaced.
         sources: what the files were made of, for `is_packed`.
-
-    Raises:
-        ValueError: a key is not ASCII, which the host's databases need.
     """
     unfinished = database.with_name(f'{STAGING}{os.getpid()}_{database.name}')
     keys = [str(file.relative_to(folder).with_suffix('')) for file in files]
-    foreign = [key for key in keys if not key.isascii()]
-    if foreign:
-        raise ValueError(f'{database}: keys of a database must be ASCII: rename {", ".join(foreign[:5])}')
+    for left_over in database.parent.glob(f'{STAGING}*_{database.name}'):  # of a process that was killed
+        shutil.rmtree(left_over)
     try:
         maker = LmdbMaker(str(unfinished), batch=COMMIT_EVERY, compress_level=PNG_COMPRESSION)
         for file, key in tqdm(list(zip(files, keys)), desc=database.name, unit='image'):

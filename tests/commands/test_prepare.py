@@ -193,6 +193,8 @@ def test_crops_of_the_cost_protocol(gt: Path, tmp_path: Path, capsys: pytest.Cap
     [
         (['benchmark', '--gt', 'nowhere', '--out', 'out'], "--gt: dataroot 'nowhere' is not a folder"),
         (['benchmark', '--gt', 'GT', 'GT', '--out', 'out'], '--gt: two sets have the name'),
+        (['benchmark', '--gt', 'broken', '--out', 'out'], r'--gt: not readable as images: broken/a\.png'),
+        (['train', '--gt', 'foreign', '--lmdb', '--out', 'out'], '--lmdb: .* names in ASCII: rename foreign/ä.png'),
         (['benchmark', '--gt', 'GT', '--scales', '96', '--out', 'out'], r'--scales: too large .*cat.png \(x96\)'),
         (['train', '--gt', 'GT', '--size', '8', '--step', '9', '--out', 'out'], '--step: 9 leaves gaps'),
         (['cost', '--gt', 'GT', '--out', 'out'], r'no image of GT has 720 x 720'),
@@ -203,6 +205,9 @@ def test_wrong_arguments_are_named(
 ) -> None:
 
     monkeypatch.chdir(gt.parent)
+    for name, content in (('broken/a.png', b'no image'), ('foreign/ä.png', (gt / 'cat.png').read_bytes())):
+        Path(name).parent.mkdir()
+        Path(name).write_bytes(content)
     assert prepare(*arguments) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (gt.parent / 'out').exists()
