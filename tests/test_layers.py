@@ -51,6 +51,10 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('data', ('data',)),
         ('models', ('models', 'archs', 'checkpoint', 'data', 'whole_file')),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
+        ('models', ('models', 'data', 'whole_file')),
+        ('option_check', ('option_check', 'archs', 'data')),
+        ('pictures', ('pictures', 'whole_file')),
+        ('upscaling', ('upscaling', 'archs', 'checkpoint', 'data', 'peak_memory', 'pictures', 'pretrained')),
     ],
 )
 def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:

@@ -16,6 +16,7 @@ EXIT_INTERRUPTED = 130
 # Subcommand -> the line that `gsasr --help` shows. Its module, of the same name, is imported when it is called.
 COMMANDS: dict[str, str] = {
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
+    'upscale': 'enlarge pictures by any factor',
 }
 
 
