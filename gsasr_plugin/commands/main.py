@@ -17,6 +17,8 @@ EXIT_INTERRUPTED = 130
 COMMANDS: dict[str, str] = {
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
     'upscale': 'enlarge pictures by any factor',
+    'gaussians': 'write the Gaussians of a picture into a file',
+    'render': 'draw Gaussians from a file at any size',
 }
 
 

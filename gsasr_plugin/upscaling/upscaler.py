@@ -122,13 +122,18 @@ class Upscaler:
         if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
             nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
             color = color[tuple(nearest)]
-        lq = torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+        lq = lq_tensor(color)
         results = []
         for size, drawn in zip(sizes, self.tensors(lq, sizes, one_encoding=one_encoding, progress=progress)):
             drawn = drawn.mean(1, keepdim=True) if color.shape[2] == 1 else drawn
             large_alpha = None if alpha is None else _enlarged_alpha(alpha, size)
             results.append((drawn[0].permute(1, 2, 0).numpy(), large_alpha))
         return results
+
+
+def lq_tensor(color: np.ndarray) -> Tensor:
+    """(h, w, 1 or 3), 0..1, as a batch of one LR image (1, 3, h, w); grey is repeated."""
+    return torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
 
 
 def _enlarged_alpha(alpha: np.ndarray, size: Size) -> np.ndarray:
