@@ -16,8 +16,10 @@ EXIT_INTERRUPTED = 130
 # Subcommand -> the line that `gsasr --help` shows. Its module, of the same name, is imported when it is called.
 COMMANDS: dict[str, str] = {
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
+    'info': 'show versions, what draws and why, and what is missing',
     'upscale': 'enlarge pictures by any factor',
     'gaussians': 'write the Gaussians of a picture into a file',
+    'visualize': 'show the Gaussians of a picture',
     'render': 'draw Gaussians from a file at any size',
 }
 
