@@ -55,6 +55,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('option_check', ('option_check', 'archs', 'data')),
         ('pictures', ('pictures', 'whole_file')),
         ('visuals', ('visuals', 'archs', 'whole_file')),
+        ('demo', ('demo', 'archs', 'data', 'upscaling', 'visuals')),
         ('upscaling', ('upscaling', 'archs', 'checkpoint', 'data', 'peak_memory', 'pictures', 'pretrained')),
     ],
 )

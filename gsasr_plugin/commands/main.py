@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     'upscale': 'enlarge pictures by any factor',
     'gaussians': 'write the Gaussians of a picture into a file',
     'visualize': 'show the Gaussians of a picture',
+    'demo': 'open a page in the browser to try it all',
     'render': 'draw Gaussians from a file at any size',
 }
 

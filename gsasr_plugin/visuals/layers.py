@@ -6,11 +6,12 @@ Letters: N Gaussians, h x w LR size, H x W size of what is drawn.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import ndimage
+from scipy import special
 from torch import Tensor
 
 from gsasr_plugin.archs.gaussians import Gaussians
@@ -19,8 +20,8 @@ from gsasr_plugin.archs.target_size import Size
 
 REACH = 4.5  # standard deviations to which a Gaussian is drawn
 # Deviation of the dots that show positions: of the grid's spacing, but not finer than the pixels show.
-DOT_OF_SPACING, DOT_PIXELS = 1 / 6, 0.6
-DENSITY_BLUR = 1.0  # LR pixels
+DOT_OF_SPACING, DOT_PIXELS = 1 / 4, 0.6
+DENSITY_BLUR = 0.5  # LR pixels
 RED = (1.0, 0.0, 0.0)
 
 
@@ -119,14 +120,31 @@ def ellipses(gaussians: Gaussians, chosen: np.ndarray) -> Ellipses:
     return Ellipses(means, 2 * np.sqrt(variances[:, ::-1].clip(0)), angles)
 
 
-def density_map(gaussians: Gaussians) -> np.ndarray:
-    """Gaussians per LR pixel, blurred by one LR pixel: (h, w)."""
+def density_map(gaussians: Gaussians, size: Size) -> np.ndarray:
+    """Gaussians per LR pixel: their centres inside the image, each spread by `DENSITY_BLUR`: (H, W)."""
     h, w = gaussians.lq_size
-    x, y = gaussians.means[0].double().cpu().numpy().T
-    counts, _, _ = np.histogram2d(y, x, bins=[np.arange(length + 1) for length in (h, w)])
-    # At the border the blur weighs what lies inside the image only.
-    inside = ndimage.gaussian_filter(np.ones((h, w)), DENSITY_BLUR, mode='constant')
-    return ndimage.gaussian_filter(counts, DENSITY_BLUR, mode='constant') / inside
+    inside = choose(gaussians, gaussians.means.shape[1])
+    means = gaussians.means[:, torch.from_numpy(inside).to(gaussians.means.device)]
+    spread = Gaussians(
+        means=means,
+        sigmas=torch.full_like(means, DENSITY_BLUR),
+        rhos=torch.zeros_like(means[..., 0]),
+        opacities=torch.full_like(means[..., 0], 1 / (2 * math.pi * DENSITY_BLUR**2)),
+        colors=means.new_ones(*means.shape[:2], 1),
+        lq_size=(h, w),
+    )
+    with torch.inference_mode():
+        image = render(spread, size)
+    assert isinstance(image, Tensor)
+    # At the border a part of what is spread lies outside.
+    rows, columns = (_part_inside(length, n) for length, n in zip((h, w), size))
+    return image[0, 0].cpu().numpy() / np.outer(rows, columns)
+
+
+def _part_inside(length: int, samples: int) -> np.ndarray:
+    """How much of what is spread around each sample of 0..length stays in it."""
+    at = (np.arange(samples) + 0.5) * length / samples
+    return special.ndtr((length - at) / DENSITY_BLUR) - special.ndtr(-at / DENSITY_BLUR)
 
 
 def error_map(image: np.ndarray, gt: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PANEL_INCHES, DPI = 4.2, 200
 PANEL_PIXELS = round(PANEL_INCHES * DPI)  # on the longer side: what a panel can show
 CLOSE_UP_CONTOURS = 400  # about, so that each can be told from the others
+DENSITY_MARGIN = 0.1  # around the average: so that an even distribution looks even
 ERROR_PERCENTILE = 99.5  # what the brightest colour stands for
 EDGE_WIDTH = 0.7
 DENSITY_COLORS, ERROR_COLORS = 'magma', 'inferno'
@@ -57,7 +59,7 @@ class Panel:
 
     Attributes:
         extent: the part of the LR image that it shows.
-        top: the value of a map's last colour; None for the largest.
+        bottom, top: the values of a map's first and last colour; None for the largest.
     """
 
     title: str
@@ -65,6 +67,7 @@ class Panel:
     extent: Region
     colors: str | None = None
     unit: str = ''
+    bottom: float = 0.0
     top: float | None = None
     contours: Ellipses | None = None
     contour_color: str = 'red'
@@ -79,13 +82,11 @@ def make_panels(subject: Subject) -> dict[str, Panel]:
     shown = (max(1, round(h * zoom)), max(1, round(w * zoom)))
 
     sr = layers.draw(gaussians, subject.size)
-    close = layers.most_detailed(sr, (h, w), max(2, round((CLOSE_UP_CONTOURS / subject.density) ** 0.5)))
-    near = layers.crop_gaussians(gaussians, close)
-    near_zoom = PANEL_PIXELS / max(close.width, close.height)
-    near_size = (round(close.height * near_zoom), round(close.width * near_zoom))
+    close = layers.most_detailed(sr, (h, w), close_up_side(subject.density))
     chosen = layers.choose(gaussians, subject.highlighted, subject.seed)
     rows, columns = subject.size[0] / h, subject.size[1] / w
     scale = f'{rows:.4g}' if abs(rows - columns) < 0.01 else f'{rows:.4g} x {columns:.4g}'
+    crowd = layers.density_map(gaussians, shown)
     panels = {
         'lr': Panel(f'LR, {w} x {h}', subject.lq, whole),
         'sr': Panel(f'SR, x{scale}', sr, whole, box=close),
@@ -111,14 +112,16 @@ def make_panels(subject: Subject) -> dict[str, Panel]:
             whole,
             contours=layers.ellipses(gaussians, chosen),
         ),
-        'close_up': Panel(
-            'Close-up: all contours at 1 $\\sigma$',
-            layers.draw(near, near_size),
-            close,
-            contours=layers.ellipses(near, np.arange(near.means.shape[1])),
-            contour_color='cyan',
+        'close_up': close_up_panel(gaussians, close),
+        'density': Panel(
+            'Density',
+            crowd,
+            whole,
+            DENSITY_COLORS,
+            'Gaussians per LR pixel',
+            bottom=min(float(crowd.min()), (1 - DENSITY_MARGIN) * subject.density),
+            top=max(float(crowd.max()), (1 + DENSITY_MARGIN) * subject.density),
         ),
-        'density': Panel('Density', layers.density_map(gaussians), whole, DENSITY_COLORS, 'Gaussians per LR pixel'),
     }
     return panels
 
@@ -146,14 +149,39 @@ def write_sheet(subject: Subject, panels: dict[str, Panel], path: Path) -> None:
 
 
 def write_panel(panel: Panel, path: Path) -> None:
-    """Writes a panel without frame or label, of the size of its pixels or as large as a panel of the sheet."""
+    """Writes a panel alone as a PNG file, see `panel_png`."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(panel_png(panel))
+
+
+def panel_png(panel: Panel) -> bytes:
+    """A panel without frame or label, of the size of its pixels or as large as a panel of the sheet."""
     height, width = panel.pixels.shape[:2]
     enlarge = max(1.0, PANEL_PIXELS / max(height, width))
     figure = new_figure(width * enlarge / DPI, height * enlarge / DPI)
     figure.set_layout_engine('none')
     _draw_panel(figure.add_axes((0, 0, 1, 1)), panel)
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=DPI, format='png')
+    file = io.BytesIO()
+    figure.savefig(file, dpi=DPI, format='png')
+    return file.getvalue()
+
+
+def close_up_panel(gaussians: Gaussians, region: Region) -> Panel:
+    """A small region, with the contours of all of its Gaussians."""
+    near = layers.crop_gaussians(gaussians, region)
+    zoom = PANEL_PIXELS / max(region.width, region.height)
+    return Panel(
+        'Close-up: all contours at 1 $\\sigma$',
+        layers.draw(near, (round(region.height * zoom), round(region.width * zoom))),
+        region,
+        contours=layers.ellipses(near, np.arange(near.means.shape[1])),
+        contour_color='cyan',
+    )
+
+
+def close_up_side(density: float) -> int:
+    """LR pixels in which the contours can be told from each other."""
+    return max(2, round((CLOSE_UP_CONTOURS / density) ** 0.5))
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
@@ -166,7 +194,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         cmap=panel.colors,
         extent=(0, width, height, 0),
         interpolation='antialiased',
-        vmin=0 if panel.colors else None,
+        vmin=panel.bottom if panel.colors else None,
         vmax=panel.top,
     )
     image.set_clip_on(True)

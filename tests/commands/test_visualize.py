@@ -60,8 +60,24 @@ def test_density_counts_gaussians_per_pixel() -> None:
     regular = random_gaussians(10 * 14 * 4)
     y, x = np.mgrid[0:20, 0:28] / 2 + 0.25
     means = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1)).float()[None]
-    even = layers.density_map(Gaussians(means, *list(vars(regular).values())[1:5], (10, 14)))
-    np.testing.assert_allclose(even, 4, rtol=1e-12)
+    even = layers.density_map(Gaussians(means, *list(vars(regular).values())[1:5], (10, 14)), (40, 56))
+    # Spread by as much as their spacing, the ripple is 4 exp(-2 pi^2) = 1e-8; at the border a sum replaces an integral.
+    np.testing.assert_allclose(even, 4, rtol=0.03)
+    np.testing.assert_allclose(even[12:-12, 12:-12], 4, rtol=1e-3)
+
+
+def test_density_shows_where_gaussians_cluster() -> None:
+    gaussians = random_gaussians(500)
+    crowd = layers.density_map(gaussians, (60, 84))
+    centres = gaussians.means[0].double().numpy()
+    centres = centres[((centres > 0) & (centres < (14, 10))).all(1)]
+    y, x = (np.arange(n) + 0.5 for n in (60, 84))
+    sigma = layers.DENSITY_BLUR
+    squares = (x[None, :, None] / 6 - centres[:, 0]) ** 2 + (y[:, None, None] / 6 - centres[:, 1]) ** 2
+    expected = (np.exp(-squares / 2 / sigma**2) / (2 * np.pi * sigma**2)).sum(2)
+    inner = (slice(15, -15), slice(15, -15))  # 2.5 pixels, 5 sigma, from the border
+    # The rasterizer leaves out what lies beyond 4.5 standard deviations.
+    np.testing.assert_allclose(crowd[inner], expected[inner], atol=1e-3)
 
 
 def test_the_chosen_are_inside_and_red() -> None:
@@ -80,7 +96,7 @@ def test_positions_are_dots_of_one_size() -> None:
     one = Gaussians(torch.tensor([[[7.0, 5.0]]]), *list(vars(gaussians).values())[1:5], (10, 14))
     dots = layers.positions(one, (100, 140), density=4)
     y, x = (np.arange(n) + 0.5 for n in (100, 140))
-    sigma = 10 / 2 / 6  # a sixth of the grid's spacing, at 10 pixels per LR pixel
+    sigma = 10 / 2 / 4  # a quarter of the grid's spacing, at 10 pixels per LR pixel
     expected = np.exp(-((x[None] - 70) ** 2 + (y[:, None] - 50) ** 2) / 2 / sigma**2)
     np.testing.assert_allclose(dots[..., 0], expected, atol=1e-4)
 
