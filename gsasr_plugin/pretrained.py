@@ -9,10 +9,10 @@ from typing import Any
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoint import PathLike, load_model
+from gsasr_plugin.official import hub
 
 PACKAGED = Path(__file__).parent / 'weights'
 DEFAULT_MODEL = 'gsasr-small'
-OFFICIAL_PREFIX = 'official/'
 
 
 def packaged_models() -> dict[str, Path]:
@@ -50,7 +50,7 @@ def load_pretrained(
 
 def _is_path(source: str) -> bool:
     """Whether this is the path of a file or folder, or an official model's name, and not the name of a packaged one."""
-    return os.path.exists(source) or source.startswith(OFFICIAL_PREFIX) or bool(Path(source).suffix)
+    return os.path.exists(source) or hub.is_name(source) or bool(Path(source).suffix)
 
 
 def _packaged_text(models: Mapping[str, Path]) -> str:
@@ -60,7 +60,7 @@ def _packaged_text(models: Mapping[str, Path]) -> str:
 def _others() -> str:
     return (
         'Also accepted: a self-describing file (.safetensors, .pth), the two files of the authors or their folder, '
-        f'{OFFICIAL_PREFIX}NAME, or a training checkpoint with its option file'
+        f'{hub.PREFIX}NAME, or a training checkpoint with its option file'
     )
 
 

@@ -51,8 +51,6 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('data', ('data',)),
         ('models', ('models', 'archs', 'checkpoint', 'data', 'whole_file')),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
-        ('models', ('models', 'data', 'whole_file')),
-        ('option_check', ('option_check', 'archs', 'data')),
         ('pictures', ('pictures', 'whole_file')),
         ('visuals', ('visuals', 'archs', 'whole_file')),
         ('demo', ('demo', 'archs', 'data', 'upscaling', 'visuals')),

@@ -227,7 +227,7 @@ class GSASR(nn.Module):
         def network(image: Tensor, base: Tensor | None) -> Gaussians:
             return self.decoder(self.encoder(image), scale, base)
 
-        tiles = self._tiles(padded, tile_options)
+        tiles = self._tiles(padded.shape, padded.device, tile_options)
         if tiles is None:
             gaussians = network(padded, base)
             if progress is not None:
@@ -237,14 +237,28 @@ class GSASR(nn.Module):
         # Gaussians of the padding stay: they reach into the image. Only its own area is ever drawn.
         return dataclasses.replace(gaussians, lq_size=_lq_size(lq))
 
-    def _tiles(self, padded: Tensor, options: TileOptions) -> tuple[list[Part], list[Part]] | None:
+    def tiles(self, lq_size: Size, **tile_options: Any) -> list[Size] | None:
+        """The sizes (h, w) of the tiles in which one image of a size would go through the network now, None if in none.
+
+        Args:
+            lq_size: (h, w) of the image.
+            tile_options: as for `forward`.
+        """
+        h, w = (math.ceil(length / self.padding_multiple) * self.padding_multiple for length in lq_size)
+        device = next(self.parameters()).device
+        tiles = self._tiles((1, 3, h, w), device, TileOptions(**tile_options))
+        return None if tiles is None else [(row.length, column.length) for row in tiles[0] for column in tiles[1]]
+
+    def _tiles(
+        self, shape: Sequence[int], device: torch.device, options: TileOptions
+    ) -> tuple[list[Part], list[Part]] | None:
         """The parts of the padded image's rows and columns, or None for the whole image at once."""
         obstacle = self._obstacle_to_tiles()
         if obstacle is not None:
             if isinstance(options.tile, int):
                 raise ValueError(f'tile is {options.tile}, but there are no tiles {obstacle}')
             return None
-        B, _, h, w = padded.shape
+        B, _, h, w = shape
         width, density = self.options['embed_dim'], self.options['gaussian_density']
         size = options.tile_size(
             h,
@@ -252,7 +266,7 @@ class GSASR(nn.Module):
             multiple=self.padding_multiple,
             pixel_bytes=B * network_bytes(self.encoder.type_name, width, density),
             joined_bytes=B * density * JOINED_BYTES,
-            device=padded.device,
+            device=device,
         )
         if size is None:
             return None

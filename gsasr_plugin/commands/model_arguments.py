@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.option_check import OptionError, read_option_file
+from gsasr_plugin.commands.option_files import network_section
 from gsasr_plugin.pretrained import DEFAULT_MODEL, load_pretrained
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.hardware import AUTO, DEVICES, DTYPES
@@ -32,6 +30,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help='of encoder and decoder; auto is bfloat16 where the hardware has instructions for it (default: auto)',
     )
 
+    group.add_argument(
+        '--tile',
+        default=AUTO,
+        metavar='N',
+        help='side in pixels of the tiles in which the network sees large pictures, none for whole pictures; '
+        'auto: tiles as large as the memory allows, where it does not hold the whole (default: auto)',
+    )
+    group.add_argument('--tile-overlap', type=int, metavar='N', help='pixels that neighbouring tiles share at least')
+    group.add_argument(
+        '--memory', type=float, metavar='GIB', help='what --tile auto lets the network take (default: half of the rest)'
+    )
+
 
 def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False) -> Upscaler:
     """The network of the arguments, ready to work.
@@ -42,19 +52,23 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
     models = arguments.model
     source = None if models is None else models[0] if len(models) == 1 else models
     try:
-        net = load_pretrained(source, _network_options(arguments.opt))
-        return Upscaler(net, device=arguments.device, dtype=arguments.dtype, self_ensemble=self_ensemble)
+        net = load_pretrained(source, None if arguments.opt is None else network_section(arguments.opt))
+        return Upscaler(
+            net,
+            device=arguments.device,
+            dtype=arguments.dtype,
+            self_ensemble=self_ensemble,
+            tile=_tile(arguments.tile),
+            tile_overlap=arguments.tile_overlap,
+            memory_budget=arguments.memory,
+        )
     except ValueError as error:
         raise CommandError(f'--model: {error}' if 'model' in str(error) else str(error)) from error
 
 
-def _network_options(file: str | None) -> Mapping[str, Any] | None:
-    if file is None:
-        return None
-    try:
-        options = read_option_file(file).options
-    except OptionError as error:
-        raise CommandError(f'--opt: {error}') from error
-    if not isinstance(options.get('network_g'), dict):
-        raise CommandError(f'--opt {file}: it has no section network_g')
-    return options['network_g']
+def _tile(text: str) -> int | str | None:
+    if text in (AUTO, 'none'):
+        return None if text == 'none' else text
+    if not text.isdecimal():
+        raise CommandError(f'--tile is a number of pixels, {AUTO} or none; got {text!r}')
+    return int(text)

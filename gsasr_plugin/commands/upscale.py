@@ -106,13 +106,15 @@ def _show_plan(plan: Plan, upscaler: Upscaler, goal: Destination, *, one_encodin
         sizes = [output.size for output in job.outputs]
         encodings = upscaler.passes(len(sizes), one_encoding=one_encoding)
         drawings = upscaler.passes(len(sizes), one_encoding=False)
-        seconds += cost.seconds(job.lq_size, sizes, encodings=encodings, drawings=drawings)
-        peak = max(peak, cost.bytes(job.lq_size, sizes) or 0)
+        tiles = upscaler.tiles(job.lq_size)
+        seconds += cost.seconds(tiles, sizes, encodings=encodings, drawings=drawings)
+        peak = max(peak, cost.bytes(tiles, sizes) or 0)
         for output in job.outputs:
             target = 'standard output' if output.path is None else output.path
             h, w = job.lq_size
             H, W = output.size
-            print(f'{job.source} ({w} x {h}) -> {target} ({W} x {H}, {job.format})', file=sys.stderr)
+            parts = f', in {len(tiles)} tiles' if len(tiles) > 1 else ''
+            print(f'{job.source} ({w} x {h}{parts}) -> {target} ({W} x {H}, {job.format})', file=sys.stderr)
     dtype = str(upscaler.dtype).removeprefix('torch.')
     memory = f'{peak / 2**30:.2f} GiB beside the network' if peak else 'unknown on this system'
     print(

@@ -37,16 +37,21 @@ class Cost:
     seconds_per_pixel: float
     bytes_per_pixel: float | None
 
-    def seconds(self, lq_size: Size, sizes: Sequence[Size], *, encodings: int, drawings: int) -> float:
-        """Time for one picture (h, w) that is encoded and drawn that often, without reading and writing files."""
-        drawn = sum(H * W for H, W in sizes) * drawings / len(sizes)
-        return self.seconds_per_lq_pixel * lq_size[0] * lq_size[1] * encodings + self.seconds_per_pixel * drawn
+    def seconds(self, tiles: Sequence[Size], sizes: Sequence[Size], *, encodings: int, drawings: int) -> float:
+        """Time for one picture that is encoded and drawn that often, without reading and writing files.
 
-    def bytes(self, lq_size: Size, sizes: Sequence[Size]) -> float | None:
+        Args:
+            tiles: sizes (h, w) of the parts in which the network sees the picture.
+            sizes: (H, W) of the results.
+        """
+        drawn = sum(H * W for H, W in sizes) * drawings / len(sizes)
+        return self.seconds_per_lq_pixel * sum(h * w for h, w in tiles) * encodings + self.seconds_per_pixel * drawn
+
+    def bytes(self, tiles: Sequence[Size], sizes: Sequence[Size]) -> float | None:
         """Memory for one picture beside the network: the larger of encoding's and drawing's, and all results."""
         if self.bytes_per_lq_pixel is None or self.bytes_per_pixel is None:
             return None
-        encoding = self.bytes_per_lq_pixel * lq_size[0] * lq_size[1]
+        encoding = self.bytes_per_lq_pixel * max(h * w for h, w in tiles)
         drawing = self.bytes_per_pixel * max(H * W for H, W in sizes)
         return max(encoding, drawing) + RESULT_BYTES * sum(H * W for H, W in sizes)
 

@@ -5,7 +5,9 @@ Letters: B images, h x w LR size, H x W output size.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from torch import Tensor
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.target_size import Size
+from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
@@ -33,19 +36,27 @@ class Upscaler:
         device: see `choose_device`; None leaves the network where it is.
         dtype: see `choose_dtype`.
         self_ensemble: average the results of the 8 flips and rotations of each picture (8 times the work).
+        tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
     Raises:
-        ValueError: see `choose_device` and `choose_dtype`.
+        ValueError: see `choose_device`, `choose_dtype` and `TileOptions`.
     """
 
     def __init__(
-        self, net: GSASR, *, device: str | None = AUTO, dtype: str = AUTO, self_ensemble: bool = False
+        self,
+        net: GSASR,
+        *,
+        device: str | None = AUTO,
+        dtype: str = AUTO,
+        self_ensemble: bool = False,
+        **tile_options: Any,
     ) -> None:
         parameter = next(net.parameters())
         self.device = parameter.device if device is None else choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.net = net.to(self.device).eval()
         self.self_ensemble = self_ensemble
+        self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
 
     def gaussians(self, lq: Tensor, size: Size, progress: Progress = no_progress) -> Gaussians:
         """The Gaussians of LR images (B, 3, h, w), conditioned on the scale that leads to (H, W).
@@ -56,10 +67,17 @@ class Upscaler:
         h, w = lq.shape[2:]
         lq = lq.to(self.device, next(self.net.parameters()).dtype)
         autocast = torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+        def tile_done(_: int, total: int) -> None:
+            progress(h * w / total)
+
         with torch.inference_mode(), autocast:
-            gaussians = self.net.gaussians(lq, (size[0] / h, size[1] / w))
-        progress(h * w)
-        return gaussians
+            return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
+
+    def tiles(self, lq_size: Size) -> list[Size]:
+        """The sizes of the parts in which an image of (h, w) goes through the network: one, if there are no tiles."""
+        with torch.inference_mode():
+            return self.net.tiles(lq_size, **self.tile_options) or [lq_size]
 
     def passes(self, sizes: int, *, one_encoding: bool) -> int:
         """How often the network sees each picture, for that many sizes."""

@@ -104,6 +104,8 @@ def test_a_dry_run_writes_nothing(pictures: Path, gsasr, capsys: pytest.CaptureF
     assert 'in/a.png (18 x 12) -> out/a_122x81.png (122 x 81, PNG)' in told
     assert '2 to write' in told and 'on cpu in float32: about' in told
     assert not (pictures / 'out').exists()
+    assert gsasr('in/a.png', '-o', 'out', '--scale', '2', '--dry-run', '--tile', '8', '--tile-overlap', '4') == 0
+    assert 'in/a.png (18 x 12, in 8 tiles) -> ' in capsys.readouterr().err
 
 
 def test_results_of_one_name_and_formats_that_cannot_hold_a_picture(
@@ -146,7 +148,7 @@ def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: 
     assert main([*arguments, '--opt', 'train.yml']) == 0
     (pictures / 'other.yml').write_text('name: x')
     assert main([*arguments, '--overwrite', '--opt', 'other.yml']) == 2
-    assert 'no section network_g' in capsys.readouterr().err
+    assert 'there is no section network_g' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -162,6 +164,8 @@ def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: 
         (['in/a.png', '-o', '-', '--scale', '2', '--scale', '3'], 'takes one result'),
         (['in/a.png', '-o', 'x.png', '--scale', '2', '--quality', '0'], 'quality is 1 to 100'),
         (['in/a.png', '-o', 'x.png', '--width', '0'], 'at least 1'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', 'big'], '--tile is a number of pixels, auto or none'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', '0'], 'tile must be'),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -66,6 +66,20 @@ def test_self_ensemble_is_the_mean_over_flips_and_rotations(net: GSASR) -> None:
     np.testing.assert_allclose(result[0].permute(1, 2, 0).numpy(), total / 8, atol=TOLERANCE)
 
 
+def test_tiles_change_little_and_report_their_progress(net: GSASR) -> None:
+    image = torch.from_numpy(skimage.data.astronaut()[:40, 200:248].astype(np.float32) / 255).permute(2, 0, 1)[None]
+    (whole,) = upscaler(net).tensors(image, [(100, 120)])
+    tiled = upscaler(net, tile=24, tile_overlap=8)
+    sizes = tiled.tiles((40, 48))
+    assert len(sizes) == 6 and set(sizes) == {(24, 24)}
+    seen: list[float] = []
+    (found,) = tiled.tensors(image, [(100, 120)], progress=seen.append)
+    assert len(seen) == 6 and sum(seen) == pytest.approx(40 * 48)
+    # The network sees less around each pixel; an untrained one hardly looks around.
+    assert (found - whole).abs().max() < 0.02
+    assert upscaler(net).tiles((40, 48)) == [(40, 48)]
+
+
 def test_half_precision_changes_little(net: GSASR) -> None:
     (exact,) = upscaler(net).tensors(lq(), [(36, 54)])
     (half,) = upscaler(net, dtype='bfloat16').tensors(lq(), [(36, 54)])
@@ -192,8 +206,9 @@ def test_from_pretrained_takes_names_and_files(
 
 def test_the_estimate_grows_with_the_work(net: GSASR) -> None:
     cost = measure_cost(upscaler(net))
-    small = cost.seconds((10, 10), [(20, 20)], encodings=1, drawings=1)
-    assert 0 < small < cost.seconds((10, 10), [(20, 20)], encodings=8, drawings=8)
-    bytes_of_one = cost.bytes((100, 100), [(200, 200)])
+    small = cost.seconds([(10, 10)], [(20, 20)], encodings=1, drawings=1)
+    assert 0 < small < cost.seconds([(10, 10)], [(20, 20)], encodings=8, drawings=8)
+    bytes_of_one = cost.bytes([(100, 100)], [(200, 200)])
     if bytes_of_one is not None:  # Linux
-        assert 0 < bytes_of_one < cost.bytes((100, 100), [(200, 200)] * 2)
+        assert 0 < bytes_of_one < cost.bytes([(100, 100)], [(200, 200)] * 2)
+        assert cost.bytes([(50, 100)] * 2, [(200, 200)]) <= bytes_of_one
