@@ -10,9 +10,8 @@ from gsasr_plugin.archs.target_size import output_sizes
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
-from gsasr_plugin.commands.result_arguments import take_swallowed_inputs
+from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
 from gsasr_plugin.gaussian_file import SUFFIX, StoredGaussians, write_gaussians
-from gsasr_plugin.upscaling.target import parse_scale
 from gsasr_plugin.upscaling.upscaler import lq_tensor
 
 DESCRIPTION = """\
@@ -29,31 +28,19 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
     parser.add_argument('-o', '--output', required=True, metavar='FILE', help=f'a name that ends in {SUFFIX}')
-    parser.add_argument(
-        '--scale',
-        nargs='+',
-        action='append',
-        metavar='S',
-        help='the scale that the network is told: one factor, or those of rows and of columns (default: 4)',
-    )
+    add_one_scale_argument(parser, 'the scale that the network is told')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    take_swallowed_inputs(arguments)
+    source, scale = one_input(arguments), one_scale(arguments)
     path = Path(arguments.output).expanduser()
-    if len(arguments.inputs) != 1 or len(arguments.scale or []) > 1:
-        raise CommandError('one picture is accepted, and one --scale')
     if path.suffix != SUFFIX:
         raise CommandError(f'-o {path}: the name must end in {SUFFIX}')
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it')
-    try:
-        scale = parse_scale(arguments.scale[0]) if arguments.scale else (4.0, 4.0)
-    except ValueError as error:
-        raise CommandError(f'--scale: {error}') from error
-    picture = read_input(arguments.inputs[0])
+    picture = read_input(source)
     upscaler = load_upscaler(arguments)
     (size,) = output_sizes(picture.size, 1, scale, None)
     gaussians = upscaler.gaussians(lq_tensor(picture.color), size)

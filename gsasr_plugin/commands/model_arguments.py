@@ -51,8 +51,12 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
     """
     models = arguments.model
     source = None if models is None else models[0] if len(models) == 1 else models
+    options = None if arguments.opt is None else network_section(arguments.opt)
     try:
-        net = load_pretrained(source, None if arguments.opt is None else network_section(arguments.opt))
+        net = load_pretrained(source, options)
+    except ValueError as error:
+        raise CommandError(f'--model: {error}') from error
+    try:
         return Upscaler(
             net,
             device=arguments.device,
@@ -63,7 +67,7 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
             memory_budget=arguments.memory,
         )
     except ValueError as error:
-        raise CommandError(f'--model: {error}' if 'model' in str(error) else str(error)) from error
+        raise CommandError(str(error)) from error
 
 
 def _tile(text: str) -> int | str | None:

@@ -12,7 +12,7 @@ from gsasr_plugin.commands.result_arguments import (
     add_target_arguments,
     checked_quality,
     destination_of,
-    take_swallowed_inputs,
+    one_input,
     targets_of,
 )
 from gsasr_plugin.gaussian_file import read_gaussians
@@ -36,14 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    take_swallowed_inputs(arguments)
+    source = one_input(arguments)
     targets = targets_of(arguments)
     quality = checked_quality(arguments)
-    if len(arguments.inputs) != 1:
-        raise CommandError(f'one archive is accepted, got {len(arguments.inputs)}')
     goal = destination_of(arguments, len(targets))
     format = goal.format or FORMATS['PNG']
-    file = Path(arguments.inputs[0]).expanduser()
+    file = Path(source).expanduser()
     try:
         stored = read_gaussians(file)
         sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]

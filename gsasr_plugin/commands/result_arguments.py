@@ -11,6 +11,8 @@ from gsasr_plugin.upscaling import Target
 from gsasr_plugin.upscaling.plan import Destination, destination
 from gsasr_plugin.upscaling.target import parse_pixels, parse_scale, parse_size
 
+DEFAULT_SCALE = 4.0
+
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     group = parser.add_argument_group('the results')
@@ -58,6 +60,42 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--max-pixels', metavar='N', help='at most so many pixels, such as 8M; alone, as large as that allows'
     )
+
+
+def add_one_scale_argument(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument(
+        '--scale',
+        nargs='+',
+        action='append',
+        metavar='S',
+        help=f'{meaning}: one factor, or those of rows and of columns (default: {DEFAULT_SCALE:g})',
+    )
+
+
+def one_scale(arguments: argparse.Namespace) -> tuple[float, float]:
+    """The scale (rows, columns) of a subcommand that takes one.
+
+    Raises:
+        CommandError: several, or none that is accepted.
+    """
+    if len(arguments.scale or []) > 1:
+        raise CommandError('one --scale is accepted')
+    try:
+        return parse_scale(arguments.scale[0]) if arguments.scale else (DEFAULT_SCALE, DEFAULT_SCALE)
+    except ValueError as error:
+        raise CommandError(f'--scale: {error}') from error
+
+
+def one_input(arguments: argparse.Namespace) -> str:
+    """The only input.
+
+    Raises:
+        CommandError: there is another number of them.
+    """
+    take_swallowed_inputs(arguments)
+    if len(arguments.inputs) != 1:
+        raise CommandError(f'one input is accepted, got {len(arguments.inputs)}')
+    return arguments.inputs[0]
 
 
 def take_swallowed_inputs(arguments: argparse.Namespace) -> None:

@@ -12,8 +12,7 @@ from gsasr_plugin.archs.target_size import output_sizes
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
-from gsasr_plugin.commands.result_arguments import take_swallowed_inputs
-from gsasr_plugin.upscaling.target import parse_scale
+from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
 from gsasr_plugin.upscaling.upscaler import lq_tensor
 from gsasr_plugin.visuals.layers import Region, crop_gaussians
 from gsasr_plugin.visuals.plotting import PlotsMissing
@@ -34,13 +33,7 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
     parser.add_argument('-o', '--output', required=True, metavar='OUT', help='a name that ends in .png')
-    parser.add_argument(
-        '--scale',
-        nargs='+',
-        action='append',
-        metavar='S',
-        help="one factor, or those of rows and of columns (default: GT's, or 4)",
-    )
+    add_one_scale_argument(parser, 'of the SR image; that of GT where it is given')
     parser.add_argument('--gt', metavar='FILE', help='the ground truth, at least as large as IN')
     parser.add_argument('--crop', metavar='X,Y,WIDTH,HEIGHT', help='show this region only, in pixels of IN')
     parser.add_argument('--highlight', type=int, default=200, metavar='N', help='Gaussians in red (default: 200)')
@@ -50,15 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    take_swallowed_inputs(arguments)
+    source = one_input(arguments)
     path = Path(arguments.output).expanduser()
-    if len(arguments.inputs) != 1 or len(arguments.scale or []) > 1:
-        raise CommandError('one picture is accepted, and one --scale')
     if path.suffix.lower() != '.png':
         raise CommandError(f'-o {path}: the name must end in .png')
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it and its panels')
-    picture = read_input(arguments.inputs[0])
+    picture = read_input(source)
     gt = _rgb(read_input(arguments.gt).color) if arguments.gt else None
     region = _region(arguments.crop, picture.size)
     size = _size(arguments, picture.size, gt)
@@ -70,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     # The region in pixels of the result; the network has seen all of the picture.
     Y, X = slice(round(y.start * rows), round(y.stop * rows)), slice(round(x.start * columns), round(x.stop * columns))
     subject = Subject(
-        name=f'{Path(arguments.inputs[0]).name}' + (f', region {arguments.crop}' if arguments.crop else ''),
+        name=Path(source).name + (f', region {arguments.crop}' if arguments.crop else ''),
         gaussians=crop_gaussians(gaussians, region),
         lq=_rgb(picture.color)[y, x],
         size=(Y.stop - Y.start, X.stop - X.start),
@@ -117,8 +108,4 @@ def _size(arguments: argparse.Namespace, lq_size: tuple[int, int], gt: np.ndarra
         if gt.shape[0] < lq_size[0] or gt.shape[1] < lq_size[1]:
             raise CommandError(f'--gt {arguments.gt} is smaller than the picture')
         return gt.shape[0], gt.shape[1]
-    try:
-        scale = parse_scale(arguments.scale[0]) if arguments.scale else (4.0, 4.0)
-    except ValueError as error:
-        raise CommandError(f'--scale: {error}') from error
-    return output_sizes(lq_size, 1, scale, None)[0]
+    return output_sizes(lq_size, 1, one_scale(arguments), None)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 
@@ -40,10 +39,15 @@ class TrainingSpeed:
         """Since the last report: samples per second; and since the start of the process: most memory, in GiB."""
         rate = {'samples_per_s': self.samples / self.seconds} if self.seconds else {}
         self.samples, self.seconds = 0, 0.0
-        return {**rate, 'memory_gib': self._memory() / 2**30}
+        memory = self._memory()
+        return rate if memory is None else {**rate, 'memory_gib': memory / 2**30}
 
-    def _memory(self) -> float:
-        """Bytes, of this process: torch's on a CUDA device, else all."""
+    def _memory(self) -> float | None:
+        """Bytes, of this process: torch's on a CUDA device, else all (not known on Windows)."""
         if self.device.type == 'cuda':
             return torch.cuda.max_memory_allocated(self.device)
+        if sys.platform == 'win32':
+            return None
+        import resource
+
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)

@@ -96,6 +96,6 @@ def test_wrong_arguments_are_named(archive: Path, capsys: pytest.CaptureFixture[
     assert main(['gaussians', 'photo.png', '-o', 'x.txt']) == 2
     assert main(['gaussians', 'absent.png', '-o', 'x.npz']) == 2
     told = capsys.readouterr().err
-    for message in ('no file absent.npz', 'one archive', 'must end in .npz', 'absent.png: there is no such file'):
+    for message in ('no file absent.npz', 'one input', 'must end in .npz', 'absent.png: there is no such file'):
         assert message in told
     assert set(SHAPES) <= set(np.load(archive).files)
