@@ -22,7 +22,7 @@ from gsasr_plugin.pictures import STANDARD_STREAM, find_sources
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.batch import Report, run_jobs
 from gsasr_plugin.upscaling.estimate import measure_cost
-from gsasr_plugin.upscaling.plan import Destination, Job, Plan, make_plan
+from gsasr_plugin.upscaling.plan import Job, Plan, make_plan
 
 DESCRIPTION = """\
 Enlarge pictures by any factor: PNG, JPEG, WebP, TIFF and BMP files of 8 or 16 bits, grey or in colour, with alpha
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     if plan.jobs:
         upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble)
         if arguments.dry_run:
-            _show_plan(plan, upscaler, goal, one_encoding=arguments.one_encoding)
+            _show_plan(plan, upscaler, one_encoding=arguments.one_encoding)
         else:
             report = _work(plan.jobs, upscaler, one_encoding=arguments.one_encoding, quality=quality)
     return _summary(plan, report, dry_run=arguments.dry_run)
@@ -99,7 +99,7 @@ def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: i
         )
 
 
-def _show_plan(plan: Plan, upscaler: Upscaler, goal: Destination, *, one_encoding: bool) -> None:
+def _show_plan(plan: Plan, upscaler: Upscaler, *, one_encoding: bool) -> None:
     cost = measure_cost(upscaler)
     seconds, peak = 0.0, 0.0
     for job in plan.jobs:

@@ -189,7 +189,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     from matplotlib.patches import Rectangle
 
     width, height = panel.extent.width, panel.extent.height
-    image = axes.imshow(
+    axes.imshow(
         panel.pixels,
         cmap=panel.colors,
         extent=(0, width, height, 0),
@@ -197,7 +197,6 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         vmin=panel.bottom if panel.colors else None,
         vmax=panel.top,
     )
-    image.set_clip_on(True)
     if panel.contours is not None:
         centres, axes_lengths, angles = panel.contours
         axes.add_collection(
