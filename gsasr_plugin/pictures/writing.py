@@ -151,7 +151,7 @@ def _tiff_16(picture: Picture) -> bytes:
         compression='zlib',
         predictor=True,
         iccprofile=metadata.icc,
-        description=exif.get(Base.ImageDescription, ''),
+        description=exif.get(Base.ImageDescription),
         software=exif.get(Base.Software, ''),
         datetime=exif.get(Base.DateTime),
         resolution=metadata.dpi,
