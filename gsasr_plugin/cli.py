@@ -7,6 +7,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from gsasr_plugin.host_pipeline import run_pipeline
 from gsasr_plugin.metrics.weights import WeightsNotFoundError
@@ -102,7 +103,23 @@ def _run(argv: list[str]) -> int:
     if arguments.launcher != 'none':
         host_flags += ['--launcher', arguments.launcher]
     run_pipeline(arguments.task, file, host_flags, f'basicsr {shlex.join(argv)}')
+    if is_train and os.environ.get('RANK', '0') == '0':
+        _draw_curves(('debug_' if arguments.debug else '') + file.options['name'])
     return 0
+
+
+def _draw_curves(name: str) -> None:
+    """Leaves the curves of a run beside its log."""
+    from gsasr_plugin.visuals.curves import draw_curves
+    from gsasr_plugin.visuals.plotting import PlotsMissing
+
+    try:
+        files = draw_curves(Path('experiments', name), Path('tb_logger', name))
+    except PlotsMissing as error:
+        print(f'basicsr: no curves are drawn: {error}', file=sys.stderr)
+    else:
+        for file in files:
+            print(f'basicsr: {file} written')
 
 
 def _parser() -> argparse.ArgumentParser:

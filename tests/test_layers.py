@@ -52,10 +52,13 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('data', ('data',)),
         ('metrics', ('metrics', 'official')),
         ('paper_tables', ('paper_tables',)),
-        ('visuals', ('visuals', 'archs', 'whole_file')),
         ('cost', ('cost', 'archs', 'checkpoint', 'data', 'paper_tables', 'peak_memory', 'visuals', 'whole_file')),
         ('models', ('models', 'archs', 'checkpoint', 'data', 'paper_tables', 'whole_file')),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
+        ('pictures', ('pictures', 'whole_file')),
+        ('visuals', ('visuals', 'archs', 'whole_file')),
+        ('demo', ('demo', 'archs', 'data', 'upscaling', 'visuals')),
+        ('upscaling', ('upscaling', 'archs', 'checkpoint', 'data', 'peak_memory', 'pictures', 'pretrained')),
     ],
 )
 def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:
@@ -65,8 +68,10 @@ def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:
 
 
 def test_only_the_network_draws() -> None:
-    drawing = [file for file in python_files(PLUGIN) if uses(file, 'gsasr_ops')]
-    assert drawing == [PLUGIN / 'archs' / 'gsasr_arch.py']
+    drawing = {file for file in python_files(PLUGIN) if uses(file, 'gsasr_ops')}
+    asking = PLUGIN / 'commands' / 'info.py'  # what draws, and why
+    assert drawing - {asking} == {PLUGIN / 'archs' / 'gsasr_arch.py'}
+    assert not uses(asking, 'gsasr_ops.rasterize_gaussians', 'gsasr_ops.rasterize')
 
 
 def test_only_builders_see_options() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.image_arguments import positive_number
-from gsasr_plugin.visuals.curves import draw_curves, read_curve
 from gsasr_plugin.visuals.plotting import PlotsMissing
+from gsasr_plugin.visuals.run_curves import draw_runs, read_run
 
 DESCRIPTION = """\
 Draws a value of several training runs over the iterations, such as the loss with and without reference positions (the
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
         name, equals, folder = given.partition('=')
         folder = Path(folder if equals else given)
         try:
-            curve = read_curve(name if equals else folder.name, folder, arguments.tag)
+            curve = read_run(name if equals else folder.name, folder, arguments.tag)
         except ValueError as error:
             raise CommandError(f'--tag: {error}') from None
         if len(curve.values) < arguments.smooth:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         curves.append(curve.smoothed(arguments.smooth))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        draw_curves(arguments.out, curves, arguments.tag)
+        draw_runs(arguments.out, curves, arguments.tag)
     except PlotsMissing as error:
         raise CommandError(str(error)) from None
     for curve in curves:

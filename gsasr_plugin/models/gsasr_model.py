@@ -25,6 +25,8 @@ from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.image_values import ImageValues
 from gsasr_plugin.models.scale_validation import build_metrics, validate_scales
 from gsasr_plugin.models.testing_report import Mean
+from gsasr_plugin.models.training_speed import TrainingSpeed
+from gsasr_plugin.models.validation_grids import GridLoader
 from gsasr_plugin.paper_tables import PaperRow
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
@@ -50,11 +52,14 @@ class GSASRValOptions(ComputeOptions, TileOptions):
 
     Attributes:
         compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
+        grids: images of each scale that are shown in a grid of LR, bicubic, SR, GT and difference, on the disk
+            (`visualization/<data set>/grids`) and in tensorboard.
         paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
             pixel in its ablation. None: by the encoder and `gaussian_density` of `network_g`.
     """
 
     compare_bicubic: bool = False
+    grids: Annotated[int, Field(ge=0)] = 0
     paper_row: PaperRow | Literal['none'] | None = None
 
 
@@ -74,6 +79,7 @@ class GSASRModel(SRModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
         self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
+        self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
         self.means: list[Mean] = []
         if opt['rank'] == 0:  # it validates alone
@@ -119,6 +125,11 @@ class GSASRModel(SRModel):
         self.log_dict = self.reduce_loss_dict(losses)
         if self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+        self.speed.step(len(self.output))
+
+    def get_current_log(self) -> OrderedDict[str, float]:
+        """The losses, samples per second, and memory in GiB."""
+        return OrderedDict(**self.log_dict, **self.speed.report())
 
     def _losses(self, output: list[Tensor]) -> OrderedDict[str, Tensor]:
         """The batch's value of each loss in use, by its name in the log."""
@@ -171,7 +182,8 @@ class GSASRModel(SRModel):
             if once_more and (id(dataloader), last) in self.validated:
                 return
             self.validated.add((id(dataloader), current_iter))
-        validate_scales(self, dataloader, current_iter, tb_logger, save_img)
+        self.speed.interrupt()
+        validate_scales(self, GridLoader(self, dataloader, current_iter, tb_logger), current_iter, tb_logger, save_img)
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes network and training state; a kill leaves the files of before, or the new ones."""

@@ -117,7 +117,7 @@ def _without(dataloader: Any, known: dict[tuple[str, str], ImageValues]) -> Any:
     if not known or not isinstance(dataset, ArbitraryScalePairedDataset):
         return dataloader
     left = [i for i, item in enumerate(dataset.items) if _identity(item.scale, item.named.path) not in known]
-    # As the host's loader of a test, in the order of the data set.
+    # As the host's loader of a test, in the order of the data set; grids, which want all images, are not drawn again.
     return DataLoader(Subset(dataset, left), batch_size=1, shuffle=False)
 
 

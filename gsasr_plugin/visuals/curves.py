@@ -1,8 +1,9 @@
-"""Curves of training runs, from the files that they wrote for tensorboard (the paper's Fig. 10)."""
+"""The curves of a training: losses from tensorboard's files, metrics from `metrics.csv`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,70 +12,111 @@ import numpy as np
 from gsasr_plugin.visuals.plotting import new_figure
 from gsasr_plugin.whole_file import replacing
 
+LOSS_PREFIX = 'losses/'
+SMOOTHED_OVER = 0.02  # of the run: the width of the running mean
+DPI = 150
+PANEL_INCHES = (7.0, 3.2)
+
 
 class Curve(NamedTuple):
-    """One run's values.
+    """Values at iterations; of metrics also bicubic's value, or None."""
 
-    Attributes:
-        name: the run's.
-        iterations: (N,), rising.
-        values: (N,).
-    """
-
-    name: str
     iterations: np.ndarray
     values: np.ndarray
-
-    def smoothed(self, count: int) -> Curve:
-        """The means of each `count` successive values, at the mean of their iterations; the rest is left out."""
-        whole = len(self.values) // count * count
-        means = [array[:whole].reshape(-1, count).mean(1) for array in (self.iterations, self.values)]
-        return Curve(self.name, means[0], means[1])
+    bicubic: float | None = None
 
 
-def read_curve(name: str, folder: Path, tag: str) -> Curve:
-    """One value of a run, by iteration; where a resumed run went through an iteration twice, the later value.
+def draw_curves(experiment: Path, tensorboard: Path) -> list[Path]:
+    """Writes `losses.png` and `metrics.png` into the folder of a run, as far as there are values to show.
 
     Args:
-        name: what to call the run.
-        folder: where its event files are.
-        tag: the value's name, such as 'losses/l_pix'.
+        experiment: the run's folder, with `metrics.csv` if it was validated.
+        tensorboard: the folder of its event files, which may be missing.
 
-    Raises:
-        FileNotFoundError: the folder is not there, or has no event files.
-        ValueError: the run has no value of this name; those that it has are named.
-    """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    files = sorted(folder.glob('events.out.tfevents.*')) if folder.is_dir() else []
-    if not files:
-        raise FileNotFoundError(f"{folder}: no folder of tensorboard's event files, such as tb_logger/<name>")
-    events, known = [], set()
-    for file in files:
-        accumulator = EventAccumulator(str(file), size_guidance={'scalars': 0})  # 0: all
-        accumulator.Reload()
-        known.update(accumulator.Tags()['scalars'])
-        if tag in accumulator.Tags()['scalars']:
-            events += accumulator.Scalars(tag)
-    if not events:
-        raise ValueError(f'{folder}: no value {tag!r}; it has {", ".join(sorted(known)) or "none"}')
-    latest = {event.step: event.value for event in sorted(events, key=lambda event: event.wall_time)}
-    iterations = sorted(latest)
-    return Curve(name, np.array(iterations), np.array([latest[iteration] for iteration in iterations]))
-
-
-def draw_curves(path: Path, curves: Sequence[Curve], tag: str) -> None:
-    """Draws the curves over the iterations, with a logarithmic axis of values, as PNG.
+    Returns:
+        The files written.
 
     Raises:
         PlotsMissing: matplotlib is not installed.
     """
-    figure = new_figure(7, 4.5)
-    axes = figure.subplots()
-    for curve in curves:
-        axes.plot(curve.iterations, curve.values, label=curve.name, linewidth=1)
-    axes.set(xlabel='iteration', ylabel=tag, yscale='log')
-    axes.grid(alpha=0.3, which='both')
-    axes.legend()
+    written = []
+    losses = read_losses(tensorboard)
+    if losses:
+        written.append(_draw(experiment / 'losses.png', {name: {'': curve} for name, curve in losses.items()}, 'log'))
+    metrics = read_metrics(experiment / 'metrics.csv')
+    if metrics:
+        written.append(_draw(experiment / 'metrics.png', metrics, 'linear'))
+    return written
+
+
+def read_losses(tensorboard: Path) -> dict[str, Curve]:
+    """The losses that the host logs, by name; of a resumed run, the last value of each iteration."""
+    if not any(tensorboard.glob('events.out.tfevents.*')):
+        return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tensorboard), size_guidance={'scalars': 0})
+    events.Reload()
+    losses = {}
+    for tag in events.Tags()['scalars']:
+        if tag.startswith(LOSS_PREFIX):
+            values = {event.step: event.value for event in events.Scalars(tag)}
+            steps = sorted(values)
+            losses[tag.removeprefix(LOSS_PREFIX)] = Curve(np.array(steps), np.array([values[step] for step in steps]))
+    return losses
+
+
+def read_metrics(file: Path) -> dict[str, dict[str, Curve]]:
+    """Metric -> '<data set> x<scale>' -> curve."""
+    if not file.exists():
+        return {}
+    rows: dict[str, dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    with file.open(newline='') as lines:
+        for row in csv.DictReader(lines):
+            rows[row['metric']][f'{row["dataset"]} x{row["scale"]}'].append(row)
+    return {
+        metric: {
+            name: Curve(
+                np.array([int(row['iteration']) for row in found]),
+                np.array([float(row['model']) for row in found]),
+                float(found[-1]['bicubic']) if found[-1]['bicubic'] else None,
+            )
+            for name, found in by_name.items()
+        }
+        for metric, by_name in rows.items()
+    }
+
+
+def _draw(path: Path, panels: dict[str, dict[str, Curve]], y_scale: str) -> Path:
+    """A panel for each key; bicubic's values are dashed lines in the colour of the curve."""
+    width, height = PANEL_INCHES
+    figure = new_figure(width, height * len(panels))
+    for axes, (title, curves) in zip(figure.subplots(len(panels), 1, squeeze=False).flat, panels.items()):
+        axes.set_title(title)
+        axes.set_xlabel('iteration')
+        axes.grid(alpha=0.3)
+        for name, curve in curves.items():
+            smoothed, width_of_mean = _running_mean(curve.values)
+            marker = 'o' if len(curve.iterations) <= 30 else ''
+            if width_of_mean > 1:
+                axes.plot(curve.iterations, curve.values, alpha=0.25, color='C0', linewidth=0.7)
+                label = f'mean of {width_of_mean}'
+                axes.plot(curve.iterations, smoothed, color='C0', label=label)
+                continue
+            (line,) = axes.plot(curve.iterations, curve.values, marker=marker, markersize=3, label=name or None)
+            if curve.bicubic is not None:
+                axes.axhline(curve.bicubic, color=line.get_color(), linestyle='--', linewidth=1, label='bicubic')
+        axes.set_yscale(y_scale if all((curve.values > 0).all() for curve in curves.values()) else 'linear')
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=7, ncols=2)
     with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=150)
+        figure.savefig(unfinished, dpi=DPI, format='png')
+    return path
+
+
+def _running_mean(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Centred, narrower at the ends; and its width."""
+    width = max(1, round(SMOOTHED_OVER * len(values)) // 2 * 2 + 1) if len(values) > 100 else 1
+    kernel = np.ones(width)
+    sums = np.convolve(values, kernel, 'same')
+    return sums / np.convolve(np.ones(len(values)), kernel, 'same'), width
