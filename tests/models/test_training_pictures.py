@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.models.metrics_table import MetricRow, add_to_tables
 from gsasr_plugin.models.training_speed import TrainingSpeed
+from gsasr_plugin.models.training_table import MetricRow, add_to_tables
 from gsasr_plugin.models.validation_grids import GAP, LABEL_HEIGHT, grid_of, row_of
 from gsasr_plugin.visuals.curves import draw_curves, read_losses, read_metrics
 from tests.models.test_gsasr_model import make_model
