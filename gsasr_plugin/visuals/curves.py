@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gsasr_plugin.visuals.event_files import read_series
 from gsasr_plugin.visuals.plotting import new_figure
 from gsasr_plugin.whole_file import replacing
 
@@ -50,20 +51,12 @@ def draw_curves(experiment: Path, tensorboard: Path) -> list[Path]:
 
 
 def read_losses(tensorboard: Path) -> dict[str, Curve]:
-    """The losses that the host logs, by name; of a resumed run, the last value of each iteration."""
-    if not any(tensorboard.glob('events.out.tfevents.*')):
-        return {}
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tensorboard), size_guidance={'scalars': 0})
-    events.Reload()
-    losses = {}
-    for tag in events.Tags()['scalars']:
-        if tag.startswith(LOSS_PREFIX):
-            values = {event.step: event.value for event in events.Scalars(tag)}
-            steps = sorted(values)
-            losses[tag.removeprefix(LOSS_PREFIX)] = Curve(np.array(steps), np.array([values[step] for step in steps]))
-    return losses
+    """The losses that the host logs, by name."""
+    return {
+        tag.removeprefix(LOSS_PREFIX): Curve(*series)
+        for tag, series in read_series(tensorboard).items()
+        if tag.startswith(LOSS_PREFIX)
+    }
 
 
 def read_metrics(file: Path) -> dict[str, dict[str, Curve]]:

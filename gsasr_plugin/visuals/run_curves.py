@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gsasr_plugin.visuals.event_files import read_series
 from gsasr_plugin.visuals.plotting import new_figure
 from gsasr_plugin.whole_file import replacing
 
@@ -44,23 +45,12 @@ def read_run(name: str, folder: Path, tag: str) -> Curve:
         FileNotFoundError: the folder is not there, or has no event files.
         ValueError: the run has no value of this name; those that it has are named.
     """
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    files = sorted(folder.glob('events.out.tfevents.*')) if folder.is_dir() else []
-    if not files:
+    known = read_series(folder)
+    if not known:
         raise FileNotFoundError(f"{folder}: no folder of tensorboard's event files, such as tb_logger/<name>")
-    events, known = [], set()
-    for file in files:
-        accumulator = EventAccumulator(str(file), size_guidance={'scalars': 0})  # 0: all
-        accumulator.Reload()
-        known.update(accumulator.Tags()['scalars'])
-        if tag in accumulator.Tags()['scalars']:
-            events += accumulator.Scalars(tag)
-    if not events:
-        raise ValueError(f'{folder}: no value {tag!r}; it has {", ".join(sorted(known)) or "none"}')
-    latest = {event.step: event.value for event in sorted(events, key=lambda event: event.wall_time)}
-    iterations = sorted(latest)
-    return Curve(name, np.array(iterations), np.array([latest[iteration] for iteration in iterations]))
+    if tag not in known:
+        raise ValueError(f'{folder}: no value {tag!r}; it has {", ".join(sorted(known))}')
+    return Curve(name, *known[tag])
 
 
 def draw_runs(path: Path, curves: Sequence[Curve], tag: str) -> None:
