@@ -60,8 +60,12 @@ def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:
 
 
 def test_only_the_network_draws() -> None:
-    drawing = [file for file in python_files(PLUGIN) if uses(file, 'gsasr_ops')]
-    assert drawing == [PLUGIN / 'archs' / 'gsasr_arch.py']
+    """And of gsasr_ops the network's room uses nothing else than its windows' attention."""
+    used = {file: uses(file, 'gsasr_ops') for file in python_files(PLUGIN)}
+    assert {file: sorted(names)[1:] for file, names in used.items() if names} == {
+        PLUGIN / 'archs' / 'gsasr_arch.py': ['gsasr_ops.rasterize_gaussians'],
+        PLUGIN / 'archs' / 'window_attention.py': ['gsasr_ops.window_attention'],
+    }
 
 
 def test_only_builders_see_options() -> None:
