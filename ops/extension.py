@@ -72,7 +72,7 @@ def backend() -> dict[str, Any]:
 
 
 def define_operators() -> None:
-    """Load the installed library, or define the operators without it, once: whoever adds to them calls this at import."""
+    """Load the installed library, or define the operators without it. Called at import by all who add to them."""
     if _state.keep_alive:
         return
     _load_installed()

@@ -1,8 +1,9 @@
 // The operators of this library as torch sees them: schemas, checks, and the way to the kernels.
 //
 // Shapes: means (B, N, 2), sigmas (B, N, 2), rhos (B, N), opacities (B, N), colors (B, N, C); the images flat, planar
-// (C, H_i, W_i) one after the other. Derivatives, fake kernels and autocast live in Python (gsasr_ops/rasterize.py, gsasr_ops/attention.py). The
-// kernels below know nothing of torch.
+// (C, H_i, W_i) one after the other. q (M, heads, T, D), k and v (M, heads, S, D), bias (heads, T, S). Derivatives, fake
+// kernels and autocast live in Python (gsasr_ops/rasterize.py, gsasr_ops/attention.py). The kernels below know nothing of
+// torch.
 #if defined(GSASR_STABLE_ABI)
 #include "torch_stable.h"
 #else
@@ -204,7 +205,7 @@ cpu::Tokens<E> tokens(const Tensor& tensor) {
 template <class E>
 void attend_as(const Tensor& q, const Tensor& k, const Tensor& v, const float* bias, double scale,
                const Tensor& output) {
-    const cpu::Attention<E> problem = {tokens<E>(q), tokens<E>(k), tokens<E>(v), bias, static_cast<float>(scale),
+    const cpu::Attention<E> problem = {tokens<E>(q), tokens<E>(k), tokens<E>(v), bias,      static_cast<float>(scale),
                                        q.size(0),    q.size(1),    q.size(2),    k.size(2), q.size(3),
                                        mutable_data<E>(output)};
     cpu::attend(problem, threads());

@@ -31,7 +31,7 @@ struct Attention {
     E* output;  // (M, T, heads * D)
 };
 
-// Rows of scratch are padded to the widest vector. Functions are static: units of different instruction sets include them.
+// Rows of scratch are padded to the widest vector. The functions are static, as units of all instruction sets have them.
 constexpr int64_t kRowPadding = 16;
 static constexpr int64_t padded(int64_t length) { return (length + kRowPadding - 1) / kRowPadding * kRowPadding; }
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr float kLog2E = 1.44269504088896340736f;
 
-// Queries that are worked on together: their products with the keys or values of a few vectors stay in registers, of which
+// Queries that are worked on together: their products with a few vectors of keys or values stay in registers, of which
 // AVX-512 has 32 and the others 16.
 #if defined(GSASR_AVX512)
 constexpr int kQueries = 6;
@@ -53,8 +53,8 @@ GSASR_INLINE void fill(float* to, int64_t begin, int64_t end, float value) {
     for (int64_t i = begin; i < end; ++i) to[i] = value;
 }
 
-// convert(from[i], to[i]) for all `count` elements, in runs of L, a constant for which compilers use vectors; the last run
-// overlaps with the one before it.
+// convert(from[i], to[i]) for all `count` elements, in runs of L, a constant for which compilers use vectors; the last
+// run overlaps with the one before it.
 template <int L, class From, class To, class F>
 GSASR_INLINE void convert_row(const From* from, To* to, int64_t count, const F& convert) {
     if (count < L) {
@@ -81,7 +81,7 @@ GSASR_INLINE void expect(const E* tokens, int64_t stride, int64_t t, int64_t cou
 #endif
 }
 
-// The keys as D + 1 rows of padded(S), transposed. What logits start from is the first row: 0, and -infinity in the padding.
+// The keys as D + 1 rows of padded(S), transposed. What logits start from is the first row: 0, -infinity in the padding.
 template <class E>
 GSASR_INLINE void copy_keys(const E* k, int64_t stride, int64_t S, int64_t D, float* to) {
     const int64_t row = padded(S);
@@ -171,7 +171,7 @@ GSASR_INLINE void weigh(const Group& group, const Vector<float, L>* largest_lane
         const Vector<float, L> top = broadcast<float, L>(largest[r]);
         Vector<float, L> sum{};
         for (int64_t s = 0; s < group.S; s += L) {
-            // A maximum returns its second argument where one is NaN. Times 0, it makes the sum NaN, which Exp2 would not.
+            // A maximum is its second argument where one is NaN. Times 0 that makes the sum NaN, which Exp2 would not.
             const Vector<float, L> x =
                 Maximum<float, L>::of(broadcast<float, L>(Exp2<float, L>::kClamp), load<float, L>(weights + s) - top);
             const Vector<float, L> weight = Exp2<float, L>::call(x) + x * broadcast<float, L>(0.0f);
