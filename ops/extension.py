@@ -1,8 +1,9 @@
 """Finds the compiled library, compiles it at first use where there is none, and explains what is missing.
 
-The operators `gsasr::rasterize_gaussians` and `gsasr::rasterize_gaussians_backward` exist from the import on, whatever
-is compiled. The compiled library brings kernels for the CPU and, where nvcc was found, for CUDA. For a device without a
-kernel the operators fall back to `reference.py`, with one warning that says why and what to do.
+The operators `gsasr::rasterize_gaussians`, `gsasr::rasterize_gaussians_backward` and `gsasr::window_attention` exist
+from the import on, whatever is compiled. The compiled library brings kernels for the CPU and, where nvcc was found, the
+rasterizer's for CUDA. For a device without a kernel the operators fall back to `reference.py`, with one warning that
+says why and what to do.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 from . import build, reference
 
 FOLDER = Path(__file__).resolve().parent
-OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward')
+OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward', 'window_attention')
 REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
 
 _logger = logging.getLogger('gsasr_ops')
@@ -71,7 +72,9 @@ def backend() -> dict[str, Any]:
 
 
 def define_operators() -> None:
-    """Load the installed library, or define the operators without it; called once, at import."""
+    """Load the installed library, or define the operators without it. Called at import by all who add to them."""
+    if _state.keep_alive:
+        return
     _load_installed()
     library = torch.library.Library('gsasr', 'FRAGMENT')
     if _state.library is None:
@@ -80,11 +83,12 @@ def define_operators() -> None:
     # The kernels of every device that has none of its own.
     library.impl('rasterize_gaussians', _fallback_forward, 'CompositeExplicitAutograd')
     library.impl('rasterize_gaussians_backward', _fallback_backward, 'CompositeExplicitAutograd')
+    library.impl('window_attention', _fallback_attention, 'CompositeExplicitAutograd')
     _state.keep_alive.append(library)
 
 
 def schemas() -> list[str]:
-    """The schemas of the two operators, from the C++ header that states them."""
+    """The schemas of the operators, from the C++ header that states them."""
     return re.findall(r'#define GSASR_\w+_SCHEMA "(.+)"', (build.CSRC / 'schema.h').read_text(encoding='utf-8'))
 
 
@@ -120,6 +124,13 @@ def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, 
         )
     inputs = (means, sigmas, rhos, opacities, colors)
     return reference.rasterize_flat_backward(v_images.contiguous(), *inputs, sizes, scales, support, window)
+
+
+def _fallback_attention(q, k, v, bias, scale):
+    # PyTorch's own attention is fast on other devices: nothing to warn of.
+    if q.device.type == 'cpu' and _compiled_after_all(q.device):
+        return torch.ops.gsasr.window_attention(q, k, v, bias, scale)
+    return reference.window_attention(q, k, v, bias, scale)
 
 
 def _compiled_after_all(device: torch.device) -> bool:

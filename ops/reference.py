@@ -1,4 +1,4 @@
-"""The rasterizer in plain PyTorch: the twin that the kernels are tested against, and the way out where there are none.
+"""The operators in plain PyTorch: the twins that the kernels are tested against, and the way out where there are none.
 
 Letters: B images, N Gaussians, C channels, H x W output pixels; the last dimension of coordinates is (x, y). Lengths
 are in LR pixels with the origin at the image's top-left corner. Any dtype and device.
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -241,3 +242,11 @@ def _touched(
 
 def _length(part: slice) -> int:
     return part.stop - part.start
+
+
+def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """The operator `gsasr::window_attention` in PyTorch."""
+    # The fused attention for CPUs takes no mask of three dimensions.
+    mask = bias[None].to(q.dtype) if bias is not None else None
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    return mixed.transpose(1, 2).flatten(2)

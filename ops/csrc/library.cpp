@@ -1,8 +1,9 @@
 // The operators of this library as torch sees them: schemas, checks, and the way to the kernels.
 //
 // Shapes: means (B, N, 2), sigmas (B, N, 2), rhos (B, N), opacities (B, N), colors (B, N, C); the images flat, planar
-// (C, H_i, W_i) one after the other. Derivatives, fake kernels and autocast live in Python (gsasr_ops/rasterize.py). The
-// kernels below know nothing of torch.
+// (C, H_i, W_i) one after the other. q (M, heads, T, D), k and v (M, heads, S, D), bias (heads, T, S). Derivatives, fake
+// kernels and autocast live in Python (gsasr_ops/rasterize.py, gsasr_ops/attention.py). The kernels below know nothing of
+// torch.
 #if defined(GSASR_STABLE_ABI)
 #include "torch_stable.h"
 #else
@@ -17,6 +18,7 @@
 #include <tuple>
 #include <vector>
 
+#include "cpu/attention.h"
 #include "cpu/rasterize.h"
 #include "problem.h"
 #include "schema.h"
@@ -190,6 +192,55 @@ FiveTensors backward_cpu(Tensor v_images, Tensor means, Tensor sigmas, Tensor rh
                                   : backward_cpu_as<double>(v_images, inputs, sizes, scales, support, window);
 }
 
+// Tokens of a head are runs of memory: copied where they are not.
+Tensor with_contiguous_tokens(const Tensor& tensor) {
+    return tensor.dim() == 4 && tensor.stride(3) != 1 ? make_contiguous(tensor) : tensor;
+}
+
+template <class E>
+cpu::Tokens<E> tokens(const Tensor& tensor) {
+    return {data<E>(tensor), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
+}
+
+template <class E>
+void attend_as(const Tensor& q, const Tensor& k, const Tensor& v, const float* bias, double scale,
+               const Tensor& output) {
+    const cpu::Attention<E> problem = {tokens<E>(q), tokens<E>(k), tokens<E>(v), bias,      static_cast<float>(scale),
+                                       q.size(0),    q.size(1),    q.size(2),    k.size(2), q.size(3),
+                                       mutable_data<E>(output)};
+    cpu::attend(problem, threads());
+}
+
+Tensor window_attention_cpu(Tensor q_, Tensor k_, Tensor v_, std::optional<Tensor> bias_, double scale) {
+    const Tensor q = with_contiguous_tokens(q_), k = with_contiguous_tokens(k_), v = with_contiguous_tokens(v_);
+    GSASR_CHECK(q.dim() == 4, "q must have the shape (M, heads, T, D), got ", shape_of(q));
+    GSASR_CHECK(is_float(q) || is_bfloat16(q), "q must be of dtype float32 or bfloat16");
+    const int64_t M = q.size(0), heads = q.size(1), T = q.size(2), D = q.size(3);
+    GSASR_CHECK(k.dim() == 4 && k.size(2) >= 1, "k must have the shape (M, heads, S, D) with S from 1, got ", shape_of(k));
+    const int64_t S = k.size(2);
+    check_shape("k", k, {M, heads, S, D});
+    check_shape("v", v, {M, heads, S, D});
+    GSASR_CHECK(same_kind(k, q) && same_kind(v, q), "k and v must have the dtype and the device of q");
+    GSASR_CHECK(std::isfinite(scale), "scale must be finite, got ", scale);
+    const float* bias_data = nullptr;
+    std::optional<Tensor> bias;  // owns what the kernel reads
+    if (bias_) {
+        check_shape("bias", *bias_, {heads, T, S});
+        GSASR_CHECK(is_float(*bias_) && device_index(*bias_) == device_index(q),
+                    "bias must be of dtype float32, on the device of q");
+        bias = make_contiguous(*bias_);
+        bias_data = data<float>(*bias);
+    }
+    Tensor output = empty(q, {M, T, heads * D});
+    if (M * T * heads * D > 0) {
+        if (is_float(q))
+            attend_as<float>(q, k, v, bias_data, scale, output);
+        else
+            attend_as<cpu::BFloat16>(q, k, v, bias_data, scale, output);
+    }
+    return output;
+}
+
 #if defined(GSASR_WITH_CUDA)
 
 void check_float_cuda(const Inputs& inputs) {
@@ -249,12 +300,14 @@ FiveTensors backward_cuda(Tensor v_images, Tensor means, Tensor sigmas, Tensor r
 GSASR_LIBRARY(gsasr, m) {
     m.def(GSASR_FORWARD_SCHEMA);
     m.def(GSASR_BACKWARD_SCHEMA);
+    m.def(GSASR_ATTENTION_SCHEMA);
 }
 #endif
 
 GSASR_LIBRARY_IMPL(gsasr, CPU, m) {
     m.impl("rasterize_gaussians", GSASR_KERNEL(gsasr::binding::forward_cpu));
     m.impl("rasterize_gaussians_backward", GSASR_KERNEL(gsasr::binding::backward_cpu));
+    m.impl("window_attention", GSASR_KERNEL(gsasr::binding::window_attention_cpu));
 }
 
 #if defined(GSASR_WITH_CUDA)

@@ -24,6 +24,7 @@ using Scales = at::ArrayRef<double>;
 
 inline bool is_float(const Tensor& tensor) { return tensor.scalar_type() == at::kFloat; }
 inline bool is_double(const Tensor& tensor) { return tensor.scalar_type() == at::kDouble; }
+inline bool is_bfloat16(const Tensor& tensor) { return tensor.scalar_type() == at::kBFloat16; }
 inline bool same_kind(const Tensor& a, const Tensor& b) {
     return a.scalar_type() == b.scalar_type() && a.device() == b.device();
 }
@@ -37,11 +38,11 @@ inline Tensor empty_bytes(const Tensor& like, int64_t bytes) {
 }
 template <class T>
 const T* data(const Tensor& tensor) {
-    return tensor.const_data_ptr<T>();
+    return static_cast<const T*>(tensor.const_data_ptr());
 }
 template <class T>
 T* mutable_data(const Tensor& tensor) {
-    return tensor.mutable_data_ptr<T>();
+    return static_cast<T*>(tensor.mutable_data_ptr());
 }
 inline int thread_count() { return at::get_num_threads(); }
 template <class F>

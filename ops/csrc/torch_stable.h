@@ -24,6 +24,7 @@ using torch::headeronly::ScalarType;
 
 inline bool is_float(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Float; }
 inline bool is_double(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Double; }
+inline bool is_bfloat16(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::BFloat16; }
 inline bool same_kind(const Tensor& a, const Tensor& b) {
     return a.scalar_type() == b.scalar_type() && a.is_cuda() == b.is_cuda() &&
            a.get_device_index() == b.get_device_index();

@@ -116,7 +116,7 @@ def test_every_source_is_compiled_and_packaged():
     assert all(f"'{folder}/*'" in (ROOT / 'setup.py').read_text() for folder in folders)
 
 
-def test_both_schemas_are_read():
+def test_all_schemas_are_read():
     names = [schema.split('(')[0] for schema in extension.schemas()]
     assert tuple(names) == extension.OPERATORS
 

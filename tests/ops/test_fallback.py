@@ -1,4 +1,4 @@
-"""Without its compiled library: compiled at first use, or drawn by the twin with one warning that says why.
+"""Without its compiled library: compiled at first use, or computed by the twins with one warning that says why.
 
 Each test runs a fresh interpreter on a copy of the package that has no library.
 """
@@ -24,11 +24,14 @@ with warnings.catch_warnings(record=True) as caught:
     import torch
     import gsasr_ops
     from tests.ops.scenes import sample_inputs
+    from tests.ops.test_attention import exact, inputs_of
     at_import = len(caught)
     inputs = sample_inputs(requires_grad=True)
     images = gsasr_ops.rasterize_gaussians(*inputs, (18, 20), 2.9)
     images.square().sum().backward()
     gsasr_ops.rasterize_gaussians(*inputs, [(3, 4), (5, 6)], 1.0)
+    attention = inputs_of((2, 3, 9, 11, 8), torch.float32, True)
+    mixed = gsasr_ops.window_attention(*attention)
     compiled = images
     if 'compile' in sys.argv:
         draw = torch.compile(gsasr_ops.rasterize_gaussians, fullgraph=True, backend='aot_eager')
@@ -44,6 +47,7 @@ print(json.dumps({
     'warnings': ours,
     'error': (images - expected).abs().max().item(),
     'compiled_error': (compiled - expected).abs().max().item(),
+    'attention_error': (mixed - exact(*attention)).abs().max().item(),
     'gradient_error': max((a.grad - b.grad).abs().max().item() for a, b in zip(inputs, twin)),
 }))
 """
@@ -94,6 +98,7 @@ def check_twin(result: dict, package: Path) -> str:
     assert result['at_import'] == 0
     assert result['backend']['cpu'] == 'reference' and result['backend']['library'] is None
     assert result['error'] == 0 and result['compiled_error'] == 0  # the very same function drew both
+    assert result['attention_error'] < 1e-5
     assert result['gradient_error'] < 1e-5  # formulas against autograd, in float32
     assert len(result['warnings']) == 1
     return result['warnings'][0]
@@ -135,7 +140,7 @@ def test_compiled_once_at_first_use_by_several_processes(package):
         assert result['backend']['cpu'] == 'compiled', result['backend']['problems']
         assert Path(result['backend']['library']).is_relative_to(package.parent / 'cache')
         assert result['warnings'] == [] and result['at_import'] == 0
-        assert max(result['error'], result['compiled_error']) < 1e-5
+        assert max(result['error'], result['compiled_error'], result['attention_error']) < 1e-5
         assert result['gradient_error'] < 1e-4
     library = Path(results[0]['backend']['library'])
     assert library == Path(results[1]['backend']['library'])

@@ -230,7 +230,7 @@ class OverlappingAttentionBlock(nn.Module):
         rotations = self.rope()  # (heads, O, d / heads / 2)
         q, k = rotate(q, rotations[:, : q.shape[2]]), rotate(k, rotations)
         mixed = attend(q, k, v)
-        x = x + from_windows(self.out(mixed.transpose(1, 2).flatten(2)), self.window_size, h, w)
+        x = x + from_windows(self.out(mixed), self.window_size, h, w)
         return x + self.mlp(self.mlp_norm(x))
 
     def _overlapping_windows(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@
 
 #include "../gaussian.h"
 #include "../problem.h"
+#include "instruction_set.h"
 
 namespace gsasr {
 namespace cpu {
@@ -71,8 +72,7 @@ namespace portable {
 const Kernels<float>& float_kernels();
 const Kernels<double>& double_kernels();
 }  // namespace portable
-#if defined(__x86_64__) && defined(__GNUC__)
-#define GSASR_DISPATCH_X86
+#if defined(GSASR_DISPATCH_X86)
 namespace avx2 {
 const Kernels<float>& float_kernels();
 const Kernels<double>& double_kernels();

@@ -18,6 +18,7 @@
 #define GSASR_AVX2
 #define GSASR_UNIT avx2
 #define GSASR_LANES 8
+#include "attention_kernel.h"
 #include "kernels.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -18,6 +18,7 @@
 #define GSASR_AVX512
 #define GSASR_UNIT avx512
 #define GSASR_LANES 16
+#include "attention_kernel.h"
 #include "kernels.h"
 #if defined(__clang__)
 #pragma clang attribute pop

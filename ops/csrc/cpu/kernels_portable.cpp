@@ -6,4 +6,5 @@
 
 #define GSASR_UNIT portable
 #define GSASR_LANES 4
+#include "attention_kernel.h"
 #include "kernels.h"

@@ -1,4 +1,4 @@
-// The CPU rasterizer: sorts the Gaussians, shares the work out to threads, chooses the instruction set.
+// The CPU rasterizer: sorts the Gaussians and shares the work out to threads.
 //
 // Forward: parts of the Gaussians are sorted, each for itself, by the band of 16 rows in which their box begins. Then the
 // tiles of the bands are drawn independently of each other: first those of every other band, which hang over into the
@@ -9,9 +9,6 @@
 #include "rasterize.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -20,36 +17,12 @@
 #include <sys/mman.h>
 #endif
 
+#include "instruction_set.h"
 #include "interface.h"
 
 namespace gsasr {
 namespace cpu {
 namespace {
-
-enum class Isa { portable, avx2, avx512 };
-
-Isa best_isa() {
-#if defined(GSASR_DISPATCH_X86)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
-        return Isa::avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
-#endif
-    return Isa::portable;
-}
-
-Isa chosen_isa() {
-    static const Isa chosen = [] {
-        const Isa best = best_isa();
-        const char* wanted = std::getenv("GSASR_CPU");
-        if (!wanted) return best;
-        if (!std::strcmp(wanted, "portable")) return Isa::portable;
-        if (!std::strcmp(wanted, "avx2") && best >= Isa::avx2) return Isa::avx2;
-        return best;
-    }();
-    return chosen;
-}
 
 template <class T>
 const Kernels<T>& kernels();
@@ -70,25 +43,6 @@ const Kernels<double>& kernels<double>() {
     if (chosen_isa() == Isa::avx2) return avx2::double_kernels();
 #endif
     return portable::double_kernels();
-}
-
-// body(index) for every index, each taken by whichever thread is free.
-template <class F>
-void for_each(int64_t count, const Threads& threads, const F& make_body) {
-    struct Context {
-        std::atomic<int64_t> next;
-        int64_t count;
-        const F* make_body;
-    } context{{0}, count, &make_body};
-    const int64_t workers = std::max<int64_t>(1, std::min<int64_t>(threads.count, count));
-    threads.parallel_for(
-        workers, 1,
-        [](int64_t, int64_t, void* raw) {
-            Context& shared = *static_cast<Context*>(raw);
-            auto body = (*shared.make_body)();
-            for (int64_t i = shared.next++; i < shared.count; i = shared.next++) body(i);
-        },
-        &context);
 }
 
 struct Sorted {
@@ -229,15 +183,6 @@ template void rasterize_backward(const Gaussians<float>&, const Image<float>*, f
                                  const Gradients<float>&, const Threads&);
 template void rasterize_backward(const Gaussians<double>&, const Image<double>*, double, const double*,
                                  const Gradients<double>&, const Threads&);
-
-const char* instruction_sets() {
-    switch (chosen_isa()) {
-        case Isa::avx512: return "avx512 avx2 portable";
-        case Isa::avx2: return "avx2 portable";
-        case Isa::portable: break;
-    }
-    return "portable";
-}
 
 }  // namespace cpu
 }  // namespace gsasr

@@ -1,0 +1,76 @@
+"""The public function `window_attention`, and what PyTorch has to know about the operator behind it.
+
+Letters: M windows, T queries and S keys of each, D channels of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import extension, reference
+
+
+def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v for each window and head, with the heads side by side.
+
+    On CPUs, in float32 and bfloat16 and where nothing needs a gradient, one kernel reads the heads where they lie (any
+    strides) and computes in float32; otherwise, and where there is no compiled library, it is PyTorch's
+    scaled_dot_product_attention.
+
+    Args:
+        q: queries, (M, heads, T, D), of a floating-point dtype.
+        k, v: keys and values, (M, heads, S, D), of q's dtype; S is at least 1.
+        bias: what is added to the logits, (heads, T, S), of any floating-point dtype. -infinity leaves a key out; at
+            least one of each query's has to stay.
+
+    Returns:
+        (M, T, heads * D), of q's dtype.
+
+    Raises:
+        ValueError: a shape or a device that does not fit; the message names the argument.
+        TypeError: a dtype that does not fit.
+    """
+    _check(q, k, v, bias)
+    inputs = (q, k, v) if bias is None else (q, k, v, bias)
+    differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
+    scale = q.shape[3] ** -0.5
+    if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16) and not differentiated:
+        return torch.ops.gsasr.window_attention(q, k, v, bias.float() if bias is not None else None, scale)
+    return reference.window_attention(q, k, v, bias, scale)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
+    if q.dim() != 4 or q.shape[3] < 1:
+        raise ValueError(f'q must have the shape (M, heads, T, D), got {tuple(q.shape)}')
+    if not q.is_floating_point():
+        raise TypeError(f'q must be of a floating-point dtype, got {q.dtype}')
+    M, heads, T, D = q.shape
+    if k.dim() != 4 or k.shape[2] < 1:
+        raise ValueError(f'k must have the shape ({M}, {heads}, S, {D}) with S from 1, got {tuple(k.shape)}')
+    S = k.shape[2]
+    expected: dict[str, tuple[Tensor, tuple[int, ...]]] = {'k': (k, (M, heads, S, D)), 'v': (v, (M, heads, S, D))}
+    if bias is not None:
+        expected['bias'] = (bias, (heads, T, S))
+    for name, (tensor, shape) in expected.items():
+        if tensor.shape != shape:
+            raise ValueError(f'{name} must have the shape {shape}, got {tuple(tensor.shape)}')
+        if tensor.device != q.device:
+            raise ValueError(f'{name} is on {tensor.device}, but q is on {q.device}: all must be on one device')
+        if name == 'bias' and not tensor.is_floating_point():
+            raise TypeError(f'bias must be of a floating-point dtype, got {tensor.dtype}')
+        if name != 'bias' and tensor.dtype != q.dtype:
+            raise TypeError(f'{name} must have the dtype of q, {q.dtype}, got {tensor.dtype}')
+
+
+def _fake(q, k, v, bias, scale):
+    return q.new_empty((q.shape[0], q.shape[2], q.shape[1] * q.shape[3]))
+
+
+def _no_derivative(ctx, v_output):
+    raise NotImplementedError('the operator window_attention has no derivative; gsasr_ops.window_attention has one')
+
+
+extension.define_operators()
+torch.library.register_fake('gsasr::window_attention', _fake)
+torch.library.register_autograd('gsasr::window_attention', _no_derivative)

@@ -1,0 +1,41 @@
+// The CPU window attention: shares windows and heads out to threads.
+#include "attention.h"
+
+#include <cstdint>
+#include <memory>
+
+namespace gsasr {
+namespace cpu {
+namespace {
+
+AttentionKernels chosen_kernels() {
+#if defined(GSASR_DISPATCH_X86)
+    if (chosen_isa() == Isa::avx512) return avx512::attention_kernels();
+    if (chosen_isa() == Isa::avx2) return avx2::attention_kernels();
+#endif
+    return portable::attention_kernels();
+}
+
+template <class E>
+void attend_with(AttendHead<E> attend_head, const Attention<E>& problem, const Threads& threads) {
+    constexpr size_t kAlignment = 64 / sizeof(float);
+    const size_t elements = static_cast<size_t>(attention_scratch(problem.T, problem.S, problem.D));
+    for_each(problem.M * problem.heads, threads, [&] {
+        std::shared_ptr<float[]> memory(new float[elements + kAlignment]);
+        const size_t beyond = reinterpret_cast<uintptr_t>(memory.get()) / sizeof(float) % kAlignment;
+        float* scratch = memory.get() + (kAlignment - beyond);
+        return [&, memory, scratch](int64_t i) { attend_head(problem, i / problem.heads, i % problem.heads, scratch); };
+    });
+}
+
+}  // namespace
+
+void attend(const Attention<float>& problem, const Threads& threads) {
+    attend_with(chosen_kernels().of_float, problem, threads);
+}
+void attend(const Attention<BFloat16>& problem, const Threads& threads) {
+    attend_with(chosen_kernels().of_bfloat16, problem, threads);
+}
+
+}  // namespace cpu
+}  // namespace gsasr

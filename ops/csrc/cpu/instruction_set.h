@@ -1,0 +1,22 @@
+// Which of the instruction sets that the kernels are compiled for is used.
+#pragma once
+
+// Compiled for AVX2 and AVX-512 too, beside the portable kernels.
+#if defined(__x86_64__) && defined(__GNUC__)
+#define GSASR_DISPATCH_X86
+#endif
+
+namespace gsasr {
+namespace cpu {
+
+enum class Isa { portable, avx2, avx512 };
+
+// The best that this machine has, or the one that the environment variable GSASR_CPU names.
+Isa chosen_isa();
+
+// The instruction sets that this library was compiled for and this machine has, best first, separated by spaces. The
+// environment variable GSASR_CPU names another one than the best.
+const char* instruction_sets();
+
+}  // namespace cpu
+}  // namespace gsasr

@@ -1,0 +1,244 @@
+"""The fused window attention: values against float64, its arguments, and how it sits in PyTorch."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gsasr_ops import backend, window_attention
+
+ROOT = Path(__file__).resolve().parents[2]
+# Logits of a few units: sums of D products and S weighted values in float32, each within some 1e-7 of its size. A
+# result in bfloat16 is rounded once more, by at most 2^-8 of it: half a unit in the last of 8 places.
+TOLERANCE = {torch.float32: {'atol': 1e-5, 'rtol': 1e-5}, torch.bfloat16: {'atol': 1e-5, 'rtol': 2**-8 + 1e-5}}
+# (M, heads, T, S, D): the decoder's and HAT's windows, and lengths on both sides of vectors and groups of them.
+SHAPES = [
+    (2, 3, 144, 144, 30),
+    (1, 2, 256, 576, 30),
+    (1, 1, 1, 1, 1),
+    (3, 2, 5, 3, 7),
+    (2, 1, 6, 16, 16),
+    (1, 2, 7, 17, 8),
+    (1, 2, 13, 31, 33),
+    (2, 2, 12, 48, 4),
+    (1, 1, 23, 49, 64),
+    (1, 1, 9, 97, 100),
+]
+
+
+def heads_of(M: int, heads: int, length: int, D: int, parts: int, dtype: torch.dtype) -> list[Tensor]:
+    """(M, heads, length, D) each, as they lie in one projection (M, length, parts * heads * D)."""
+    projected = torch.randn(M, length, parts * heads * D).to(dtype)
+    return [part.unflatten(-1, (heads, D)).transpose(1, 2) for part in projected.chunk(parts, -1)]
+
+
+def inputs_of(shape: tuple[int, ...], dtype: torch.dtype, with_bias: bool, seed: int = 0) -> list[Tensor | None]:
+    M, heads, T, S, D = shape
+    torch.manual_seed(seed)
+    (q,), (k, v) = heads_of(M, heads, T, D, 1, dtype), heads_of(M, heads, S, D, 2, dtype)
+    return [q, k, v, torch.randn(heads, T, S) if with_bias else None]
+
+
+def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """By the formula, in float64."""
+    q, k, v = (tensor.detach().double() for tensor in (q, k, v))
+    logits = torch.einsum('mhtd,mhsd->mhts', q, k) / q.shape[-1] ** 0.5
+    if bias is not None:
+        logits = logits + bias.detach().double()
+    weights = (logits - logits.amax(-1, keepdim=True)).exp()
+    mixed = torch.einsum('mhts,mhsd->mthd', weights / weights.sum(-1, keepdim=True), v)
+    return mixed.flatten(2)
+
+
+def check_values() -> None:
+    """For one instruction set; also run in processes of their own."""
+    for shape, dtype, with_bias in itertools.product(SHAPES, TOLERANCE, (False, True)):
+        inputs = inputs_of(shape, dtype, with_bias)
+        found = window_attention(*inputs)
+        assert found.dtype == dtype and found.is_contiguous()
+        torch.testing.assert_close(found.double(), exact(*inputs), **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize('name', ['portable', 'avx2', 'avx512'])
+def test_values_with_each_instruction_set(name):
+    if name not in backend()['instruction_sets']:
+        pytest.skip(f'this machine or this build has no {name}: {backend()["instruction_sets"]}')
+    script = (
+        'from gsasr_ops import backend\n'
+        'from tests.ops.test_attention import check_values\n'
+        f'assert backend()["instruction_sets"][0] == "{name}"\n'
+        'check_values()'
+    )
+    environment = {**os.environ, 'GSASR_CPU': name, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, '-c', script], env=environment, cwd=ROOT, text=True, capture_output=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE)
+def test_any_strides(dtype):
+    q, k, v, bias = inputs_of((2, 3, 20, 25, 12), dtype, True)
+    expected = window_attention(q, k, v, bias)
+    turned = [tensor.transpose(2, 3).contiguous().transpose(2, 3) for tensor in (q, k, v)]
+    assert turned[0].stride(3) != 1
+    turned_bias = bias.transpose(0, 2).contiguous().transpose(0, 2)
+    assert torch.equal(window_attention(*turned, turned_bias), expected)
+    assert torch.equal(window_attention(*(tensor.contiguous() for tensor in (q, k, v)), bias), expected)
+    shared = window_attention(q, k[:1].expand(2, -1, -1, -1), v[:1].expand(2, -1, -1, -1), bias)
+    assert torch.equal(shared[0], expected[0])
+
+
+def test_huge_logits():
+    """Weights of one key only, and logits far below zero: nothing overflows, nothing divides by zero."""
+    q, k, v, bias = inputs_of((2, 2, 30, 37, 30), torch.float32, True)
+    for factor, offset in ((1e4, 0.0), (1.0, -1e4), (1.0, 1e4)):
+        given = (q * factor, k, v, bias + offset)
+        # Logits of 1e5 have errors of 1e-2: where two keys lead by less, their weights are off by as much.
+        tolerance = {'atol': 0.05, 'rtol': 0} if factor > 1 or offset else TOLERANCE[torch.float32]
+        found = window_attention(*given)
+        torch.testing.assert_close(found.double(), exact(*given), **tolerance)
+
+
+def test_minus_infinity_leaves_keys_out():
+    q, k, v, bias = inputs_of((2, 2, 30, 37, 30), torch.float32, True)
+    bias[:, :, 20:] = -torch.inf
+    expected = window_attention(q, k[:, :, :20], v[:, :, :20], bias[:, :, :20])
+    torch.testing.assert_close(window_attention(q, k, v, bias), expected, **TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE)
+def test_nan_shows_where_it_belongs(dtype):
+    """Of a query in its row, of a value in its channel, of a key or its bias in every row that weighs it."""
+    given = inputs_of((1, 2, 10, 20, 16), dtype, True)
+
+    def spoilt(which: int, place: tuple[int, ...]) -> Tensor:
+        inputs = [tensor.clone() for tensor in given]
+        inputs[which][place] = torch.nan
+        return window_attention(*inputs).isnan().unflatten(2, (2, 16))[0]  # (T, heads, D)
+
+    def only(*place: int | slice) -> Tensor:
+        mask = torch.zeros(10, 2, 16, dtype=torch.bool)
+        mask[place] = True
+        return mask
+
+    everything = slice(None)
+    assert torch.equal(spoilt(0, (0, 1, 3, 5)), only(3, 1))
+    assert torch.equal(spoilt(1, (0, 1, 19, 5)), only(everything, 1))
+    assert torch.equal(spoilt(2, (0, 0, 19, 5)), only(everything, 0, 5))
+    assert torch.equal(spoilt(3, (0, 4, 2)), only(4, 0))
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE)
+def test_same_bits_for_any_number_of_threads(dtype):
+    inputs = inputs_of((5, 3, 50, 40, 30), dtype, True)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3, 8):
+            torch.set_num_threads(count)
+            results.append(window_attention(*inputs))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+def test_rounds_to_nearest_even_bfloat16():
+    """As PyTorch does: two keys that weigh the same give the mean of two values, which float32 holds exactly."""
+    q, k, v, _ = inputs_of((1, 1, 3, 2, 40), torch.bfloat16, False)
+    k[:] = 0
+    expected = v.float().mean(2, keepdim=True).expand(-1, -1, 3, -1).bfloat16()
+    assert torch.equal(window_attention(q, k, v), expected.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize('shape', [(0, 2, 5, 6, 4), (2, 0, 5, 6, 4), (2, 2, 0, 6, 4)])
+def test_empty(shape):
+    M, heads, T, _, D = shape
+    assert window_attention(*inputs_of(shape, torch.float32, True)).shape == (M, T, heads * D)
+
+
+def test_gradients_by_pytorch():
+    given = [tensor.requires_grad_() for tensor in inputs_of((2, 3, 9, 11, 8), torch.float32, True)]
+    double = [tensor.detach().double().requires_grad_() for tensor in given]
+    output, expected = window_attention(*given), window_attention(*double)
+    torch.testing.assert_close(expected, exact(*double))
+    v_output = torch.randn(output.shape)
+    gradients = torch.autograd.grad(output, given, v_output)
+    for a, b in zip(gradients, torch.autograd.grad(expected, double, v_output.double())):
+        torch.testing.assert_close(a.double(), b, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():  # the kernel
+        torch.testing.assert_close(window_attention(*given), output, **TOLERANCE[torch.float32])
+    with pytest.raises(NotImplementedError, match=r'gsasr_ops\.window_attention has one'):
+        torch.ops.gsasr.window_attention(*given, 1.0).sum().backward()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
+def test_other_dtypes_by_pytorch(dtype):
+    inputs = inputs_of((2, 3, 9, 11, 8), dtype, True)
+    found = window_attention(*inputs)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), exact(*inputs), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize('with_bias', [False, True])
+@pytest.mark.parametrize('dtype', TOLERANCE)
+def test_opcheck(dtype, with_bias):
+    inputs = inputs_of((2, 3, 9, 11, 8), dtype, with_bias)
+    torch.library.opcheck(torch.ops.gsasr.window_attention, (*inputs, 0.3))
+
+
+def test_fake_and_compiled():
+    inputs = inputs_of((2, 3, 9, 11, 8), torch.float32, True)
+    assert window_attention(*(tensor.to('meta') for tensor in inputs)).shape == (2, 9, 24)
+    compiled = torch.compile(window_attention, fullgraph=True, backend='aot_eager')
+    assert torch.equal(compiled(*inputs), window_attention(*inputs))
+
+
+@pytest.mark.parametrize(
+    'change, error, message',
+    [
+        ({'q': lambda t: t[0]}, ValueError, r'q must have the shape \(M, heads, T, D\), got \(3, 9, 8\)'),
+        ({'q': lambda t: t.long()}, TypeError, 'q must be of a floating-point dtype, got torch.int64'),
+        ({'k': lambda t: t[:1]}, ValueError, r'k must have the shape \(2, 3, 11, 8\), got \(1, 3, 11, 8\)'),
+        ({'k': lambda t: t[:, :, :0]}, ValueError, r'k must have .* S from 1, got \(2, 3, 0, 8\)'),
+        ({'v': lambda t: t[:, :, :7]}, ValueError, r'v must have the shape \(2, 3, 11, 8\), got \(2, 3, 7, 8\)'),
+        ({'v': lambda t: t.bfloat16()}, TypeError, 'v must have the dtype of q, torch.float32, got torch.bfloat16'),
+        ({'v': lambda t: t.to('meta')}, ValueError, 'v is on meta, but q is on cpu'),
+        ({'bias': lambda t: t[0]}, ValueError, r'bias must have the shape \(3, 9, 11\), got \(9, 11\)'),
+        ({'bias': lambda t: t.int()}, TypeError, 'bias must be of a floating-point dtype, got torch.int32'),
+    ],
+)
+def test_refuses(change, error, message):
+    inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of((2, 3, 9, 11, 8), torch.float32, True)))
+    inputs.update({name: make(inputs[name]) for name, make in change.items()})
+    with pytest.raises(error, match=message):
+        window_attention(**inputs)
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'q': lambda t: t[0]}, r'q must have the shape \(M, heads, T, D\), got \(3, 9, 8\)'),
+        ({'q': lambda t: t.double()}, 'q must be of dtype float32 or bfloat16'),
+        ({'k': lambda t: t[0]}, r'k must have the shape \(M, heads, S, D\) with S from 1, got \(3, 11, 8\)'),
+        ({'k': lambda t: t[:, :, :0]}, r'k must have the shape .* with S from 1, got \(2, 3, 0, 8\)'),
+        ({'v': lambda t: t[:, :, :7]}, r'v must have the shape \(2, 3, 11, 8\), got \(2, 3, 7, 8\)'),
+        ({'v': lambda t: t.bfloat16()}, 'k and v must have the dtype and the device of q'),
+        ({'bias': lambda t: t[:, :8]}, r'bias must have the shape \(3, 9, 11\), got \(3, 8, 11\)'),
+        ({'bias': lambda t: t.double()}, 'bias must be of dtype float32'),
+        ({'scale': lambda t: float('nan')}, 'scale must be finite'),
+    ],
+)
+def test_the_operator_refuses_for_itself(change, message):
+    """It is reached without the function too, and would read what is not there."""
+    inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of((2, 3, 9, 11, 8), torch.float32, True)), scale=1.0)
+    inputs.update({name: make(inputs[name]) for name, make in change.items()})
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.gsasr.window_attention(**inputs)
