@@ -49,7 +49,10 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
         ('data', ('data',)),
-        ('models', ('models', 'archs', 'checkpoint', 'data', 'whole_file')),
+        (
+            'models',
+            ('models', 'archs', 'checkpoint', 'checkpoint_pairs', 'data', 'run_errors', 'stop_signals', 'whole_file'),
+        ),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
     ],
 )

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, read_image
 from gsasr_plugin.data.scales import as_scale, enlarged_size, format_scale, protocol_sizes
@@ -41,6 +42,7 @@ class ArbitraryScalePairedDataset(Dataset):
         gt: (3, H, W) float32, RGB, 0..1, absent without GT [a list of B tensors (3, H_i, W_i), also for B = 1].
         scale: (2,) float32, H / h and W / w [(B, 2)].
         lq_path, gt_path: file, or key in the LMDB; where LR is made from GT both are GT's [lists of B strings].
+        drawn: training only: (4,) int64: index, epoch, repeat, position in the epoch; see `EpochIndex` [(B, 4)].
         Validation and testing only:
         name: for results: the LR image's path below its root, without extension [a list of B strings].
         size: (2,) int64, H and W of the result, also without GT [(B, 2)].
@@ -102,14 +104,16 @@ class ArbitraryScalePairedDataset(Dataset):
             raise ValueError(
                 f'{file} has {image.shape[0]} x {image.shape[1]} pixels (rows x columns), fewer than when it was listed'
             )
-        # The index is taken modulo the length, so that -1 and the last index give the same sample.
-        key = (self.options.seed, getattr(index, 'epoch', 0), getattr(index, 'repeat', 0), int(index) % len(self))
+        # A plain index is taken modulo the length, so that -1 and the last one give the same sample.
+        drawn = index if isinstance(index, EpochIndex) else EpochIndex(index % len(self))
+        key = (self.options.seed, drawn.epoch, drawn.repeat, int(drawn))
         gt = _to_float(self.crops.draw(np.random.default_rng(key), image))
         lq, scale = self.crops.make_lq(gt)
         return {
             'lq': self._lq_tensor(lq, made=True),
             'gt': VariableSizeImage.of(_to_tensor(gt)),
             'scale': torch.tensor(scale, dtype=torch.float32),
+            'drawn': torch.tensor([int(drawn), drawn.epoch, drawn.repeat, drawn.position]),
             'lq_path': file.path,
             'gt_path': file.path,
         }

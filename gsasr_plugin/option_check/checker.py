@@ -58,7 +58,7 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     if isinstance(root.get('val'), dict):
         check_val(report, root['val'], datasets if isinstance(datasets, dict) else {}, model, is_train=is_train)
     if is_train and isinstance(root.get('logger'), dict):
-        check_logger(report, root['logger'])
+        check_logger(report, root['logger'], model)
     if isinstance(root.get('dist_params'), dict):
         accepted = accepted_by_dataclass(DistOptions)
         report.check_types(root['dist_params'], ('dist_params',), accepted)
