@@ -7,6 +7,7 @@ last and holds the digests of its networks. A state of the host's own has none: 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -51,7 +52,8 @@ def newest_pair(states: Path, models: Path, labels: Iterable[str]) -> tuple[Path
         try:
             return path, read_pair(path, models, labels)
         except RunError as error:
-            print(f'warning: --auto_resume leaves out a damaged checkpoint: {error}', file=sys.stderr, flush=True)
+            if os.environ.get('RANK', '0') == '0':
+                print(f'warning: --auto_resume leaves out a damaged checkpoint: {error}', file=sys.stderr, flush=True)
     if candidates:
         raise RunError(
             f'--auto_resume: none of the {len(candidates)} training states in {states} can be used; '

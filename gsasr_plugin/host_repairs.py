@@ -16,6 +16,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -203,6 +204,10 @@ def repair_init_dist(dist_util: types.ModuleType, options: types.ModuleType) -> 
     return Repair(name, True, "the host's function divides by the number of GPUs; gloo is used where there is none")
 
 
+# How long a process waits for one that does not answer (one that is gone is noticed at once): as with NCCL.
+_GLOO_TIMEOUT = timedelta(minutes=10)
+
+
 def _init_dist_on_cpu(launcher: str, port: int | None = None, **kwargs: Any) -> None:
     """Join the process group over gloo; `launcher` is 'pytorch' (torchrun's variables) or 'slurm' (SLURM's)."""
     if mp.get_start_method(allow_none=True) is None:
@@ -211,7 +216,7 @@ def _init_dist_on_cpu(launcher: str, port: int | None = None, **kwargs: Any) -> 
         os.environ.update(_slurm_environment(port))
     elif launcher != 'pytorch':
         raise ValueError(f"launcher: {launcher!r} is not known; accepted are 'none', 'pytorch' and 'slurm'")
-    dist.init_process_group(backend='gloo', **kwargs)
+    dist.init_process_group(backend='gloo', timeout=_GLOO_TIMEOUT, **kwargs)
 
 
 def _slurm_environment(port: int | None) -> dict[str, str]:

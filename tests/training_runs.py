@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +20,39 @@ from PIL import Image
 
 TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
 
-# Forks a process for each line of the form [arguments, folder, file for what it prints]; answers its id, at its end
-# its status.
+# For each line of the form [arguments, folder, outputs, environments] forks processes, one per file for its output;
+# answers their ids, and at their end their statuses.
 SERVER = """
 import json, os, sys, traceback
 import torch
 from gsasr_plugin import cli
 torch.set_num_threads(1)
+
+def run(arguments, folder, output, environment):
+    os.setsid()
+    os.chdir(folder)
+    os.environ.update(environment)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    code = 1
+    try:
+        code = cli.main(arguments)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
 for line in sys.stdin:
-    arguments, folder, output = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        os.chdir(folder)
-        descriptor = os.open(output, os.O_WRONLY)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        code = 1
-        try:
-            code = cli.main(arguments)
-        except BaseException:
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    arguments, folder, outputs, environments = json.loads(line)
+    children = []
+    for output, environment in zip(outputs, environments):
+        children.append(os.fork())
+        if children[-1] == 0:
+            run(arguments, folder, output, environment)
+    print(json.dumps(children), flush=True)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
 """
 
 
@@ -65,21 +74,63 @@ class Runs:
         """Runs a command, and sends it a signal as soon as `until` is true.
 
         Returns:
-            Its exit status (-9: killed), and what it printed.
+            Its exit status (-9: killed), and what it printed to `output.txt` in its folder.
         """
+        statuses, outputs = self._run(folder, arguments, 1, until, [signal_number])
+        return statuses[0], outputs[0]
+
+    def run_several(
+        self,
+        folder: Path,
+        *arguments: str,
+        until: Callable[[], bool] | None = None,
+        signal_numbers: Sequence[int] = (0, 0),
+    ) -> tuple[list[int], list[str]]:
+        """Runs a command in several processes, started as torchrun does, though nobody ends those that are left.
+
+        Returns:
+            Their exit statuses, and what they printed, as `run` says; the first one's is in `output.txt`.
+        """
+        return self._run(folder, (*arguments, '--launcher', 'pytorch'), len(signal_numbers), until, signal_numbers)
+
+    def _run(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        count: int,
+        until: Callable[[], bool] | None,
+        signal_numbers: Sequence[int],
+    ) -> tuple[list[int], list[str]]:
         assert self.server.stdin is not None and self.server.stdout is not None
-        output = folder / 'output.txt'
-        output.write_text('')
-        self.server.stdin.write(json.dumps([arguments, str(folder), str(output)]) + '\n')
+        outputs = [folder / f'output{rank or ""}.txt' for rank in range(count)]
+        for output in outputs:
+            output.write_text('')
+        environments: list[dict[str, str]] = [{}]
+        if count > 1:
+            with socket.socket() as free:
+                free.bind(('127.0.0.1', 0))
+                master = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1])}
+            environments = [{**master, 'WORLD_SIZE': str(count), 'RANK': str(rank)} for rank in range(count)]
+        line = json.dumps([arguments, str(folder), [str(output) for output in outputs], environments])
+        self.server.stdin.write(line + '\n')
         self.server.stdin.flush()
-        process = int(self.server.stdout.readline())
+        processes = json.loads(self.server.stdout.readline())
         end = time.monotonic() + TIMEOUT_S
         if until is not None:
             while not until():
-                assert time.monotonic() < end and _is_running(process), output.read_text()[-3000:]
+                assert time.monotonic() < end and all(map(_is_running, processes)), outputs[0].read_text()[-3000:]
                 time.sleep(0.0005)
-            os.kill(process, signal_number)
-        return int(self.server.stdout.readline()), output.read_text()
+            for process, signal_number in zip(processes, signal_numbers, strict=True):
+                os.kill(process, signal_number)
+        while any(map(_is_running, processes)) and time.monotonic() < end:
+            time.sleep(0.02)
+        hanging = [process for process in processes if _is_running(process)]
+        for process in hanging:
+            os.kill(process, signal.SIGKILL)
+        statuses = json.loads(self.server.stdout.readline())
+        texts = [output.read_text() for output in outputs]
+        assert not hanging, texts
+        return statuses, texts
 
     def close(self) -> None:
         assert self.server.stdin is not None
@@ -88,7 +139,10 @@ class Runs:
 
 
 def _is_running(process: int) -> bool:
-    return Path(f'/proc/{process}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def make_project(folder: Path) -> dict[str, Any]:

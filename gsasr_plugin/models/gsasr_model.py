@@ -260,7 +260,7 @@ class GSASRModel(SRModel):
         """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
         if self.is_train and not self.opt['dist']:
             self._stop_if(stop_signals.requested() or 0)
-        # Bare: one process validates alone, and the wrapper of several would wait for the others.
+        # Bare: each process has images of its own, and the wrapper of several would wait for the others.
         net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
         val_opt = self.opt.get('val') or {}
         training = net.training
@@ -276,6 +276,10 @@ class GSASRModel(SRModel):
         if self.gt:
             visuals['gt'] = self.gt[0][None].detach().cpu()
         return visuals
+
+    def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """All processes take part; see `validate_scales`."""
+        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Runs the host's metrics for each scale of a data set, once for each iteration.

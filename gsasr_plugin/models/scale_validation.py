@@ -17,6 +17,7 @@ from tqdm import tqdm
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.scales import format_scale
 from gsasr_plugin.models.metrics_table import MetricRow, add_to_tables
+from gsasr_plugin.models.shares import gathered, my_share
 from gsasr_plugin.whole_file import replacing
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def validate_scales(
     """Super-resolves a data set, and reports each metric's mean over the images of each scale.
 
     The log gets the host's lines, under the name `<data set>_x<scale>`, and a table; the experiment's or the results'
-    folder gets `metrics.csv` and `metrics.md`.
+    folder gets `metrics.csv` and `metrics.md`. Several processes take an equal share of the images each, and the first
+    one reports.
 
     Args:
         model: the model; its `opt['val']` holds the host's `metrics`, where `crop_border: auto` follows the scale.
@@ -52,12 +54,14 @@ def validate_scales(
     bicubic_sums: dict[tuple[float, float], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     counts: dict[tuple[float, float], int] = defaultdict(int)
 
-    for data in tqdm(dataloader, desc=dataset_name, unit='image', disable=not val_opt.get('pbar', False)):
+    images: list[tuple[tuple[float, float], dict[str, float], dict[str, float]]] = []  # scale, our values, bicubic's
+    for data in tqdm(my_share(dataloader), desc=dataset_name, unit='image', disable=not val_opt.get('pbar', False)):
         model.feed_data(data)
         model.test()
         visuals = model.get_current_visuals()
         scale = tuple(data['nominal_scale'][0].tolist())  # (rows, columns)
-        counts[scale] += 1
+        ours: dict[str, float] = {}
+        bicubics: dict[str, float] = {}
         sr = tensor2img([visuals['result']])  # (H, W, 3), BGR, 8 bit
         if save_img:
             name = data['name'][0]
@@ -65,14 +69,21 @@ def validate_scales(
                 imwrite(sr, str(path))
         if 'gt' in visuals and metrics:
             gt = tensor2img([visuals['gt']])
-            images = [(sr, sums)]
+            compared = [(sr, ours)]
             if val_opt.get('compare_bicubic'):
-                images.append((_bicubic(visuals['lq'], gt.shape[:2]), bicubic_sums))
-            for image, totals in images:
+                compared.append((_bicubic(visuals['lq'], gt.shape[:2]), bicubics))
+            for image, values in compared:
                 for name, metric in metrics.items():
-                    totals[scale][name] += _value(metric, image, gt, scale)
+                    values[name] = _value(metric, image, gt, scale)
+        images.append((scale, ours, bicubics))
         if model.device.type == 'cuda':
             torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
+
+    for scale, ours, bicubics in gathered(images):
+        counts[scale] += 1
+        for values, totals in ((ours, sums), (bicubics, bicubic_sums)):
+            for name, value in values.items():
+                totals[scale][name] += value
 
     rows = []
     for scale in sums:
