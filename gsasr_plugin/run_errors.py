@@ -3,3 +3,7 @@
 
 class RunError(RuntimeError):
     """A run cannot start or go on, and the message says why and what to do."""
+
+
+class DataError(RunError, ValueError):
+    """Images that cannot be used; the message names them."""

@@ -48,7 +48,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
     [
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
-        ('data', ('data',)),
+        ('data', ('data', 'run_errors')),
         (
             'models',
             ('models', 'archs', 'checkpoint', 'checkpoint_pairs', 'data', 'run_errors', 'stop_signals', 'whole_file'),
