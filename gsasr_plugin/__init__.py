@@ -8,6 +8,8 @@ from gsasr_plugin.host_repairs import repair_host
 
 repair_host()
 
-from gsasr_plugin import archs, data, models  # noqa: E402  (registration; needs the repaired host)
+from gsasr_plugin import archs, data, metrics, models  # noqa: E402  (registration; needs the repaired host)
+from gsasr_plugin.archs import GSASR  # noqa: E402
+from gsasr_plugin.upscaling import upscale  # noqa: E402
 
-__all__ = ['archs', 'data', 'models']
+__all__ = ['GSASR', 'archs', 'data', 'metrics', 'models', 'upscale']

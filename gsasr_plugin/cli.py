@@ -13,7 +13,15 @@ from typing import Any
 
 from gsasr_plugin.checkpoint_pairs import has_states
 from gsasr_plugin.host_pipeline import run_pipeline
-from gsasr_plugin.option_check import OptionError, Problem, check_options, force_options, read_option_file
+from gsasr_plugin.metrics.weights import WeightsNotFoundError
+from gsasr_plugin.option_check import (
+    OptionError,
+    Problem,
+    check_options,
+    force_options,
+    read_option_file,
+    skip_absent_datasets,
+)
 from gsasr_plugin.plugins import PluginError, distribution, installed_plugins, load_plugins
 from gsasr_plugin.run_errors import RunError
 from gsasr_plugin.stop_signals import Stopped
@@ -37,10 +45,11 @@ examples:
     ),
     'test': (
         'test a network, or upscale images with it',
-        'Writes images and the log to results/NAME below the current folder.',
+        'Writes images, tables and the log to results/NAME below the current folder.',
         """\
 examples:
   basicsr test -opt options/test.yml
+  basicsr test -opt options/test.yml --skip_absent --auto_resume
   basicsr test -opt options/test.yml --force_yml path:pretrain_network_g=experiments/NAME/models/net_g_latest.pth
 """,
     ),
@@ -73,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = sum(problem.is_error for problem in error.problems)
         print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)
         return EXIT_USAGE
-    except UsageError as error:
+    except (UsageError, WeightsNotFoundError) as error:
         print(f'basicsr: error: {error}', file=sys.stderr)
         return EXIT_USAGE
     except PluginError as error:
@@ -100,6 +109,8 @@ def _run(argv: list[str]) -> int:
     file = read_option_file(arguments.opt)
     force_options(file, arguments.force_yml or [])
     is_train = arguments.task == 'train'
+    if not is_train and arguments.skip_absent:
+        _print_warnings(skip_absent_datasets(file), file.path)
     resumes = arguments.auto_resume and is_train and _has_states(file.options.get('name'), debug=arguments.debug)
     _print_warnings(check_options(file, is_train=is_train, auto_resume=resumes), file.path)
 
@@ -107,6 +118,8 @@ def _run(argv: list[str]) -> int:
     if arguments.launcher != 'none':
         host_flags += ['--launcher', arguments.launcher]
     run_pipeline(arguments.task, file, host_flags, f'basicsr {shlex.join(argv)}')
+    if is_train and os.environ.get('RANK', '0') == '0':
+        _draw_curves(('debug_' if arguments.debug else '') + file.options['name'])
     return 0
 
 
@@ -116,6 +129,20 @@ def _has_states(name: Any, *, debug: bool) -> bool:
         return False
     folder = f'debug_{name}' if debug and not name.startswith('debug') else name
     return has_states(Path('experiments') / folder / 'training_states')
+
+
+def _draw_curves(name: str) -> None:
+    """Leaves the curves of a run beside its log."""
+    from gsasr_plugin.visuals.curves import draw_curves
+    from gsasr_plugin.visuals.plotting import PlotsMissing
+
+    try:
+        files = draw_curves(Path('experiments', name), Path('tb_logger', name))
+    except PlotsMissing as error:
+        print(f'basicsr: no curves are drawn: {error}', file=sys.stderr)
+    else:
+        for file in files:
+            print(f'basicsr: {file} written')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,11 +161,14 @@ def _parser() -> argparse.ArgumentParser:
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        _add_host_flags(command)
+        _add_host_flags(command, task)
+    commands.choices['test'].add_argument(
+        '--skip_absent', action='store_true', help='leave out data sets whose folders do not exist (else an error)'
+    )
     return parser
 
 
-def _add_host_flags(command: argparse.ArgumentParser) -> None:
+def _add_host_flags(command: argparse.ArgumentParser, task: str) -> None:
     """The flags of the host's own parser."""
     command.add_argument('-opt', '--opt', required=True, metavar='FILE', help='option file (YAML)')
     command.add_argument(
@@ -149,7 +179,11 @@ def _add_host_flags(command: argparse.ArgumentParser) -> None:
         help='options to set on top of the file, e.g. train:ema_decay=0.999; nested keys are separated by colons',
     )
     command.add_argument(
-        '--auto_resume', action='store_true', help='go on from the newest training state of the run, if there is one'
+        '--auto_resume',
+        action='store_true',
+        help='go on from the newest training state of the run, if there is one'
+        if task == 'train'
+        else 'go on with a test of this name: images done with the same weights and options are left out',
     )
     command.add_argument(
         '--debug',

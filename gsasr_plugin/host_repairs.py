@@ -54,6 +54,7 @@ def repair_host() -> None:
         repair_dict2str(options, train, test),
         repair_epoch_in_indices(train),
         repair_epoch_count(train),
+        repair_test_folders(test),
     ]
     _applied.extend(found)
 
@@ -361,3 +362,24 @@ class _WorkerStart:
         leave_process_group()
         if self.then is not None:
             self.then(worker)
+
+
+def repair_test_folders(test: types.ModuleType) -> Repair:
+    """`basicsr.test` accepts --auto_resume, and renames the results of the run that should go on all the same."""
+    name = 'make_exp_dirs'
+    host_function = getattr(test, name, None)
+    if _is_ours(host_function):
+        return Repair(name, True, 'already replaced')
+    if host_function is None:
+        return Repair(name, False, 'basicsr.test does not use this function')
+
+    def make_exp_dirs(opt: dict[str, Any]) -> None:
+        results = opt['path']['results_root']
+        if not (opt.get('auto_resume') and os.path.isdir(results)):
+            host_function(opt)
+            return
+        for key in ('log', 'visualization'):
+            os.makedirs(opt['path'][key], exist_ok=True)
+
+    test.make_exp_dirs = make_exp_dirs  # type: ignore[attr-defined]
+    return Repair(name, True, "the host's function renames the results even when a test is to go on")

@@ -48,12 +48,23 @@ def test_the_rasterizer_knows_torch_only() -> None:
     [
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
+        ('prepare', ('prepare', 'data', 'whole_file')),
         ('data', ('data', 'run_errors')),
+        ('metrics', ('metrics', 'official')),
+        ('paper_tables', ('paper_tables',)),
+        ('cost', ('cost', 'archs', 'checkpoint', 'data', 'paper_tables', 'peak_memory', 'visuals', 'whole_file')),
         (
             'models',
-            ('models', 'archs', 'checkpoint', 'checkpoint_pairs', 'data', 'run_errors', 'stop_signals', 'whole_file'),
+            (
+                *('models', 'archs', 'checkpoint', 'checkpoint_pairs', 'data', 'paper_tables'),
+                *('run_errors', 'stop_signals', 'whole_file'),
+            ),
         ),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
+        ('pictures', ('pictures', 'whole_file')),
+        ('visuals', ('visuals', 'archs', 'whole_file')),
+        ('demo', ('demo', 'archs', 'data', 'upscaling', 'visuals')),
+        ('upscaling', ('upscaling', 'archs', 'checkpoint', 'data', 'peak_memory', 'pictures', 'pretrained')),
     ],
 )
 def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:
@@ -63,8 +74,10 @@ def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:
 
 
 def test_only_the_network_draws() -> None:
-    drawing = [file for file in python_files(PLUGIN) if uses(file, 'gsasr_ops')]
-    assert drawing == [PLUGIN / 'archs' / 'gsasr_arch.py']
+    drawing = {file for file in python_files(PLUGIN) if uses(file, 'gsasr_ops')}
+    asking = PLUGIN / 'commands' / 'info.py'  # what draws, and why
+    assert drawing - {asking} == {PLUGIN / 'archs' / 'gsasr_arch.py'}
+    assert not uses(asking, 'gsasr_ops.rasterize_gaussians', 'gsasr_ops.rasterize')
 
 
 def test_only_builders_see_options() -> None:

@@ -23,7 +23,7 @@ def losses(*outputs: str) -> dict[int, str]:
     """What runs have printed of each iteration's loss and learning rate; a repeated one has to print the same."""
     found: dict[int, str] = {}
     for line in '\n'.join(outputs).splitlines():
-        match = re.search(r'iter:\s*([\d,]+), lr:\((.*?),\)\].* (l_pix: .*)', line)
+        match = re.search(r'iter:\s*([\d,]+), lr:\((.*?),\)\].* (l_pix: \S+ grad_norm: \S+)', line)
         if match:
             values = f'{match[2]} {match[3]}'
             assert found.setdefault(int(match[1]), values) == values

@@ -70,7 +70,10 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
         assert found == expected and found['images'] == '3'
         assert values['bicubic'][0] == values['bicubic'][1]
         assert values['model'][0] == pytest.approx(values['model'][1], abs=1e-3)  # dB; 8-bit rounding may differ
-    pictures = [sorted(path.name for path in (folder / 'experiments').rglob('*.png')) for folder in (one, two)]
+    pictures = [
+        sorted(path.name for path in (folder / 'experiments' / 'run' / 'visualization').rglob('*.png'))
+        for folder in (one, two)
+    ]
     assert pictures[0] == pictures[1] and len(pictures[0]) == 9
     # One log, one experiment.
     assert [path.name for path in (two / 'experiments').iterdir()] == ['run']

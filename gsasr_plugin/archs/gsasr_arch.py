@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from typing import Any
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -69,6 +71,28 @@ class GSASR(nn.Module):
     Raises:
         ValueError: a size out of its range; the message names it.
     """
+
+    # How `from_pretrained` reads files, which this room does not know: set by gsasr_plugin.pretrained.
+    pretrained_reader: ClassVar[Callable[..., GSASR]]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> GSASR:
+        """A trained network, in evaluation mode.
+
+        Args:
+            source: the name of a model that comes with this package, or what `gsasr_plugin.checkpoint.read_model`
+                accepts; None for the default model.
+            options: the `network_g` section, needed for a checkpoint that does not describe its network.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: no such model, or a file that is damaged or holds something else.
+        """
+        return cls.pretrained_reader(source, options)
 
     def __init__(
         self,
@@ -191,20 +215,7 @@ class GSASR(nn.Module):
         Returns:
             (B, 3, H, W) for one size, a list of (3, H_i, W_i) for a list of them.
         """
-        h, w = gaussians.lq_size
-        batch = gaussians.means.shape[0]
-        sizes = output_sizes((h, w), batch, None, size)
-        return rasterize_gaussians(
-            gaussians.means,
-            gaussians.sigmas,
-            gaussians.rhos,
-            gaussians.opacities,
-            gaussians.colors,
-            sizes[0] if is_pair(size.tolist() if isinstance(size, Tensor) else size) else sizes,
-            [(H / h, W / w) for H, W in sizes],
-            support=self.support,
-            window=self.raster_ratio,
-        )
+        return render(gaussians, size, support=self.support, raster_ratio=self.raster_ratio)
 
     def _gaussians(
         self, lq: Tensor, factors: list[float], tile_options: TileOptions, progress: Progress | None
@@ -216,7 +227,7 @@ class GSASR(nn.Module):
         def network(image: Tensor, base: Tensor | None) -> Gaussians:
             return self.decoder(self.encoder(image), scale, base)
 
-        tiles = self._tiles(padded, tile_options)
+        tiles = self._tiles(padded.shape, padded.device, tile_options)
         if tiles is None:
             gaussians = network(padded, base)
             if progress is not None:
@@ -226,14 +237,28 @@ class GSASR(nn.Module):
         # Gaussians of the padding stay: they reach into the image. Only its own area is ever drawn.
         return dataclasses.replace(gaussians, lq_size=_lq_size(lq))
 
-    def _tiles(self, padded: Tensor, options: TileOptions) -> tuple[list[Part], list[Part]] | None:
+    def tiles(self, lq_size: Size, **tile_options: Any) -> list[Size] | None:
+        """The sizes (h, w) of the tiles in which one image of a size would go through the network now, None if in none.
+
+        Args:
+            lq_size: (h, w) of the image.
+            tile_options: as for `forward`.
+        """
+        h, w = (math.ceil(length / self.padding_multiple) * self.padding_multiple for length in lq_size)
+        device = next(self.parameters()).device
+        tiles = self._tiles((1, 3, h, w), device, TileOptions(**tile_options))
+        return None if tiles is None else [(row.length, column.length) for row in tiles[0] for column in tiles[1]]
+
+    def _tiles(
+        self, shape: Sequence[int], device: torch.device, options: TileOptions
+    ) -> tuple[list[Part], list[Part]] | None:
         """The parts of the padded image's rows and columns, or None for the whole image at once."""
         obstacle = self._obstacle_to_tiles()
         if obstacle is not None:
             if isinstance(options.tile, int):
                 raise ValueError(f'tile is {options.tile}, but there are no tiles {obstacle}')
             return None
-        B, _, h, w = padded.shape
+        B, _, h, w = shape
         width, density = self.options['embed_dim'], self.options['gaussian_density']
         size = options.tile_size(
             h,
@@ -241,7 +266,7 @@ class GSASR(nn.Module):
             multiple=self.padding_multiple,
             pixel_bytes=B * network_bytes(self.encoder.type_name, width, density),
             joined_bytes=B * density * JOINED_BYTES,
-            device=padded.device,
+            device=device,
         )
         if size is None:
             return None
@@ -256,6 +281,25 @@ class GSASR(nn.Module):
         if not self.options['use_reference_points']:
             return 'without use_reference_points: positions are then fractions of the whole image'
         return None
+
+
+def render(
+    gaussians: Gaussians, size: Sizes, *, support: float = 4.5, raster_ratio: float | None = None
+) -> Tensor | list[Tensor]:
+    """Draws Gaussians without the network that predicted them; see `GSASR` and `GSASR.render` for the arguments."""
+    h, w = gaussians.lq_size
+    sizes = output_sizes((h, w), gaussians.means.shape[0], None, size)
+    return rasterize_gaussians(
+        gaussians.means,
+        gaussians.sigmas,
+        gaussians.rhos,
+        gaussians.opacities,
+        gaussians.colors,
+        sizes[0] if is_pair(size.tolist() if isinstance(size, Tensor) else size) else sizes,
+        [(H / h, W / w) for H, W in sizes],
+        support=support,
+        window=raster_ratio,
+    )
 
 
 def _lq_size(lq: Tensor) -> Size:

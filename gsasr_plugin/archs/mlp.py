@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gsasr_plugin.archs.linear import linear
+
 
 class MLP(nn.Module):
     """Linear, ReLU, Linear, all of width d, over the last dimension.
@@ -15,9 +17,9 @@ class MLP(nn.Module):
     def __init__(self, *, embed_dim: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(embed_dim, embed_dim)
-        self.act = nn.ReLU(inplace=True)
         self.fc2 = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., d) to (..., d)."""
-        return self.fc2(self.act(self.fc1(x)))
+        x = linear(x, self.fc1.weight, self.fc1.bias, relu=True)
+        return linear(x, self.fc2.weight, self.fc2.bias)

@@ -9,11 +9,11 @@ import math
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.linear import linear
 
 # The two enlargement steps (r1, r2) that lay out each density, k = r1 * r2 (the paper's ablation, Table 8).
 UPSAMPLING_STEPS = {1: (1, 1), 4: (2, 1), 9: (3, 1), 16: (2, 2)}
@@ -111,9 +111,7 @@ class GaussianPrimaryHead(nn.Module):
     @staticmethod
     def _property(embed_dim: int, width: int) -> nn.Sequential:
         d = embed_dim
-        return nn.Sequential(
-            nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(inplace=True), nn.Linear(4 * d, width)
-        )
+        return nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(), nn.Linear(4 * d, width))
 
     @staticmethod
     def _start_at(head: nn.Sequential, raw: float) -> None:
@@ -170,13 +168,14 @@ class GaussianPrimaryHead(nn.Module):
         In slices: the hidden layers have 20 d numbers for each Gaussian, in all far more than any cache holds.
         """
         heads = (self.sigma, self.rho, self.opacity, self.color, self.offset)
-        first = [cast(nn.Linear, head[0]) for head in heads]
+        first, second, third = ([cast(nn.Linear, head[i]) for head in heads] for i in (0, 2, 4))
         weight = torch.cat([layer.weight for layer in first])  # (5 d, d)
         bias = torch.cat([layer.bias for layer in first])
 
         def raw(x: Tensor) -> Tensor:
-            hidden = F.relu_(F.linear(x, weight, bias)).chunk(len(heads), -1)
-            numbers = torch.cat([head[2:](part) for head, part in zip(heads, hidden)], -1)
+            narrow = linear(x, weight, bias, relu=True).chunk(len(heads), -1)  # (n, d) for each head
+            wide = [linear(y, layer.weight, layer.bias, relu=True) for y, layer in zip(narrow, second)]  # (n, 4 d)
+            numbers = torch.cat([linear(y, layer.weight, layer.bias) for y, layer in zip(wide, third)], -1)
             # From here on in float32 under autocast too: positions need more than eight bits.
             return numbers if numbers.dtype == torch.float64 else numbers.float()
 

@@ -18,10 +18,11 @@ FREE_PART = 0.5
 # Where the system does not say what is free (no Linux, no CUDA): 4 GiB.
 UNKNOWN_FREE = 4 << 30
 
-# The decoder's bytes per LR pixel: 4 * embed_dim * (MAP_WIDTHS + GAUSSIAN_WIDTHS * density) + GAUSSIAN_BYTES * density.
-# The widths say how many embeddings live at once for each LR pixel and for each Gaussian.
-MAP_WIDTHS = 28
-GAUSSIAN_WIDTHS = 9
+# The decoder's bytes per LR pixel: 4 * embed_dim * max(MAP_WIDTHS, GAUSSIAN_WIDTHS * density) + GAUSSIAN_BYTES *
+# density. The widths say how many embeddings live at once: for each LR pixel in the attention layers, for each Gaussian
+# in the primary head.
+MAP_WIDTHS = 20
+GAUSSIAN_WIDTHS = 3
 GAUSSIAN_BYTES = 512
 # An encoder's bytes per LR pixel, at the default sizes of its class.
 ENCODER_BYTES = {'EDSR': 4_000, 'RDN': 28_000, 'SwinIR': 24_000, 'HAT': 20_000}
@@ -40,7 +41,7 @@ def network_bytes(encoder_type: str, embed_dim: int, gaussian_density: int) -> i
 
 def decoder_bytes(embed_dim: int, gaussian_density: int) -> int:
     """Peak memory of the decoder per LR pixel."""
-    widths = MAP_WIDTHS + GAUSSIAN_WIDTHS * gaussian_density
+    widths = max(MAP_WIDTHS, GAUSSIAN_WIDTHS * gaussian_density)
     return 4 * embed_dim * widths + GAUSSIAN_BYTES * gaussian_density
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gsasr_plugin.archs.linear import linear
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding, rotate
 
 PositionEncoding = Literal['bias', 'rope']
@@ -130,11 +131,12 @@ class WindowAttention(nn.Module):
             rotations = self.rope()
             q, k = rotate(q, rotations), rotate(k, rotations)
         mixed = attend(q, k, v, self.bias() if self.bias is not None else None)
-        return from_windows(self.out(mixed.transpose(1, 2).flatten(2)), self.window_size, h, w)
+        mixed = linear(mixed.transpose(1, 2).flatten(2), self.out.weight, self.out.bias)
+        return from_windows(mixed, self.window_size, h, w)
 
     def _project(self, x: Tensor, *projections: nn.Linear) -> list[Tensor]:
         """Several projections of a map (B, h, w, d) in one product; each is (M, heads, T, d / heads)."""
         weight = torch.cat([projection.weight for projection in projections])
         bias = torch.cat([projection.bias for projection in projections])
-        projected = F.linear(to_windows(x, self.window_size), weight, bias).chunk(len(projections), -1)
+        projected = linear(to_windows(x, self.window_size), weight, bias).chunk(len(projections), -1)
         return [part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in projected]

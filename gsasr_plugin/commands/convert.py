@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoint import PARAMETER_KEYS, SUFFIXES, load_model, save_model
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.option_check import read_option_file
+from gsasr_plugin.commands.option_files import network_section
 
 DESCRIPTION = """\
 Writes a model as one file of its weights and the options of its network, which every command and
@@ -57,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         net = load_model(
             sources[0] if len(sources) == 1 else sources,
-            None if arguments.opt is None else _network_section(arguments.opt),
+            None if arguments.opt is None else network_section(arguments.opt),
             param_keys=[arguments.param_key] if arguments.param_key else PARAMETER_KEYS,
         )
         save_model(net, output)
@@ -65,13 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     _report(net, output)
     return 0
-
-
-def _network_section(file: str) -> dict[str, Any]:
-    section = read_option_file(file).options.get('network_g')
-    if not isinstance(section, dict):
-        raise ValueError(f'--opt {file}: there is no section network_g')
-    return section
 
 
 def _report(net: GSASR, output: Path) -> None:

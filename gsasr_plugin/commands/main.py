@@ -16,8 +16,17 @@ EXIT_INTERRUPTED = 130
 # Subcommand -> the line that `gsasr --help` shows. Its module, of the same name with underscores, is imported when it
 # is called.
 COMMANDS: dict[str, str] = {
+    'upscale': 'enlarge pictures by any factor',
+    'gaussians': 'write the Gaussians of a picture into a file',
+    'render': 'draw Gaussians from a file at any size',
+    'visualize': 'show the Gaussians of a picture',
+    'demo': 'open a page in the browser to try it all',
     'check-data': 'decode every image of folders, LMDBs or option files, and name those that cannot be used',
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
+    'benchmark': 'measure time and memory of networks as the paper does',
+    'curves': 'draw the training curves of several runs',
+    'prepare': "make the images of the paper's benchmarks and training from GT images",
+    'info': 'show versions, what draws and why, and what is missing',
 }
 
 

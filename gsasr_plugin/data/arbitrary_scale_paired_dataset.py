@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
 from gsasr_plugin.data.image_check import check_images
@@ -111,7 +112,7 @@ class ArbitraryScalePairedDataset(Dataset):
         # A plain index is taken modulo the length, so that -1 and the last one give the same sample.
         drawn = index if isinstance(index, EpochIndex) else EpochIndex(index % len(self))
         key = (self.options.seed, drawn.epoch, drawn.repeat, int(drawn))
-        gt = _to_float(self.crops.draw(np.random.default_rng(key), image))
+        gt = to_float(self.crops.draw(np.random.default_rng(key), image))
         lq, scale = self.crops.make_lq(gt)
         return {
             'lq': self._lq_tensor(lq, made=True),
@@ -138,9 +139,9 @@ class ArbitraryScalePairedDataset(Dataset):
         raise DataError(f'data set {self.options.name}: none of its {len(self.images)} images can be read any more')
 
     def _evaluation_item(self, item: EvaluationItem) -> dict[str, Any]:
-        gt = None if item.gt is None else _to_float(self._read(item.gt))  # (H, W, 3)
+        gt = None if item.gt is None else to_float(self._read(item.gt))  # (H, W, 3)
         if item.lq is not None:
-            lq = _to_float(self._read(item.lq))  # (h, w, 3)
+            lq = to_float(self._read(item.lq))  # (h, w, 3)
             lq_size = lq.shape[:2]
             size = enlarged_size(lq_size, item.scale) if gt is None else pair_crop(item, gt.shape[:2], lq_size)
         else:
@@ -152,8 +153,6 @@ class ArbitraryScalePairedDataset(Dataset):
                     f'{format_scale(item.scale)}'
                 )
             lq = resize_bicubic(gt[: size[0], : size[1]], lq_size)
-        named = item.lq or item.gt
-        assert named is not None
         gt_item: dict[str, Any] = {}
         if gt is not None and item.gt is not None:
             gt_item = {'gt': VariableSizeImage.of(_to_tensor(gt[: size[0], : size[1]])), 'gt_path': item.gt.path}
@@ -162,14 +161,14 @@ class ArbitraryScalePairedDataset(Dataset):
             'scale': torch.tensor([size[0] / lq_size[0], size[1] / lq_size[1]], dtype=torch.float32),
             'nominal_scale': torch.tensor(item.scale, dtype=torch.float64),
             'size': torch.tensor(size),
-            'lq_path': named.path,
-            'name': named.stem,
+            'lq_path': item.named.path,
+            'name': item.named.stem,
             **gt_item,
         }
 
     def _lq_tensor(self, lq: np.ndarray, *, made: bool) -> torch.Tensor:
         if made and self.quantize_lq:
-            lq = np.clip(np.floor(lq * 255 + 0.5), 0, 255) / np.float32(255)
+            lq = to_float(to_8_bit(lq))
         return _to_tensor(lq)
 
     def _read(self, file: ImageFile) -> np.ndarray:
@@ -246,11 +245,6 @@ class ArbitraryScalePairedDataset(Dataset):
             raise DataError(f'{message}, none is left: {list_some(small)}')
         get_root_logger().warning(f'{message}; left out: {", ".join(small)}')
         return [image for image, (h, w) in zip(images, sizes) if h >= height and w >= width]
-
-
-def _to_float(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 0..255 -> float32 0..1, C-contiguous."""
-    return np.ascontiguousarray(image, dtype=np.float32) / np.float32(255)
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:

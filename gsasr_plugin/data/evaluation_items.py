@@ -21,6 +21,13 @@ class EvaluationItem(NamedTuple):
     gt: ImageFile | None
     lq: ImageFile | None
 
+    @property
+    def named(self) -> ImageFile:
+        """The image that the result is named after: LR, or GT where LR is made from it."""
+        image = self.lq or self.gt
+        assert image is not None, 'an item has at least one image'
+        return image
+
 
 def list_gt_images(options: ArbitraryScalePairedDatasetOptions) -> list[ImageFile]:
     """All GT images, root by root."""

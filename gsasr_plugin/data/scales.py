@@ -70,10 +70,9 @@ def paired_gt_size(gt_size: Size, lq_size: Size, scale: Scale) -> Size | None:
     """
     sizes = []
     for gt_length, lq_length, factor in zip(gt_size, lq_size, scale):
-        full_length = round_half_up(lq_length * factor)
-        if abs(gt_length - full_length) >= max(factor, 1):
+        if abs(gt_length - lq_length * factor) >= max(factor, 1):
             return None
-        sizes.append(min(gt_length, full_length))
+        sizes.append(min(gt_length, round_half_up(lq_length * factor)))
     return (sizes[0], sizes[1])
 
 
@@ -104,6 +103,6 @@ def _nominal_factor(lengths: list[tuple[int, int]]) -> float | None:
     attempts += [(factor, 1.0, factor) for factor in (whole, tenths)]
     attempts += [(hundredths, 1.0, 1.0), (hundredths, hundredths, hundredths)]
     for factor, surplus, missing in attempts:
-        if factor >= 1 and all(-missing < gt - round_half_up(lq * factor) < surplus for gt, lq in lengths):
+        if factor >= 1 and all(-missing < gt - lq * factor < surplus for gt, lq in lengths):
             return float(factor)
     return None

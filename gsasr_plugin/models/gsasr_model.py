@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from basicsr.models.sr_model import SRModel
@@ -29,8 +29,14 @@ from gsasr_plugin.models.bad_steps import describe_batch, write_bad_step
 from gsasr_plugin.models.best_value import BestValue
 from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prepare
 from gsasr_plugin.models.host_files import host_files_whole
+from gsasr_plugin.models.image_values import ImageValues
 from gsasr_plugin.models.random_states import random_states, restore_random_states
-from gsasr_plugin.models.scale_validation import validate_scales
+from gsasr_plugin.models.scale_validation import build_metrics, validate_scales
+from gsasr_plugin.models.shares import my_share
+from gsasr_plugin.models.testing_report import Mean
+from gsasr_plugin.models.training_speed import TrainingSpeed
+from gsasr_plugin.models.validation_grids import GridLoader
+from gsasr_plugin.paper_tables import PaperRow
 from gsasr_plugin.run_errors import RunError
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
@@ -62,11 +68,17 @@ class GSASRValOptions(ComputeOptions, TileOptions):
 
     Attributes:
         compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
+        grids: images of each scale that are shown in a grid of LR, bicubic, SR, GT and difference, on the disk
+            (`visualization/<data set>/grids`) and in tensorboard.
+        paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
+            pixel in its ablation. None: by the encoder and `gaussian_density` of `network_g`.
         keep_best: training: name of one of `metrics`. The network with its best mean, over the scales and data sets of
             a validation, is kept as `models/net_g_best.pth`.
     """
 
     compare_bicubic: bool = False
+    grids: Annotated[int, Field(ge=0)] = 0
+    paper_row: PaperRow | Literal['none'] | None = None
     keep_best: str | None = None
 
 
@@ -107,6 +119,11 @@ class GSASRModel(SRModel):
         val_opt = opt.get('val') or {}
         metric = val_opt.get('keep_best')
         self.best = BestValue(metric, ((val_opt.get('metrics') or {}).get(metric) or {}).get('better', 'higher'))
+        self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
+        self.tested: list[ImageValues] = []  # of all data sets so far, when testing
+        self.means: list[Mean] = []
+        if self.is_train or opt['rank'] == 0:  # which tests alone
+            build_metrics(self)
 
     def init_training_settings(self) -> None:
         """As the host's, with the average of the weights set up for validation, and losses scaled in fp16."""
@@ -176,6 +193,11 @@ class GSASRModel(SRModel):
             self._count_bad_step(norm, random_before)
         elif self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
+        self.speed.step(len(self.output))
+
+    def get_current_log(self) -> OrderedDict[str, float]:
+        """The losses, samples per second, and memory in GiB."""
+        return OrderedDict(**self.log_dict, **self.speed.report())
 
     def _backward(self, train_opt: dict[str, Any]) -> OrderedDict[str, Tensor]:
         """Computes the gradient of the batch fed, part by part, and its value of each loss, by its name in the log."""
@@ -260,8 +282,7 @@ class GSASRModel(SRModel):
         """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
         if self.is_train and not self.opt['dist']:
             self._stop_if(stop_signals.requested() or 0)
-        # Bare: each process has images of its own, and the wrapper of several would wait for the others.
-        net = self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
+        net = self.tested_net()
         val_opt = self.opt.get('val') or {}
         training = net.training
         net.eval()
@@ -269,6 +290,11 @@ class GSASRModel(SRModel):
         with torch.inference_mode(), autocast(self.device, val_opt):
             self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes, **tile_options))
         net.train(training)
+
+    def tested_net(self) -> nn.Module:
+        """The network that `test` runs."""
+        # Bare: each process has images of its own, and the wrapper of several would wait for the others.
+        return self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         """The first image of the batch fed: lq, result and, where known, gt, each (1, 3, ., .) on the CPU."""
@@ -278,8 +304,9 @@ class GSASRModel(SRModel):
         return visuals
 
     def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """All processes take part; see `validate_scales`."""
-        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        """As for one process: in training all take a share of the images, testing is the first one's."""
+        if self.is_train or self.opt['rank'] == 0:
+            self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Runs the host's metrics for each scale of a data set, once for each iteration.
@@ -293,7 +320,11 @@ class GSASRModel(SRModel):
             if once_more and (id(dataloader), last) in self.validated:
                 return
             self.validated.add((id(dataloader), current_iter))
-        validate_scales(self, dataloader, current_iter, tb_logger, save_img)
+        self.speed.interrupt()
+        share = my_share(dataloader) if self.is_train else dataloader
+        draws = self.opt['rank'] == 0  # the others' images are not shown
+        images = GridLoader(self, share, current_iter, tb_logger) if draws else share
+        validate_scales(self, images, current_iter, tb_logger, save_img)
         if self.is_train:
             self._keep_best(int(current_iter))
 
@@ -303,6 +334,8 @@ class GSASRModel(SRModel):
 
     def _keep_best(self, iteration: int) -> None:
         """Keeps the network, if all data sets are validated and the metric of `val.keep_best` is the best so far."""
+        if self.best.metric is None:
+            return
         validated = sum(1 for _, at in self.validated if at == iteration)
         if validated < sum(key != 'train' for key in self.opt['datasets']) or not self.best.is_reached(iteration):
             return

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,20 @@ import numpy as np
 import torch
 from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from gsasr_plugin.data import ArbitraryScalePairedDataset
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.data.scales import format_scale
-from gsasr_plugin.models.metrics_table import MetricRow, add_to_tables
-from gsasr_plugin.models.shares import gathered, my_share
+from gsasr_plugin.data.eight_bit import to_8_bit
+from gsasr_plugin.data.scales import Scale, format_scale
+from gsasr_plugin.models.image_values import ImageValues, ValuesFile, run_key
+from gsasr_plugin.models.shares import gathered
+from gsasr_plugin.models.testing_report import means, metric_tables, write_report
+from gsasr_plugin.models.training_table import MetricRow, add_to_tables
+from gsasr_plugin.paper_tables import PaperRow, paper_row
 from gsasr_plugin.whole_file import replacing
 
 if TYPE_CHECKING:
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 MAX_CROP_BORDER = 8  # the paper's protocol: s pixels, 8 above x8
 
 
-def crop_border(scale: tuple[float, float]) -> int:
+def crop_border(scale: Scale) -> int:
     """The border that the metrics leave out: the scale, rounded up where it is not an integer, at most 8 pixels."""
     return min(MAX_CROP_BORDER, math.ceil(max(scale) - 1e-6))
 
@@ -36,9 +44,12 @@ def validate_scales(
 ) -> None:
     """Super-resolves a data set, and reports each metric's mean over the images of each scale.
 
-    The log gets the host's lines, under the name `<data set>_x<scale>`, and a table; the experiment's or the results'
-    folder gets `metrics.csv` and `metrics.md`. Several processes take an equal share of the images each, and the first
-    one reports.
+    The log gets the host's lines, under the name `<data set>_x<scale>`, and tables. In training, the experiment's
+    folder gets `metrics.csv` and `metrics.md`. In testing, the results' folder gets the files of `testing_report`, for
+    all data sets so far, as the log does; with --auto_resume an image whose values are known from these weights and
+    options is left out.
+
+    In training, several processes report in the first what they make of their shares of the images (see `my_share`).
 
     Args:
         model: the model; its `opt['val']` holds the host's `metrics`, where `crop_border: auto` follows the scale.
@@ -47,64 +58,113 @@ def validate_scales(
         tb_logger: tensorboard's, or None.
         save_img: whether to write the results as PNG files.
     """
-    val_opt = model.opt['val']
-    metrics = val_opt.get('metrics') or {}
-    dataset_name = dataloader.dataset.opt['name']
-    sums: dict[tuple[float, float], dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    bicubic_sums: dict[tuple[float, float], dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    counts: dict[tuple[float, float], int] = defaultdict(int)
+    metrics = model.opt['val'].get('metrics') or {}
+    if model.is_train:
+        table = means(gathered(list(_evaluate(model, dataloader, current_iter, save_img))), metrics, None)
+    else:
+        values = _evaluate_or_reuse(model, dataloader, current_iter, save_img)
+        row = _paper_row(model)
+        table = means(values, metrics, row)
+        model.tested += values
+        model.means += table
 
-    images: list[tuple[tuple[float, float], dict[str, float], dict[str, float]]] = []  # scale, our values, bicubic's
-    for data in tqdm(my_share(dataloader), desc=dataset_name, unit='image', disable=not val_opt.get('pbar', False)):
-        model.feed_data(data)
-        model.test()
-        visuals = model.get_current_visuals()
-        scale = tuple(data['nominal_scale'][0].tolist())  # (rows, columns)
-        ours: dict[str, float] = {}
-        bicubics: dict[str, float] = {}
-        sr = tensor2img([visuals['result']])  # (H, W, 3), BGR, 8 bit
-        if save_img:
-            name = data['name'][0]
-            with replacing(_image_path(model, dataset_name, name, scale, current_iter)) as path:
-                imwrite(sr, str(path))
-        if 'gt' in visuals and metrics:
-            gt = tensor2img([visuals['gt']])
-            compared = [(sr, ours)]
-            if val_opt.get('compare_bicubic'):
-                compared.append((_bicubic(visuals['lq'], gt.shape[:2]), bicubics))
-            for image, values in compared:
-                for name, metric in metrics.items():
-                    values[name] = _value(metric, image, gt, scale)
-        images.append((scale, ours, bicubics))
-        if model.device.type == 'cuda':
-            torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
-
-    for scale, ours, bicubics in gathered(images):
-        counts[scale] += 1
-        for values, totals in ((ours, sums), (bicubics, bicubic_sums)):
-            for name, value in values.items():
-                totals[scale][name] += value
-
-    rows = []
-    for scale in sums:
-        name = f'{dataset_name}_x{format_scale(scale)}'
-        model.metric_results = {metric: total / counts[scale] for metric, total in sums[scale].items()}
+    for scale in dict.fromkeys(mean.scale for mean in table):
+        name = f'{dataloader.dataset.opt["name"]}_x{scale}'
+        model.metric_results = {mean.metric: mean.model for mean in table if mean.scale == scale}
         if model.is_train:
             model._initialize_best_metric_results(name)
             for metric, value in model.metric_results.items():
                 model._update_best_metric_result(name, metric, value, current_iter)
         model._log_validation_metric_values(current_iter, name, tb_logger)
-        for metric, value in model.metric_results.items():
-            bicubic = bicubic_sums[scale][metric] / counts[scale] if bicubic_sums else None
-            rows.append(
-                MetricRow(str(current_iter), dataset_name, format_scale(scale), counts[scale], metric, value, bicubic)
-            )
-    if rows:
-        folder = Path(model.opt['path']['experiments_root' if model.is_train else 'results_root'])
-        get_root_logger().info(add_to_tables(folder, rows))
+    if table and model.is_train:
+        rows = [MetricRow(str(current_iter), m.dataset, m.scale, m.images, m.metric, m.model, m.bicubic) for m in table]
+        get_root_logger().info(add_to_tables(Path(model.opt['path']['experiments_root']), rows))
+    elif table:
+        get_root_logger().info(metric_tables(model.means))
+        write_report(Path(model.opt['path']['results_root']), model.tested, model.means, model.opt['name'], row)
 
 
-def _value(metric: dict[str, Any], image: np.ndarray, gt: np.ndarray, scale: tuple[float, float]) -> float:
+def _paper_row(model: GSASRModel) -> PaperRow | None:
+    """The row of the paper to compare with: the option's, or the network's."""
+    row = model.opt['val'].get('paper_row') or paper_row(model.opt['network_g'])
+    return None if row == 'none' else row
+
+
+def _evaluate_or_reuse(
+    model: GSASRModel, dataloader: Any, current_iter: int | str, save_img: bool
+) -> list[ImageValues]:
+    """The values of all images when testing, in the data set's order; each is on the disk as soon as it is known."""
+    opt, dataset = model.opt, dataloader.dataset
+    key = run_key(model.tested_net().state_dict(), opt['network_g'], opt['val'], dataset.opt)
+    file = ValuesFile(Path(opt['path']['results_root']), key)
+    known = {}
+    if opt.get('auto_resume'):
+        for image in file.read(dataset.opt['name']):
+            picture = _image_path(model, image.dataset, image.image, image.scale, current_iter)
+            if not save_img or picture.exists():
+                known[image.scale, image.file] = image
+        if known:
+            get_root_logger().info(f'{dataset.opt["name"]}: {len(known)} images are known from an earlier run')
+    found = dict(known)
+    for image in _evaluate(model, _without(dataloader, known), current_iter, save_img):
+        file.add(image)
+        found[image.scale, image.file] = image
+    if isinstance(dataset, ArbitraryScalePairedDataset):
+        return [found[_identity(item.scale, item.named.path)] for item in dataset.items]
+    return list(found.values())
+
+
+def _without(dataloader: Any, known: dict[tuple[str, str], ImageValues]) -> Any:
+    """The loader, without images whose values are known."""
+    dataset = dataloader.dataset
+    if not known or not isinstance(dataset, ArbitraryScalePairedDataset):
+        return dataloader
+    left = [i for i, item in enumerate(dataset.items) if _identity(item.scale, item.named.path) not in known]
+    # As the host's loader of a test, in the order of the data set; grids, which want all images, are not drawn again.
+    return DataLoader(Subset(dataset, left), batch_size=1, shuffle=False)
+
+
+def _identity(scale: Scale, file: str) -> tuple[str, str]:
+    return format_scale(scale), file
+
+
+def _evaluate(model: GSASRModel, dataloader: Any, current_iter: int | str, save_img: bool) -> Iterator[ImageValues]:
+    """Super-resolves image by image, writes pictures, computes metrics."""
+    val_opt = model.opt['val']
+    metrics = val_opt.get('metrics') or {}
+    dataset: Any = dataloader.dataset
+    if isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    dataset_name = dataset.opt['name']
+    for data in tqdm(dataloader, desc=dataset_name, unit='image', disable=not val_opt.get('pbar', False)):
+        model.feed_data(data)
+        model.test()
+        visuals = model.get_current_visuals()
+        rows, columns = data['nominal_scale'][0].tolist()
+        scale = (rows, columns)
+        name = data['name'][0]
+        sr = tensor2img([visuals['result']])  # (H, W, 3), BGR, 8 bit
+        if save_img:
+            with replacing(_image_path(model, dataset_name, name, format_scale(scale), current_iter)) as path:
+                imwrite(sr, str(path))
+        ours: dict[str, float] = {}
+        bicubic: dict[str, float] = {}
+        if 'gt' in visuals and metrics:
+            gt = tensor2img([visuals['gt']])
+            images = [sr]
+            if val_opt.get('compare_bicubic'):
+                images.append(_bicubic(visuals['lq'], gt.shape[:2]))
+            for metric, options in metrics.items():
+                ours[metric], *others = _values(options, images, gt, scale, str(model.device))
+                if others:
+                    bicubic[metric] = others[0]
+        yield ImageValues(dataset_name, format_scale(scale), name, data['lq_path'][0], ours, bicubic)
+        if model.device.type == 'cuda':
+            torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
+
+
+def _values(metric: dict[str, Any], images: list[np.ndarray], gt: np.ndarray, scale: Scale, device: str) -> list[float]:
+    """A metric of several images against one."""
     arguments = dict(metric)
     if arguments.get('crop_border') == 'auto':
         arguments['crop_border'] = crop_border(scale)
@@ -114,21 +174,36 @@ def _value(metric: dict[str, Any], image: np.ndarray, gt: np.ndarray, scale: tup
             f'{metric["type"]} leaves out a border of {border} pixels, and all of an image of {gt.shape[0]} x '
             f'{gt.shape[1]} pixels at x{format_scale(scale)}: leave that image or scale out'
         )
-    return float(calculate_metric({'img': image, 'img2': gt}, arguments))
+    if _is_network(metric):
+        values = calculate_metric({'img': images, 'img2': gt}, {'device': device, **arguments})
+        return [float(value) for value in values]
+    return [float(calculate_metric({'img': image, 'img2': gt}, arguments)) for image in images]
+
+
+def build_metrics(model: GSASRModel) -> None:
+    """Builds the networks of metrics that are networks, so that what they lack is known before anything is computed."""
+    image = np.zeros((64, 64, 3), np.uint8)
+    for metric in (model.opt.get('val', {}).get('metrics') or {}).values():
+        if _is_network(metric):
+            _values({**metric, 'crop_border': 0}, [image], image, (1, 1), str(model.device))
+
+
+def _is_network(metric: dict[str, Any]) -> bool:
+    """Whether a metric is one of the plugin's networks, which are told the device and take several images at once."""
+    return 'device' in inspect.signature(METRIC_REGISTRY.get(metric['type'])).parameters
 
 
 def _bicubic(lq: Tensor, size: tuple[int, int]) -> np.ndarray:
-    image = resize_bicubic(lq[0].permute(1, 2, 0).numpy(), size)  # (H, W, 3)
-    return tensor2img([torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()])
+    """LR (1, 3, h, w), RGB in 0..1, enlarged to (H, W, 3), BGR, 8 bit."""
+    image = resize_bicubic(lq[0].permute(1, 2, 0).contiguous().numpy(), size)  # (H, W, 3)
+    return np.ascontiguousarray(to_8_bit(image)[..., ::-1])
 
 
-def _image_path(
-    model: GSASRModel, dataset_name: str, name: str, scale: tuple[float, float], current_iter: int | str
-) -> Path:
+def _image_path(model: GSASRModel, dataset_name: str, name: str, scale: str, current_iter: int | str) -> Path:
     """As the host names results, with the scale; in training too in a folder of the data set's."""
     folder = Path(model.opt['path']['visualization']) / dataset_name
     stem = Path(name).name  # `name` may be in a sub-folder
     if model.is_train:
-        return folder / name / f'{stem}_x{format_scale(scale)}_{current_iter}.png'
+        return folder / name / f'{stem}_x{scale}_{current_iter}.png'
     suffix = model.opt['val'].get('suffix') or model.opt['name']
-    return (folder / name).with_name(f'{stem}_x{format_scale(scale)}_{suffix}.png')
+    return (folder / name).with_name(f'{stem}_x{scale}_{suffix}.png')

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 from basicsr.utils.dist_util import get_dist_info
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 Value = TypeVar('Value')
 
@@ -18,8 +18,9 @@ def my_share(dataloader: DataLoader) -> Any:
     if count == 1:
         return dataloader
     dataset: Any = dataloader.dataset
-    share = Subset(dataset, range(rank, len(dataset), count))
-    return DataLoader(share, batch_size=1, num_workers=dataloader.num_workers, pin_memory=dataloader.pin_memory)
+    mine = range(rank, len(dataset), count)
+    workers, pinned = dataloader.num_workers, dataloader.pin_memory
+    return DataLoader(dataset, batch_size=1, sampler=mine, num_workers=workers, pin_memory=pinned)
 
 
 def gathered(values: Sequence[Value]) -> list[Value]:

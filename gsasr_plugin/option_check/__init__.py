@@ -5,6 +5,7 @@ Which keys exist is written down once, where they are used: in the signatures of
 dataclasses of the plugin's data set and model, and, for the host's own sections, in `host_sections`.
 """
 
+from gsasr_plugin.option_check.absent_datasets import skip_absent_datasets
 from gsasr_plugin.option_check.checker import check_options
 from gsasr_plugin.option_check.force_yml import force_options
 from gsasr_plugin.option_check.option_file import OptionFile, read_option_file, write_option_file
@@ -17,5 +18,6 @@ __all__ = [
     'check_options',
     'force_options',
     'read_option_file',
+    'skip_absent_datasets',
     'write_option_file',
 ]

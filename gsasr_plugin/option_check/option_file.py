@@ -1,4 +1,7 @@
-"""Reading an option file safely and writing one: ordered, no Python tags, no duplicate keys, `1e-4` is a number."""
+"""Reading an option file safely and writing one: ordered, no Python tags, no duplicate keys, `1e-4` is a number.
+
+A file may build on another: `extends: FILE`, beside it, gives every option that it does not give itself.
+"""
 
 import os
 import re
@@ -13,6 +16,9 @@ from gsasr_plugin.option_check.problems import KeyPath, OptionError, Problem
 # YAML 1.1, which PyYAML follows, takes 1e-4 for a string because it has no dot. YAML 1.2 and every user take it for a
 # number.
 _EXPONENT_FLOAT = re.compile(r'[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+\Z')
+
+# The key under which a file names the one that it builds on.
+EXTENDS = 'extends'
 
 _Loader: Any = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, 'CSafeDumper', yaml.SafeDumper)
@@ -70,7 +76,7 @@ class OptionFile:
     Attributes:
         path: The file, as the user named it.
         options: Nested dictionaries in the file's order; `--force_yml` and defaults change them in place.
-        lines: Line (from 1) of each key path of the file.
+        lines: Line (from 1) of each key path of the file; what comes from its base has none.
         forced: Key paths that `--force_yml` has set.
         host_reads_the_same: Whether the host, given the file itself, would read exactly `options`.
     """
@@ -83,15 +89,46 @@ class OptionFile:
 
 
 def read_option_file(path: str) -> OptionFile:
-    """Read a YAML option file.
+    """Read a YAML option file, with the file that it builds on, if any.
 
     Args:
         path: The file, UTF-8.
 
     Raises:
         OptionError: The file cannot be read, is not YAML, carries a tag that would create Python objects, gives a key
-            twice, or is not a mapping; the message names file and line.
+            twice, is not a mapping, or builds on itself; the message names file and line.
     """
+    return _read(path, ())
+
+
+def _read(path: str, built_on: tuple[str, ...]) -> OptionFile:
+    """Read a file for those of `built_on`, the outermost first."""
+    file = _read_one(path)
+    if EXTENDS not in file.options:
+        return file
+    base = file.options.pop(EXTENDS)
+    chain = (*built_on, os.path.realpath(path))
+    if not isinstance(base, str):
+        fault = f'{EXTENDS} names the option file that this one builds on, as a text; given {base!r}'
+        raise _file_error(path, fault, file.lines[EXTENDS,])
+    base_path = os.path.join(os.path.dirname(path), base)
+    if os.path.realpath(base_path) in chain:
+        raise _file_error(path, f'{EXTENDS}: {base} builds on this file itself', file.lines[EXTENDS,])
+    file.options = _merged(_read(base_path, chain).options, file.options)
+    file.host_reads_the_same = False
+    return file
+
+
+def _merged(base: dict[Any, Any], own: dict[Any, Any]) -> dict[Any, Any]:
+    """The options of `base`, with those of `own` in their places; sections are merged, anything else is replaced."""
+    merged = dict(base)
+    for key, value in own.items():
+        before = merged.get(key)
+        merged[key] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _read_one(path: str) -> OptionFile:
     try:
         with open(path, encoding='utf-8') as file:
             text = file.read()

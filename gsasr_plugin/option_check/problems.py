@@ -57,7 +57,8 @@ class Problem:
         fault: What is wrong, as a sentence without its full stop.
         accepted: What could stand there instead, in words; '' where the fault says so itself.
         suggestion: The known key or name that was probably meant, or None.
-        line: Line of the option in its file, counted from 1; None for options that come from the command line.
+        line: Line of the option in its file, counted from 1; None for options that come from the command line or from
+            the file's base.
         is_error: False for a warning.
     """
 

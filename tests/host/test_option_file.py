@@ -196,3 +196,36 @@ def test_all_bad_forced_options_are_named(tmp_path: Path) -> None:
     ):
         assert expected in message
     assert file.options == {'name': 'a', 'train': {'ema': 0.9}}
+
+
+def write(folder: Path, name: str, text: str) -> str:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_file_builds_on_another(tmp_path: Path) -> None:
+    write(tmp_path, 'first.yml', 'name: first\nnetwork_g: {type: GSASR, encoder_opt: {type: EDSR}}\nscales: [2, 3]\n')
+    write(tmp_path, 'second.yml', 'extends: first.yml\nname: second\nnetwork_g: {gaussian_density: 4}\n')
+    path = write(tmp_path, 'own/c.yml', 'extends: ../second.yml\nscales: [4]\nnetwork_g:\n  encoder_opt: {type: RDN}\n')
+    file = read_option_file(path)
+    assert file.options == {
+        'name': 'second',
+        'network_g': {'type': 'GSASR', 'encoder_opt': {'type': 'RDN'}, 'gaussian_density': 4},
+        'scales': [4],
+    }
+    assert not file.host_reads_the_same
+    assert file.lines['network_g', 'encoder_opt'] == 4 and ('name',) not in file.lines
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('name: a\nextends: a.yml\n', r'a.yml:2: error: extends: a.yml builds on this file itself'),
+        ('extends: [b.yml]\n', r'a.yml:1: error: extends names the option file that this one builds on'),
+        ('extends: b.yml\n', r'b.yml: error: the option file cannot be read'),
+    ],
+)
+def test_a_base_that_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        read_option_file(write(tmp_path, 'a.yml', text))

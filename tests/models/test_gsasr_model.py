@@ -124,7 +124,7 @@ def test_a_host_perceptual_loss_sees_every_image(tmp_path: Path) -> None:
     model.feed_data(batch())
     model.optimize_parameters(1)
     assert seen == [((1, 3, *size), (1, 3, *size)) for size in [(8, 8), (15, 15), (32, 24)]]
-    assert set(model.get_current_log()) == {'l_pix', 'l_percep'}
+    assert set(model.log_dict) == {'l_pix', 'l_percep'}
 
 
 def test_checkpoints_are_the_hosts_and_resume(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from basicsr.metrics import calculate_psnr
 from basicsr.utils import tensor2img
 from basicsr.utils.matlab_functions import imresize
 
-from gsasr_plugin.models.metrics_table import MetricRow, add_to_tables
 from gsasr_plugin.models.scale_validation import crop_border
+from gsasr_plugin.models.training_table import MetricRow, add_to_tables
 from tests.models.test_gsasr_model import make_model
 
 

@@ -85,15 +85,15 @@ def test_gradients_through_autocast():
 
 
 def test_same_bits_for_any_number_of_threads():
-    """72 x 600 pixels: several bands, two tiles across, and more runs of Gaussians than threads."""
-    inputs = [tensor.requires_grad_() for tensor in grid_inputs(12, 100, sigma=None)]
-    v_images = torch.randn(1, 3, 72, 600, generator=torch.Generator().manual_seed(1))
+    """72 x 1,200 pixels: several bands, two tiles across, two sorted parts, more runs of Gaussians than threads."""
+    inputs = [tensor.requires_grad_() for tensor in grid_inputs(12, 200, sigma=None)]
+    v_images = torch.randn(1, 3, 72, 1200, generator=torch.Generator().manual_seed(1))
     threads = torch.get_num_threads()
     results = []
     try:
         for count in (1, 2, 3, 8):
             torch.set_num_threads(count)
-            images = rasterize_gaussians(*inputs, (72, 600), 6.0)
+            images = rasterize_gaussians(*inputs, (72, 1200), 6.0)
             results.append((images, *torch.autograd.grad(images, inputs, v_images)))
     finally:
         torch.set_num_threads(threads)

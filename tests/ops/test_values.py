@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gsasr_ops import rasterize_gaussians, rasterize_gaussians_reference
-from tests.ops.scenes import dense_sum, sample_inputs
+from tests.ops.scenes import dense_sum, grid_inputs, sample_inputs
 
 # float32: every term is right to 1e-6 of its size (exponents up to 10 rounded to 6e-8, the exponential itself 2e-7,
 # steps along a row), and up to 40 terms of at most 1 overlap. float64: the same with 2e-16, plus the 1e-15 of numpy's
@@ -220,7 +220,34 @@ def test_far_from_the_origin(draw):
 def test_more_columns_than_a_tile_and_many_gaussians_in_one_place():
     """5,000 Gaussians on one spot, in an image wider than a tile of the CPU kernel."""
     means, sigmas, rhos, opacities, colors = sample_inputs(B=1, N=5000, h=1, w=1, dtype=torch.float64)
-    means[..., 0] += 256  # around the border between two tiles at x = 512 of 1,030 columns
+    means[..., 0] += 256  # around the border between two tiles at x = 515 of 1,030 columns
     inputs = means, sigmas, rhos, opacities, colors
     images = rasterize_gaussians(*inputs, (3, 1030), 2.0)
     close(images[0] / 100, dense_sum(*inputs, (3, 1030), 2.0, support=4.5) / 100, torch.float64)
+
+
+@pytest.mark.parametrize('H', [15, 16, 17, 24, 25, 33, 48, 49])
+@pytest.mark.parametrize('scale', [1.0, 3.0, 9.0])
+def test_every_row_of_every_band(H, scale):
+    """Heights around multiples of the CPU kernel's 16 rows and of the 8 by which boxes may hang over: most boxes end in
+    the band where they begin, in its overhang, or further down, as the scale has it."""
+    inputs = sample_inputs(B=1, N=60, h=round(H / scale), w=4)
+    close(
+        rasterize_gaussians(*inputs, (H, 30), scale)[0], dense_sum(*inputs, (H, 30), scale, support=4.5), torch.float32
+    )
+
+
+def test_more_gaussians_than_are_sorted_at_once_in_any_order():
+    """40,000 small boxes in the network's order, in a random one, and as the sum of eight pictures. Up to 16 * 4.5^2
+    boxes overlap, and opacities keep the sum within 0..1: float32 sums in another order differ by some 1e-6."""
+    inputs = grid_inputs(50, 50, sigma=0.4)
+    image = rasterize_gaussians(*inputs, (50, 50), 1.0)
+    order = torch.randperm(40000, generator=torch.Generator().manual_seed(0))
+    shuffled = rasterize_gaussians(*(tensor[:, order] for tensor in inputs), (50, 50), 1.0)
+    parts = (
+        rasterize_gaussians(*(tensor[:, k : k + 5000] for tensor in inputs), (50, 50), 1.0)
+        for k in range(0, 40000, 5000)
+    )
+    assert image.min() > 0.1
+    torch.testing.assert_close(shuffled, image, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sum(parts), image, rtol=0, atol=1e-5)

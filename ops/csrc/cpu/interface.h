@@ -13,32 +13,51 @@ namespace cpu {
 // Images are drawn in tiles of this height, and of at most this width. Fixed numbers, so that the order of the sums, and
 // with it every bit of the result, does not depend on the number of threads.
 constexpr int kTileRows = 16;
-constexpr int kTileColumns = 512;
+constexpr int kTileColumns = 1024;
 
-// The Gaussians of all images, sorted by the band of kTileRows rows in which their box begins, in their own order within
-// a band.
-struct Bins {
-    const int32_t* ids;      // (number of drawn Gaussians), each within its image
-    const int32_t* ends;     // (B, N), the row after the last one of each Gaussian's box
-    const int64_t* begin;    // (bands of all images + 1), where a band's ids begin
-    const int32_t* reach;    // (bands of all images), how many bands the tallest box that begins here covers
+// A box that ends at most so many rows below a tile is drawn by that tile to its end, and not by the next one again: most
+// Gaussians are read, prepared and drawn once.
+constexpr int kOverhang = 8;
+static_assert(kOverhang <= kTileRows, "a tile must not hang over into the band after the next");
+constexpr int kScratchRows = kTileRows + kOverhang;
+
+static inline int32_t band_of(int32_t row) { return static_cast<int32_t>(static_cast<uint32_t>(row) / kTileRows); }
+static inline int32_t bands_of(int32_t H) { return band_of(H + kTileRows - 1); }
+
+// The Gaussians of an image are sorted in parts of this size, independently of each other.
+constexpr int64_t kPart = int64_t{1} << 15;
+
+// The Gaussians of one part whose box begins in one band of kTileRows rows: ids[begin] up to the next bin's begin, first
+// those that no other band has to draw, then those that reach further down, each in their own order.
+struct Bin {
+    int32_t begin, reaching;
+    int32_t reach;  // how many bands have to draw the tallest box, this one included
+    int32_t first;  // the first band from which this one has to draw a box of this part
+};
+
+// The sorted Gaussians of one part of one image. The key is twice the band in which a box begins, plus one where other
+// bands have to draw it too; what certainly draws nothing has twice the number of bands.
+struct Part {
+    int64_t first;        // Gaussian, counted through all images
+    const uint16_t* ids;  // counted from the first
+    const Bin* bins;      // one per band of the image, and one for what draws nothing
 };
 
 struct Tile {
-    int32_t image;
-    int64_t first_band;  // of the image, in Bins
-    int32_t band;        // within the image
+    int32_t image, band;
     int32_t left, right;
 };
 
 template <class T>
 struct Kernels {
-    // For the Gaussians begin .. end - 1 of one image (counted through all images): the band in which the box begins, -1
-    // for those that draw nothing, and the row after its last one.
-    void (*place)(const Gaussians<T>&, const Image<T>&, T support, int64_t begin, int64_t end, int32_t* bands,
-                  int32_t* ends);
-    // Draw one tile. `scratch` holds scratch_elements numbers of one thread.
-    void (*draw)(const Gaussians<T>&, const Image<T>*, T support, const Bins&, const Tile&, T* scratch, T* output);
+    // For the Gaussians begin .. end - 1 of one image (counted through all images): the key by which they are sorted, see
+    // below, and how many bands have to draw them. Whether any of them has more than one.
+    bool (*place)(const Gaussians<T>&, const Image<T>&, T support, int64_t begin, int64_t end, int32_t* keys,
+                  int32_t* covered);
+    // Draw one tile from the parts of its image; those of odd bands after all others. `scratch` holds scratch_elements
+    // numbers of one thread.
+    void (*draw)(const Gaussians<T>&, const Image<T>*, T support, const Part* parts, int64_t count, const Tile&,
+                 T* scratch, T* output);
     // The gradients of the Gaussians begin .. end - 1 of all images, counted through.
     void (*gather)(const Gaussians<T>&, const Image<T>*, T support, const T* v_images, const Gradients<T>&,
                    int64_t begin, int64_t end);
@@ -46,7 +65,7 @@ struct Kernels {
 
 // The widest vector is 16 lanes: a row of the scratch ends with that many unused elements.
 constexpr int64_t kScratchStride = kTileColumns + 16;
-constexpr int64_t scratch_elements(int C) { return int64_t{kTileRows} * C * kScratchStride; }
+constexpr int64_t scratch_elements(int C) { return int64_t{kScratchRows} * C * kScratchStride; }
 
 namespace portable {
 const Kernels<float>& float_kernels();

@@ -19,7 +19,8 @@ struct Threads {
 };
 
 // output: flat, planar (C, H_i, W_i) from images[i].offset on; every pixel is written. The result is the same, bit for
-// bit, whatever the number of threads. Scratch: 12 bytes per Gaussian, some 100 kB per thread.
+// bit, whatever the number of threads. Scratch: 2 bytes per
+// Gaussian, 16 bytes per band of 16 rows for every 32,768 Gaussians, some 500 kB per thread.
 template <class T>
 void rasterize_forward(const Gaussians<T>& gaussians, const Image<T>* images, T support, T* output,
                        const Threads& threads);

@@ -217,6 +217,52 @@ struct Partial<double, 8> {
 };
 #endif
 
+// A vector as rows of four lanes.
+template <class T, int L>
+struct Fours {
+    GSASR_INLINE Vector<T, 4> row(const Vector<T, L>& a, int r) {
+        T lane[L];
+        std::memcpy(lane, &a, sizeof lane);
+        return load<T, 4>(lane + 4 * r);
+    }
+    // Rows that lie `stride` elements apart.
+    GSASR_INLINE Vector<T, L> gather(const T* from, int64_t stride) {
+        T lane[L];
+        for (int r = 0; r < L / 4; ++r) std::memcpy(lane + 4 * r, from + r * stride, 4 * sizeof(T));
+        return load<T, L>(lane);
+    }
+};
+#if defined(GSASR_AVX2) || defined(GSASR_AVX512)
+template <>
+struct Fours<float, 8> {
+    GSASR_INLINE Vector<float, 4> row(const Vector<float, 8>& a, int r) {
+        return (Vector<float, 4>)(r ? _mm256_extractf128_ps((__m256)a, 1) : _mm256_castps256_ps128((__m256)a));
+    }
+    GSASR_INLINE Vector<float, 8> gather(const float* from, int64_t stride) {
+        return (Vector<float, 8>)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)),
+                                                      _mm_loadu_ps(from + stride), 1);
+    }
+};
+#endif
+#if defined(GSASR_AVX512)
+template <>
+struct Fours<float, 16> {
+    GSASR_INLINE Vector<float, 4> row(const Vector<float, 16>& a, int r) {
+        const __m512 all = (__m512)a;
+        return (Vector<float, 4>)(r == 0   ? _mm512_castps512_ps128(all)
+                                  : r == 1 ? _mm512_maskz_extractf32x4_ps(0xf, all, 1)
+                                  : r == 2 ? _mm512_maskz_extractf32x4_ps(0xf, all, 2)
+                                           : _mm512_maskz_extractf32x4_ps(0xf, all, 3));
+    }
+    GSASR_INLINE Vector<float, 16> gather(const float* from, int64_t stride) {
+        const Vector<float, 8> low = Fours<float, 8>::gather(from, stride);
+        const Vector<float, 8> high = Fours<float, 8>::gather(from + 2 * stride, stride);
+        const __m512 both = _mm512_castps256_ps512((__m256)low);
+        return (Vector<float, 16>)_mm512_maskz_insertf32x8(0xffff, both, (__m256)high, 1);
+    }
+};
+#endif
+
 // The sum over the lanes of each of `count` vectors. Pairwise: short chains, and an order that is the same everywhere.
 template <class T, int L, int COUNT>
 GSASR_INLINE void sums_of(const Vector<T, L>* vectors, T* sums) {
@@ -230,6 +276,31 @@ GSASR_INLINE void sums_of(const Vector<T, L>* vectors, T* sums) {
     else
         for (int q = 0; q < COUNT; ++q) sums[q] = (lane[q][0] + lane[q][2]) + (lane[q][1] + lane[q][L > 2 ? 3 : 1]);
 }
+
+#if defined(GSASR_AVX2) || defined(GSASR_AVX512)
+// Three channels and five moments, eight sums, are the common case: by horizontal additions of pairs of vectors.
+template <>
+inline __attribute__((always_inline)) void sums_of<float, 8, 8>(const Vector<float, 8>* vectors, float* sums) {
+    __m256 pairs[4];
+    for (int q = 0; q < 4; ++q) pairs[q] = _mm256_hadd_ps((__m256)vectors[2 * q], (__m256)vectors[2 * q + 1]);
+    const __m256 low = _mm256_hadd_ps(pairs[0], pairs[1]), high = _mm256_hadd_ps(pairs[2], pairs[3]);
+    _mm256_storeu_ps(sums, _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
+                                         _mm256_permute2f128_ps(low, high, 0x31)));
+}
+#endif
+
+#if defined(GSASR_AVX512)
+template <>
+inline __attribute__((always_inline)) void sums_of<float, 16, 8>(const Vector<float, 16>* vectors, float* sums) {
+    Vector<float, 8> folded[8];
+    for (int q = 0; q < 8; ++q) {
+        const __m512 all = (__m512)vectors[q];
+        const __m256 high = _mm512_maskz_extractf32x8_ps(0xff, all, 1);
+        folded[q] = (Vector<float, 8>)_mm256_add_ps(_mm512_castps512_ps256(all), high);
+    }
+    sums_of<float, 8, 8>(folded, sums);
+}
+#endif
 
 // 2^x for x <= 0. Below the clamp the result is 2^clamp, some 1e-26 in float: small enough to vanish in any sum, and
 // large enough to keep products with it from becoming denormal, which would cost ten times the time.
@@ -247,12 +318,12 @@ struct Exp2<float, L> {
         const Vector<float, L> rounded = x + magic;
         const Vector<float, L> f = x - (rounded - magic);  // -0.5 .. 0.5
         // Minimax polynomial of 2^f on that interval: relative error 9e-8, 1.9e-7 with its rounding in float32.
-        Vector<float, L> p = broadcast<float, L>(1.326472725e-3f);
-        p = p * f + broadcast<float, L>(9.671512688e-3f);
-        p = p * f + broadcast<float, L>(5.550733744e-2f);
-        p = p * f + broadcast<float, L>(2.402224208e-1f);
-        p = p * f + broadcast<float, L>(6.931469776e-1f);
-        p = p * f + broadcast<float, L>(1.0f);
+        // Not Horner's scheme: pairs of terms, a chain of three operations instead of five.
+        const Vector<float, L> f2 = f * f;
+        const Vector<float, L> high = broadcast<float, L>(1.326472725e-3f) * f + broadcast<float, L>(9.671512688e-3f);
+        const Vector<float, L> middle = broadcast<float, L>(5.550733744e-2f) * f + broadcast<float, L>(2.402224208e-1f);
+        const Vector<float, L> low = broadcast<float, L>(6.931469776e-1f) * f + broadcast<float, L>(1.0f);
+        const Vector<float, L> p = (high * f2 + middle) * f2 + low;
         return scale(p, rounded);
     }
     // p * 2^n, by adding n to the exponent bits.

@@ -4,16 +4,15 @@ start of a process."""
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from gsasr_ops import backend, rasterize_gaussians, rasterize_gaussians_reference
+from gsasr_plugin.peak_memory import PeakMemory
 from tests.benchmarks.rasterizer.cases import Case, all_cases
 
 
@@ -33,35 +32,6 @@ def shortest(call: Callable[[], Any], seconds: float, device: str) -> float:
     while sum(times) < seconds:
         times.append(once())
     return min(times)
-
-
-class PeakMemory:
-    """Bytes of memory in use at most, beyond those in use at the start of the block."""
-
-    def __init__(self, device: str):
-        self.device = device
-        self.bytes: int | None = None
-
-    def __enter__(self) -> PeakMemory:
-        if self.device == 'cuda':
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
-        elif Path('/proc/self/clear_refs').exists():
-            ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not be there to be used again
-            Path('/proc/self/clear_refs').write_text('5')  # sets VmHWM to what is in use
-            self.before = self._status('VmRSS')
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.device == 'cuda':
-            self.bytes = torch.cuda.max_memory_allocated() - self.before
-        elif Path('/proc/self/clear_refs').exists():
-            self.bytes = self._status('VmHWM') - self.before
-
-    @staticmethod
-    def _status(name: str) -> int:
-        lines = Path('/proc/self/status').read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ':'))
 
 
 def measure(case: Case, draw: Callable[..., Any], device: str, seconds: float) -> dict[str, Any]:

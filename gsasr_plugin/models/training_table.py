@@ -1,4 +1,4 @@
-"""The tables that validation leaves behind: `metrics.csv` (all values) and `metrics.md` (the last of each set)."""
+"""The tables of a training run: `metrics.csv` (all values) and `metrics.md` (the last of each set)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,8 @@ class MetricRow(NamedTuple):
     """One metric's mean over the images of a data set at one scale.
 
     Attributes:
-        iteration: the training iteration, or the name of the run when testing.
-        dataset: the data set's name.
-        scale: the scale's name, such as '3.7'.
-        images: how many images.
-        metric: the metric's name in the option file.
-        model: the model's value.
-        bicubic: the value of the LR image's bicubic enlargement, or None if it was not asked for.
+        iteration: the training iteration.
+        dataset, scale, images, metric, model, bicubic: see `testing_report.Mean`.
     """
 
     iteration: str

@@ -1,0 +1,33 @@
+"""Linear layers with a ReLU, in one kernel where PyTorch has one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# The operator that PyTorch's own compiler emits for a linear layer on a CPU: oneDNN's product, with bias and ReLU in
+# the same pass. Beside F.linear and relu_ it is 1.1 to 1.6 times as fast in float32, 1.0 to 1.1 times in bfloat16.
+# Builds without oneDNN have none.
+_POINTWISE = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
+    """max(x weight^T + bias, 0), or without the maximum, under autocast in its type.
+
+    Args:
+        x: (..., n).
+        weight: (m, n).
+        bias: (m,).
+        relu: whether negative numbers become 0.
+
+    Returns:
+        (..., m).
+    """
+    if _POINTWISE is not None and x.device.type == 'cpu' and not torch.is_grad_enabled():
+        dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+        if dtype in (torch.float32, torch.bfloat16):
+            x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+            return _POINTWISE(x, weight, bias, 'relu' if relu else 'none', [], '')
+    y = F.linear(x, weight, bias)
+    return F.relu_(y) if relu else y

@@ -1,0 +1,43 @@
+"""`gsasr demo`: a page in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
+
+DESCRIPTION = """\
+Open a page in the browser: choose a picture, drag the scale from x1 to x12, compare with bicubic interpolation under
+one slider, and see the Gaussians of the region that you click. It is served to this machine only, unless --host says
+otherwise. Needs gradio and matplotlib: pip install 'gsasr-plugin[demo]'."""
+EXAMPLES = """\
+  gsasr demo
+  gsasr demo --model experiments/run/models/net_g_latest.pth --opt options/train.yml
+  gsasr demo --host 0.0.0.0 --port 8080 --no-browser
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--host', default='127.0.0.1', help='0.0.0.0 serves every machine (default: 127.0.0.1)')
+    parser.add_argument('--port', type=int, help='default: the first free one from 7860 on')
+    parser.add_argument('--no-browser', action='store_true', help='only print the address')
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    # Before gradio is imported: it reports home otherwise.
+    os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
+    from gsasr_plugin.demo.page import DemoMissing, build_page, launch
+
+    upscaler = load_upscaler(arguments)
+    try:
+        page = build_page(upscaler)
+    except DemoMissing as error:
+        raise CommandError(str(error)) from error
+    try:
+        launch(page, arguments.host, arguments.port, open_browser=not arguments.no_browser)
+    except OSError as error:
+        raise CommandError(f'--host {arguments.host}, --port {arguments.port}: {error}') from error
+    return 0

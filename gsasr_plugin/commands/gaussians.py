@@ -1,0 +1,49 @@
+"""`gsasr gaussians`: writes the Gaussians of a picture into a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from gsasr_plugin.archs.target_size import output_sizes
+from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.input_picture import read_input
+from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
+from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
+from gsasr_plugin.gaussian_file import SUFFIX, StoredGaussians, write_gaussians
+from gsasr_plugin.upscaling.upscaler import lq_tensor
+
+DESCRIPTION = """\
+Write the Gaussians that a network predicts for a picture into a NumPy archive: centres and standard deviations in
+pixels of the picture, correlations, opacities and colours. gsasr_plugin/gaussian_file.py describes the file;
+'gsasr render' draws it at any size."""
+EXAMPLES = """\
+  gsasr gaussians photo.png -o photo.npz
+  gsasr gaussians photo.png -o photo.npz --scale 8
+  python -c "import numpy; print(numpy.load('photo.npz')['means'])"
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
+    parser.add_argument('-o', '--output', required=True, metavar='FILE', help=f'a name that ends in {SUFFIX}')
+    add_one_scale_argument(parser, 'the scale that the network is told')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    source, scale = one_input(arguments), one_scale(arguments)
+    path = Path(arguments.output).expanduser()
+    if path.suffix != SUFFIX:
+        raise CommandError(f'-o {path}: the name must end in {SUFFIX}')
+    if path.exists() and not arguments.overwrite:
+        raise CommandError(f'-o {path} exists; --overwrite replaces it')
+    picture = read_input(source)
+    upscaler = load_upscaler(arguments)
+    (size,) = output_sizes(picture.size, 1, scale, None)
+    gaussians = upscaler.gaussians(lq_tensor(picture.color), size)
+    write_gaussians(StoredGaussians(gaussians, scale, upscaler.net.support, upscaler.net.raster_ratio), path)
+    print(f'gsasr gaussians: {gaussians.means.shape[1]} Gaussians written to {path}', file=sys.stderr)
+    return 0

@@ -1,0 +1,28 @@
+"""The one picture of the subcommands that take one."""
+
+from __future__ import annotations
+
+import sys
+
+from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.pictures import Picture, PictureError, find_sources, read_picture
+
+
+def read_input(argument: str) -> Picture:
+    """A picture, by its file or from the standard input.
+
+    Raises:
+        CommandError: it cannot be read.
+    """
+    source, *more = find_sources([argument])
+    if more:
+        raise CommandError(f'{argument}: one picture is accepted, not {len(more) + 1}')
+    if source.problem is not None:
+        raise CommandError(f'{argument}: {source.problem}')
+    try:
+        picture = read_picture(source.content())
+    except PictureError as error:
+        raise CommandError(f'{argument}: {error}') from error
+    for remark in (*picture.remarks, *(['its alpha channel is left out'] if picture.alpha is not None else [])):
+        print(f'{argument}: {remark}', file=sys.stderr)
+    return picture

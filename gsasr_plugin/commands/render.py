@@ -1,0 +1,68 @@
+"""`gsasr render`: draws Gaussians from a file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.result_arguments import (
+    add_result_arguments,
+    add_target_arguments,
+    checked_quality,
+    destination_of,
+    one_input,
+    targets_of,
+)
+from gsasr_plugin.gaussian_file import read_gaussians
+from gsasr_plugin.pictures import FORMATS, Picture, PictureError, encode_picture, write_picture
+
+DESCRIPTION = """\
+Draw the Gaussians that 'gsasr gaussians' has written, at any size: no network is needed. Sizes refer to the picture
+from which they were predicted."""
+EXAMPLES = """\
+  gsasr render photo.npz -o large.png --scale 3.14
+  gsasr render photo.npz -o screen.png --size 1920x1080
+  gsasr render photo.npz -o sizes/ --scale 2 --scale 4 --scale 12
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('inputs', nargs='*', metavar='FILE', help="an archive of 'gsasr gaussians'")
+    add_target_arguments(parser)
+    group = add_result_arguments(parser)
+    group.add_argument('--bits', type=int, choices=[8, 16], default=8, help='per channel (PNG and TIFF; default: 8)')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    source = one_input(arguments)
+    targets = targets_of(arguments)
+    quality = checked_quality(arguments)
+    goal = destination_of(arguments, len(targets))
+    format = goal.format or FORMATS['PNG']
+    file = Path(source).expanduser()
+    try:
+        stored = read_gaussians(file)
+        sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    written = 0
+    for target, size in zip(targets, sizes):
+        path = goal.path
+        if path is not None and goal.is_folder:
+            path /= f'{file.stem}_{target.label(size)}{format.suffixes[0]}'
+        if path is not None and path.exists() and not arguments.overwrite:
+            print(f'{path}: kept (it exists; --overwrite replaces it)', file=sys.stderr)
+            continue
+        picture = Picture(stored.draw(size).permute(1, 2, 0).numpy(), bits=arguments.bits, format=format.name)
+        try:
+            if path is None:
+                sys.stdout.buffer.write(encode_picture(picture, quality=quality))
+            else:
+                write_picture(picture, path, quality=quality)
+        except PictureError as error:
+            raise CommandError(str(error)) from error
+        written += 1
+    print(f'gsasr render: {written} written', file=sys.stderr)
+    return 0

@@ -1,0 +1,146 @@
+"""`gsasr upscale`: enlarges pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
+from gsasr_plugin.commands.result_arguments import (
+    add_result_arguments,
+    add_target_arguments,
+    checked_quality,
+    destination_of,
+    take_swallowed_inputs,
+    targets_of,
+)
+from gsasr_plugin.pictures import STANDARD_STREAM, find_sources
+from gsasr_plugin.upscaling import Upscaler
+from gsasr_plugin.upscaling.batch import Report, run_jobs
+from gsasr_plugin.upscaling.estimate import measure_cost
+from gsasr_plugin.upscaling.plan import Job, Plan, make_plan
+
+DESCRIPTION = """\
+Enlarge pictures by any factor: PNG, JPEG, WebP, TIFF and BMP files of 8 or 16 bits, grey or in colour, with alpha
+(enlarged by bicubic interpolation). They are turned upright; profile, EXIF and other metadata are kept. A file that
+cannot be read does not stop the others. Existing files are kept. Exit status: 0 all done, 1 something failed (a summary
+says what), 2 wrong arguments."""
+EXAMPLES = """\
+  gsasr upscale photo.jpg -o large.png --scale 3.14
+  gsasr upscale holiday/ 'scans/**/*.tif' -o large/ --scale 2 --scale 4 --one-encoding
+  gsasr upscale photo.png -o wide.png --scale 2 3.5
+  gsasr upscale photo.png -o screen.png --size 1920x1080
+  gsasr upscale *.webp -o large/ --width 2000 --max-pixels 8M --format png
+  curl -s URL | gsasr upscale - -o - --scale 2 --format png > large.png
+"""
+PROGRESS_DELAY_S = 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('inputs', nargs='*', metavar='IN', help="files, folders, patterns, or '-' for standard input")
+    add_target_arguments(parser)
+    group = add_result_arguments(parser)
+    group.add_argument('--dry-run', action='store_true', help='show the plan, with an estimate of time and memory')
+    add_model_arguments(parser)
+    parser.add_argument(
+        '--self-ensemble',
+        action='store_true',
+        help='average over the 8 flips and rotations: 8 times the work',
+    )
+    parser.add_argument(
+        '--one-encoding',
+        action='store_true',
+        help='of several sizes, predict the Gaussians for the largest only and draw all from them: faster',
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    take_swallowed_inputs(arguments)
+    targets = targets_of(arguments)
+    quality = checked_quality(arguments)
+    if not arguments.inputs:
+        raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
+    out = arguments.output
+    sources = find_sources(arguments.inputs, leave_out=None if out == STANDARD_STREAM else Path(out).expanduser())
+    goal = destination_of(arguments, len(sources) * len(targets))
+    plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite)
+
+    report = Report()
+    if plan.jobs:
+        upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble)
+        if arguments.dry_run:
+            _show_plan(plan, upscaler, one_encoding=arguments.one_encoding)
+        else:
+            report = _work(plan.jobs, upscaler, one_encoding=arguments.one_encoding, quality=quality)
+    return _summary(plan, report, dry_run=arguments.dry_run)
+
+
+def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: int) -> Report:
+    total = sum(
+        job.lq_size[0] * job.lq_size[1] * upscaler.passes(len(job.outputs), one_encoding=one_encoding) for job in jobs
+    )
+    with tqdm(
+        total=total / 1e6,
+        unit='MP',
+        delay=PROGRESS_DELAY_S,
+        bar_format='{desc}{percentage:.0f}%|{bar}| {elapsed}, {remaining} left, {rate_fmt}',
+    ) as bar:
+        return run_jobs(
+            upscaler,
+            jobs,
+            one_encoding=one_encoding,
+            quality=quality,
+            progress=lambda pixels: bar.update(pixels / 1e6) and None,
+            begin=lambda job: bar.set_description(job.source.name.name),
+        )
+
+
+def _show_plan(plan: Plan, upscaler: Upscaler, *, one_encoding: bool) -> None:
+    cost = measure_cost(upscaler)
+    seconds, peak = 0.0, 0.0
+    for job in plan.jobs:
+        sizes = [output.size for output in job.outputs]
+        encodings = upscaler.passes(len(sizes), one_encoding=one_encoding)
+        drawings = upscaler.passes(len(sizes), one_encoding=False)
+        tiles = upscaler.tiles(job.lq_size)
+        seconds += cost.seconds(tiles, sizes, encodings=encodings, drawings=drawings)
+        peak = max(peak, cost.bytes(tiles, sizes) or 0)
+        for output in job.outputs:
+            target = 'standard output' if output.path is None else output.path
+            h, w = job.lq_size
+            H, W = output.size
+            parts = f', in {len(tiles)} tiles' if len(tiles) > 1 else ''
+            print(f'{job.source} ({w} x {h}{parts}) -> {target} ({W} x {H}, {job.format})', file=sys.stderr)
+    dtype = str(upscaler.dtype).removeprefix('torch.')
+    memory = f'{peak / 2**30:.2f} GiB beside the network' if peak else 'unknown on this system'
+    print(
+        f'on {upscaler.device} in {dtype}: about {_duration(seconds)} and {memory} at most, from a measured sample',
+        file=sys.stderr,
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f'{seconds:.1f} s'
+    minutes = round(seconds / 60)
+    return f'{minutes} min' if minutes < 120 else f'{minutes / 60:.1f} h'
+
+
+def _summary(plan: Plan, report: Report, *, dry_run: bool) -> int:
+    failures = plan.failures + report.failures
+    for name, remark in report.remarks:
+        print(f'{name}: {remark}', file=sys.stderr)
+    for name, problem in failures:
+        print(f'{name}: failed: {problem}', file=sys.stderr)
+    planned = sum(len(job.outputs) for job in plan.jobs)
+    counts = [f'{planned} to write' if dry_run else f'{len(report.written)} written']
+    if plan.kept:
+        counts.append(f'{len(plan.kept)} kept (they exist; --overwrite replaces them)')
+    if failures:
+        counts.append(f'{len(failures)} failed')
+    print(f'gsasr upscale: {", ".join(counts)}', file=sys.stderr)
+    return 1 if failures else 0

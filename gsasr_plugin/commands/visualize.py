@@ -1,0 +1,111 @@
+"""`gsasr visualize`: shows the Gaussians of a picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from gsasr_plugin.archs.target_size import output_sizes
+from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.input_picture import read_input
+from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
+from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
+from gsasr_plugin.upscaling.upscaler import lq_tensor
+from gsasr_plugin.visuals.layers import Region, crop_gaussians
+from gsasr_plugin.visuals.plotting import PlotsMissing
+from gsasr_plugin.visuals.sheet import Subject, make_panels, write_panel, write_sheet
+
+DESCRIPTION = """\
+Show the Gaussians of a picture, as the paper's Figures 6 and 9 do: the SR image; the distribution of positions, with
+sigma, rho and colour fixed; a random part of the Gaussians in red, with their ellipses; a close-up; the density; and,
+if the ground truth is given, the error. OUT.png is a labelled sheet; OUT_sr.png, OUT_positions.png, ... are its panels.
+Needs matplotlib: pip install 'gsasr-plugin[plots]'."""
+EXAMPLES = """\
+  gsasr visualize photo.png -o sheet.png
+  gsasr visualize photo.png -o window.png --crop 120,80,48,32 --scale 8
+  gsasr visualize small.png -o sheet.png --gt original.png
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
+    parser.add_argument('-o', '--output', required=True, metavar='OUT', help='a name that ends in .png')
+    add_one_scale_argument(parser, 'of the SR image; that of GT where it is given')
+    parser.add_argument('--gt', metavar='FILE', help='the ground truth, at least as large as IN')
+    parser.add_argument('--crop', metavar='X,Y,WIDTH,HEIGHT', help='show this region only, in pixels of IN')
+    parser.add_argument('--highlight', type=int, default=200, metavar='N', help='Gaussians in red (default: 200)')
+    parser.add_argument('--seed', type=int, default=0, help='which ones (default: 0)')
+    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
+    add_model_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    source = one_input(arguments)
+    path = Path(arguments.output).expanduser()
+    if path.suffix.lower() != '.png':
+        raise CommandError(f'-o {path}: the name must end in .png')
+    if path.exists() and not arguments.overwrite:
+        raise CommandError(f'-o {path} exists; --overwrite replaces it and its panels')
+    picture = read_input(source)
+    gt = _rgb(read_input(arguments.gt).color) if arguments.gt else None
+    region = _region(arguments.crop, picture.size)
+    size = _size(arguments, picture.size, gt)
+    upscaler = load_upscaler(arguments)
+
+    gaussians = upscaler.gaussians(lq_tensor(picture.color), size)
+    rows, columns = size[0] / picture.size[0], size[1] / picture.size[1]
+    y, x = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
+    # The region in pixels of the result; the network has seen all of the picture.
+    Y, X = slice(round(y.start * rows), round(y.stop * rows)), slice(round(x.start * columns), round(x.stop * columns))
+    subject = Subject(
+        name=Path(source).name + (f', region {arguments.crop}' if arguments.crop else ''),
+        gaussians=crop_gaussians(gaussians, region),
+        lq=_rgb(picture.color)[y, x],
+        size=(Y.stop - Y.start, X.stop - X.start),
+        density=upscaler.net.density_per_axis**2,
+        gt=None if gt is None else gt[Y, X],
+        highlighted=arguments.highlight,
+        seed=arguments.seed,
+    )
+    try:
+        panels = make_panels(subject)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for name, panel in panels.items():
+            write_panel(panel, path.with_name(f'{path.stem}_{name}.png'))
+        write_sheet(subject, panels, path)
+    except PlotsMissing as error:
+        raise CommandError(str(error)) from error
+    print(f'gsasr visualize: {path} and {len(panels)} panels written', file=sys.stderr)
+    return 0
+
+
+def _rgb(color: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(color, (*color.shape[:2], 3))
+
+
+def _region(text: str | None, lq_size: tuple[int, int]) -> Region:
+    h, w = lq_size
+    if text is None:
+        return Region(0, 0, w, h)
+    try:
+        region = Region(*(int(word) for word in text.split(',')))
+    except (TypeError, ValueError):
+        raise CommandError(f'--crop is X,Y,WIDTH,HEIGHT in pixels of IN, such as 120,80,48,32; got {text!r}') from None
+    x, y, width, height = region
+    if x < 0 or y < 0 or width < 1 or height < 1 or x + width > w or y + height > h:
+        raise CommandError(f'--crop {text}: the picture has {w} x {h} pixels')
+    return region
+
+
+def _size(arguments: argparse.Namespace, lq_size: tuple[int, int], gt: np.ndarray | None) -> tuple[int, int]:
+    """(H, W) of the whole result."""
+    if gt is not None:
+        if arguments.scale:
+            raise CommandError('give one of --scale and --gt, which has the size of the result')
+        if gt.shape[0] < lq_size[0] or gt.shape[1] < lq_size[1]:
+            raise CommandError(f'--gt {arguments.gt} is smaller than the picture')
+        return gt.shape[0], gt.shape[1]
+    return output_sizes(lq_size, 1, one_scale(arguments), None)[0]

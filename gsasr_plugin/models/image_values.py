@@ -1,0 +1,98 @@
+"""The metrics of single images, kept in a file while a test runs, so that a killed test goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gsasr_plugin.whole_file import replacing
+
+FILE = 'values.jsonl'
+# Options that do not change a value or a picture.
+_NEUTRAL = {'pbar', 'paper_row', 'val_freq', 'num_worker_per_gpu', 'batch_size_per_gpu', 'pin_memory', 'cache'}
+
+
+@dataclass(frozen=True)
+class ImageValues:
+    """The metrics of one image at one scale.
+
+    Attributes:
+        dataset: the data set's name.
+        scale: the scale's name, such as '3.7'.
+        image: the image's name.
+        file: the file that it comes from, or the key in an LMDB.
+        model: each metric's value, by its name in the option file; empty without ground truth.
+        bicubic: the same of the LR image's bicubic enlargement; empty where it was not asked for.
+    """
+
+    dataset: str
+    scale: str
+    image: str
+    file: str
+    model: dict[str, float]
+    bicubic: dict[str, float]
+
+
+class ValuesFile:
+    """The values of a test so far: one JSON line per image, under a key for the weights and options that made it.
+
+    Args:
+        folder: the results' folder.
+        key: what `run_key` gives. Values under other keys are of no use, and leave the file.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.path = folder / FILE
+        self.key = key
+
+    def read(self, dataset: str) -> list[ImageValues]:
+        """The values of one data set that this run may use; those of others stay in the file."""
+        kept, found = [], []
+        for line, key, values in self._lines():
+            if values.dataset != dataset:
+                kept.append(line)
+            elif key == self.key:
+                kept.append(line)
+                found.append(values)
+        with replacing(self.path) as path:  # without a last line that a kill cut short
+            path.write_text(''.join(f'{line}\n' for line in kept))
+        return found
+
+    def add(self, values: ImageValues) -> None:
+        """Appends one image's values."""
+        with self.path.open('a') as file:
+            file.write(json.dumps({'key': self.key, **asdict(values)}) + '\n')
+
+    def _lines(self) -> Iterator[tuple[str, str, ImageValues]]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_text().splitlines():
+            try:
+                content = json.loads(line)
+                yield line, content.pop('key'), ImageValues(**content)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # cut short by a kill
+
+
+def run_key(state: Mapping[str, Tensor], *sections: Mapping[str, Any]) -> str:
+    """A digest of weights and options: two runs of the same key give the same values and pictures.
+
+    Args:
+        state: the state dict of the network that is tested.
+        sections: of the options: network, validation, data set.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for section in sections:
+        options = {str(key): value for key, value in section.items() if key not in _NEUTRAL}
+        digest.update(json.dumps(options, sort_keys=True, default=str).encode())
+    return digest.hexdigest()

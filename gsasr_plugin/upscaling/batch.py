@@ -1,0 +1,86 @@
+"""The work itself: picture after picture, where the failure of one does not stop the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from gsasr_plugin.pictures import FORMATS, Picture, PictureError, encode_picture, read_picture, write_picture
+from gsasr_plugin.upscaling.plan import Job
+from gsasr_plugin.upscaling.upscaler import Progress, Upscaler, no_progress
+
+OUT_OF_MEMORY = 'it does not fit into memory'
+
+
+@dataclass
+class Report:
+    """What became of the pictures: files written, failures and remarks by the picture's name."""
+
+    written: list[Path | None] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
+
+
+def run_jobs(
+    upscaler: Upscaler,
+    jobs: list[Job],
+    *,
+    one_encoding: bool = False,
+    quality: int,
+    progress: Progress = no_progress,
+    begin: Callable[[Job], None] = lambda job: None,
+) -> Report:
+    """Upscales pictures; each file appears whole or not at all.
+
+    Args:
+        one_encoding: see `Upscaler.tensors`.
+        quality: of JPEG and WebP files.
+        progress: see `Upscaler.gaussians`.
+        begin: called with each job when its turn comes.
+    """
+    report = Report()
+    for job in jobs:
+        begin(job)
+        try:
+            picture = read_picture(job.content)
+            report.remarks += [
+                (str(job.source), remark) for remark in (*picture.remarks, *_losses(picture, job.format))
+            ]
+            sizes = [output.size for output in job.outputs]
+            results = upscaler.pixels(picture.color, picture.alpha, sizes, one_encoding=one_encoding, progress=progress)
+            for output, (color, alpha) in zip(job.outputs, results):
+                metadata = picture.metadata.of_size(output.size)
+                large = dataclasses.replace(picture, color=color, alpha=alpha, format=job.format, metadata=metadata)
+                if output.path is None:
+                    sys.stdout.buffer.write(encode_picture(large, quality=quality))
+                    sys.stdout.buffer.flush()
+                else:
+                    write_picture(large, output.path, quality=quality)
+                report.written.append(output.path)
+        except PictureError as error:
+            report.failures.append((str(job.source), str(error)))
+        except OSError as error:
+            report.failures.append((str(job.source), f'the result cannot be written: {error}'))
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            report.failures.append((str(job.source), OUT_OF_MEMORY))
+            if upscaler.device.type == 'cuda':
+                torch.cuda.empty_cache()
+    return report
+
+
+def _losses(picture: Picture, format: str) -> list[str]:
+    """What the format does not keep."""
+    if picture.bits == 16 and not FORMATS[format].deep:
+        return [f'its 16 bits become 8: {format} files hold no more']
+    return []
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,58 @@
+"""Which device and which precision to use, where the user leaves it open."""
+
+from __future__ import annotations
+
+import torch
+
+DEVICES = 'auto, cpu, cuda, cuda:1, ...'
+DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+AUTO = 'auto'
+
+
+def choose_device(name: str = AUTO) -> torch.device:
+    """The device of that name; 'auto' is a CUDA device where there is one.
+
+    Raises:
+        ValueError: no such device, or not here.
+    """
+    if name == AUTO:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f'device {name!r} is unknown; accepted: {DEVICES}') from None
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f'device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices')
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The type in which encoder and decoder multiply; the rasterizer is float32 always.
+
+    Args:
+        name: 'auto' or one of `DTYPES`. 'auto' is bfloat16 where the hardware multiplies it faster than float32
+            (`bfloat16_is_fast`).
+        device: where they run.
+
+    Raises:
+        ValueError: an unknown type, or float16 on a CPU.
+    """
+    if name == AUTO:
+        return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
+    if name not in DTYPES:
+        raise ValueError(f'dtype {name!r} is unknown; accepted: {AUTO}, {", ".join(DTYPES)}')
+    if device.type == 'cpu' and name == 'float16':
+        raise ValueError('dtype float16 is for CUDA devices; on a CPU choose float32 or bfloat16')
+    return DTYPES[name]
+
+
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16 matrices: CUDA from Ampere on, AVX-512-BF16, AMX."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != 'cpu':
+        return False
+    if hasattr(torch.cpu, 'get_capabilities'):  # torch 2.10 and newer
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

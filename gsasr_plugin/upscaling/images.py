@@ -1,0 +1,117 @@
+"""`upscale`: one function for NumPy arrays, Pillow images and tensors, that gives back what it got, larger."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.target_size import Size, output_sizes
+from gsasr_plugin.checkpoint import PathLike
+from gsasr_plugin.pictures import from_pillow, to_pillow
+from gsasr_plugin.pretrained import load_pretrained
+from gsasr_plugin.upscaling.hardware import AUTO
+from gsasr_plugin.upscaling.upscaler import Upscaler
+
+AnyImage = TypeVar('AnyImage', np.ndarray, Image.Image, Tensor)
+
+
+def upscale(
+    image: AnyImage,
+    *,
+    scale: float | tuple[float, float] | None = None,
+    size: Size | None = None,
+    model: GSASR | PathLike | Sequence[PathLike] | None = None,
+    device: str | None = None,
+    dtype: str = AUTO,
+    self_ensemble: bool = False,
+    **tile_options: Any,
+) -> AnyImage:
+    """Upscales one image (tensors: or a batch). Give one of `scale` and `size`.
+
+    Args:
+        image: a NumPy array (H, W) or (H, W, channels) of grey, grey and alpha, RGB or RGBA: uint8, uint16, or floats
+            in 0..1; an image of Pillow's; or a tensor (3, h, w), (1, h, w) or with a batch dimension in front, uint8 or
+            floats in 0..1.
+        scale: a number, or a tuple (rows, columns).
+        size: (H, W).
+        model: a network, or what `GSASR.from_pretrained` takes; a network that is kept is read only once.
+        device: 'auto', 'cpu', 'cuda', ...; None: where a given network is, else 'auto'.
+        dtype: 'auto', 'float32', 'bfloat16' or 'float16', of encoder and decoder.
+        self_ensemble: average over the 8 flips and rotations.
+        tile_options: see `Upscaler`.
+
+    Returns:
+        An image of the same kind, type and device. Integers are rounded and clipped, floats are neither. An image of
+        Pillow's keeps its profile and EXIF data; of 16 bits those of grey; a palette becomes RGB.
+
+    Raises:
+        ValueError: an image of another form, or a scale, size, model, device or type that is not accepted.
+        TypeError: no image.
+    """
+    if not isinstance(image, np.ndarray | Image.Image | Tensor):
+        raise TypeError(f'image must be a NumPy array, an image of Pillow or a tensor, got {type(image).__name__}')
+    net = model if isinstance(model, GSASR) else load_pretrained(model)
+    where = device if device is not None or isinstance(model, GSASR) else AUTO
+    upscaler = Upscaler(net, device=where, dtype=dtype, self_ensemble=self_ensemble, **tile_options)
+
+    def target(lq_size: Size) -> Size:
+        return output_sizes(lq_size, 1, scale, size)[0]
+
+    if isinstance(image, Tensor):
+        return _upscale_tensor(upscaler, image, target)
+    if isinstance(image, Image.Image):
+        return _upscale_pillow(upscaler, image, target)
+    return _upscale_array(upscaler, image, target)
+
+
+def _upscale_tensor(upscaler: Upscaler, image: Tensor, target: Any) -> Tensor:
+    if image.ndim not in (3, 4) or image.shape[-3] not in (1, 3) or 0 in image.shape:
+        raise ValueError(f'image must be a tensor ([B,] 3 or 1, h, w), got {tuple(image.shape)}')
+    if not (image.is_floating_point() or image.dtype == torch.uint8):
+        raise ValueError(f'image must be a tensor of uint8 or floats, got {image.dtype}')
+    lq = image.float() if image.is_floating_point() else image.float() / 255
+    channels = image.shape[-3]
+    lq = lq.reshape(-1, channels, *image.shape[-2:]).expand(-1, 3, -1, -1)
+    size = target(tuple(image.shape[-2:]))
+    (large,) = upscaler.tensors(lq, [size])
+    large = large if channels == 3 else large.mean(1, keepdim=True)
+    large = large.reshape(*image.shape[:-2], *size)
+    if image.dtype == torch.uint8:
+        large = (large.clamp(0, 1) * 255).round()
+    return large.to(image.device, image.dtype)
+
+
+def _upscale_array(upscaler: Upscaler, image: np.ndarray, target: Any) -> np.ndarray:
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or not 1 <= channels <= 4 or image.size == 0:
+        raise ValueError(f'image must be an array (H, W) or (H, W, 1 to 4 channels), got {image.shape}')
+    is_float = np.issubdtype(image.dtype, np.floating)
+    if not is_float and image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f'image must be an array of uint8, uint16 or floats in 0..1, got {image.dtype}')
+    top = np.float32(1 if is_float else np.iinfo(image.dtype).max)
+    pixels = image.astype(np.float32).reshape(*image.shape[:2], channels) / top
+    color, alpha = (pixels[..., :-1], pixels[..., -1]) if channels in (2, 4) else (pixels, None)
+    ((large, large_alpha),) = upscaler.pixels(color, alpha, [target(image.shape[:2])])
+    large = large if large_alpha is None else np.dstack([large, large_alpha])
+    large = large if is_float else np.rint(large.clip(0, 1) * top)
+    return large.reshape(*large.shape[:2], *image.shape[2:]).astype(image.dtype)
+
+
+def _upscale_pillow(upscaler: Upscaler, image: Image.Image, target: Any) -> Image.Image:
+    picture = from_pillow(image)
+    ((color, alpha),) = upscaler.pixels(picture.color, picture.alpha, [target(picture.size)])
+    if picture.bits == 16:
+        return Image.fromarray(np.rint(color[..., 0].clip(0, 1) * 65535).astype(np.uint16))
+    metadata = picture.metadata.of_size(color.shape[:2])
+    large = to_pillow(dataclasses.replace(picture, color=color, alpha=alpha))
+    for key, value in (('icc_profile', metadata.icc), ('exif', metadata.exif), ('dpi', metadata.dpi)):
+        if value is not None:
+            large.info[key] = value
+    return large

@@ -1,0 +1,151 @@
+"""Which pictures become which files, settled before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from gsasr_plugin.archs.target_size import Size
+from gsasr_plugin.pictures import (
+    FORMATS,
+    STANDARD_STREAM,
+    Format,
+    PictureError,
+    Source,
+    format_of_path,
+    picture_header,
+)
+from gsasr_plugin.upscaling.target import Target
+
+
+@dataclass(frozen=True)
+class Output:
+    """One file to write: (H, W), and the path, None for the standard output."""
+
+    size: Size
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to read, and the files to make of it.
+
+    Attributes:
+        source: where it is.
+        content: the file, or what the standard input gave.
+        lq_size: (h, w).
+        format: of the files.
+        outputs: at least one.
+    """
+
+    source: Source
+    content: Path | bytes
+    lq_size: Size
+    format: str
+    outputs: tuple[Output, ...]
+
+
+@dataclass
+class Plan:
+    """All jobs; the files that exist and are kept; and, by name, what cannot be done and why."""
+
+    jobs: list[Job] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results go: the standard output, one file, or a folder.
+
+    Attributes:
+        path: the file or folder, None for the standard output.
+        is_folder: whether the results are named after their pictures.
+        format: chosen for all results; None for that of the file's name, or else of each picture.
+    """
+
+    path: Path | None
+    is_folder: bool
+    format: Format | None
+
+
+def destination(out: str, results: int, format_name: str | None) -> Destination:
+    """What `-o OUT` and `--format` mean for that many results.
+
+    Raises:
+        ValueError: several results for one file, or an ending that is not accepted or not that of the format.
+    """
+    format = FORMATS[format_name] if format_name else None
+    if out == STANDARD_STREAM:
+        if results > 1:
+            raise ValueError(f'the standard output takes one result, not {results}: name a folder')
+        return Destination(None, False, format)
+    path = Path(out).expanduser()
+    named = format_of_path(path)
+    if path.is_dir() or out.endswith(('/', '\\')) or (named is None and not _ends_like_a_picture(path)):
+        return Destination(path, True, format)
+    if named is None:
+        endings = ', '.join(suffix for known in FORMATS.values() for suffix in known.suffixes)
+        raise ValueError(f'{out} ends in {path.suffix}; accepted: {endings}, or the name of a folder')
+    if results > 1:
+        raise ValueError(f'{out} is one file, and there are {results} results: name a folder')
+    if format is not None and format != named:
+        raise ValueError(f'{out} is the name of a {named.name} file, and the format {format.name} was chosen')
+    return Destination(path, False, named)
+
+
+def _ends_like_a_picture(path: Path) -> bool:
+    return path.suffix.lower() in Image.registered_extensions()
+
+
+def make_plan(
+    sources: Sequence[Source], targets: Sequence[Target], destination: Destination, *, overwrite: bool
+) -> Plan:
+    """Reads the headers of the pictures, and settles sizes and names."""
+    plan = Plan()
+    taken: dict[Path, str] = {}  # by whom
+    for source in sources:
+        if source.problem is not None:
+            plan.failures.append((str(source), source.problem))
+            continue
+        try:
+            content = source.content()
+            header = picture_header(content)
+            sizes = [(target, target.size_for(header.size)) for target in targets]
+        except (PictureError, ValueError) as error:
+            plan.failures.append((str(source), str(error)))
+            continue
+        format = destination.format or FORMATS[header.format]
+        outputs = []
+        for target, size in sizes:
+            path = destination.path
+            if path is not None and destination.is_folder:
+                path /= source.name.with_name(f'{source.name.stem}_{target.label(size)}{format.suffixes[0]}')
+            if path is None:
+                outputs.append(Output(size, None))
+                continue
+            complaint = _complaint(path, source, taken)
+            if complaint:
+                plan.failures.append((str(source), complaint))
+                continue
+            taken[path] = str(source)
+            if path.exists() and not overwrite:
+                plan.kept.append(path)
+            else:
+                outputs.append(Output(size, path))
+        if outputs:
+            plan.jobs.append(Job(source, content, header.size, format.name, tuple(outputs)))
+    return plan
+
+
+def _complaint(path: Path, source: Source, taken: dict[Path, str]) -> str | None:
+    if path in taken:
+        return f'its result would have the name of that of {taken[path]}: {path}'
+    if source.path is not None and path.resolve() == source.path.resolve():
+        return 'its result would replace the picture itself'
+    if path.is_dir():
+        return f'its result would have the name of a folder: {path}'
+    return None

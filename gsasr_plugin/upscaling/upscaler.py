@@ -1,0 +1,169 @@
+"""A network that is ready to work: on its device, in its precision, and with the averages of a self-ensemble.
+
+Letters: B images, h x w LR size, H x W output size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.target_size import Size
+from gsasr_plugin.archs.tile_options import TileOptions
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
+
+Progress = Callable[[float], None]
+
+
+def no_progress(_: float) -> None:
+    """For callers who do not ask."""
+
+
+class Upscaler:
+    """Upscales tensors and pictures of any size.
+
+    Args:
+        net: the network; it is moved to the device, and set to evaluation.
+        device: see `choose_device`; None leaves the network where it is.
+        dtype: see `choose_dtype`.
+        self_ensemble: average the results of the 8 flips and rotations of each picture (8 times the work).
+        tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
+
+    Raises:
+        ValueError: see `choose_device`, `choose_dtype` and `TileOptions`.
+    """
+
+    def __init__(
+        self,
+        net: GSASR,
+        *,
+        device: str | None = AUTO,
+        dtype: str = AUTO,
+        self_ensemble: bool = False,
+        **tile_options: Any,
+    ) -> None:
+        parameter = next(net.parameters())
+        self.device = parameter.device if device is None else choose_device(device)
+        self.dtype = choose_dtype(dtype, self.device)
+        self.net = net.to(self.device).eval()
+        self.self_ensemble = self_ensemble
+        self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
+
+    def gaussians(self, lq: Tensor, size: Size, progress: Progress = no_progress) -> Gaussians:
+        """The Gaussians of LR images (B, 3, h, w), conditioned on the scale that leads to (H, W).
+
+        Args:
+            progress: called with the LR pixels done since the last call.
+        """
+        h, w = lq.shape[2:]
+        lq = lq.to(self.device, next(self.net.parameters()).dtype)
+        autocast = torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+        def tile_done(_: int, total: int) -> None:
+            progress(h * w / total)
+
+        with torch.inference_mode(), autocast:
+            return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
+
+    def tiles(self, lq_size: Size) -> list[Size]:
+        """The sizes of the parts in which an image of (h, w) goes through the network: one, if there are no tiles."""
+        with torch.inference_mode():
+            return self.net.tiles(lq_size, **self.tile_options) or [lq_size]
+
+    def passes(self, sizes: int, *, one_encoding: bool) -> int:
+        """How often the network sees each picture, for that many sizes."""
+        return (8 if self.self_ensemble else 1) * (1 if one_encoding else sizes)
+
+    def tensors(
+        self, lq: Tensor, sizes: Sequence[Size], *, one_encoding: bool = False, progress: Progress = no_progress
+    ) -> list[Tensor]:
+        """Upscales LR images to several sizes.
+
+        Args:
+            lq: (B, 3, h, w), RGB in 0..1, on any device.
+            sizes: (H, W) of each result.
+            one_encoding: draw all sizes from the Gaussians of the largest, not from those of each.
+            progress: see `gaussians`.
+
+        Returns:
+            For each size (B, 3, H, W), float32, on the CPU, not clipped.
+        """
+        sums: dict[int, Tensor] = {}
+        turns = [(k, flip) for k in range(4) for flip in (False, True)] if self.self_ensemble else [(0, False)]
+        for k, flip in turns:
+            turned = _turn(lq, k, flip)
+            turned_sizes = [(W, H) if k % 2 else (H, W) for H, W in sizes]
+            gaussians = None
+            for i, size in enumerate(turned_sizes):
+                if gaussians is None or not one_encoding:
+                    largest = max(turned_sizes, key=lambda size: size[0] * size[1])
+                    gaussians = self.gaussians(turned, largest if one_encoding else size, progress)
+                with torch.inference_mode():
+                    drawn = self.net.render(gaussians, size)
+                assert isinstance(drawn, Tensor)
+                drawn = _turn_back(drawn.float().cpu(), k, flip)
+                sums[i] = sums[i] + drawn if i in sums else drawn
+        return [total / len(turns) for total in sums.values()]
+
+    def pixels(
+        self,
+        color: np.ndarray,
+        alpha: np.ndarray | None,
+        sizes: Sequence[Size],
+        *,
+        one_encoding: bool = False,
+        progress: Progress = no_progress,
+    ) -> list[tuple[np.ndarray, np.ndarray | None]]:
+        """Upscales a picture, grey or in colour, with its alpha channel.
+
+        Alpha is enlarged by bicubic interpolation and not by the network, which has learnt photographs: what is wholly
+        opaque or transparent stays exactly so, and at edges it changes as smoothly as the colours do. Colours that
+        cannot be seen are replaced by the nearest that can, so that they do not seep into the edge.
+
+        Args:
+            color: (h, w, 1 or 3), float32, 0..1.
+            alpha: (h, w), float32, 0..1, or None.
+            sizes: see `tensors`, as are the other arguments.
+
+        Returns:
+            For each size colour (H, W, 1 or 3), not clipped, and alpha (H, W) in 0..1 or None.
+        """
+        if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
+            nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
+            color = color[tuple(nearest)]
+        lq = lq_tensor(color)
+        results = []
+        for size, drawn in zip(sizes, self.tensors(lq, sizes, one_encoding=one_encoding, progress=progress)):
+            drawn = drawn.mean(1, keepdim=True) if color.shape[2] == 1 else drawn
+            large_alpha = None if alpha is None else _enlarged_alpha(alpha, size)
+            results.append((drawn[0].permute(1, 2, 0).numpy(), large_alpha))
+        return results
+
+
+def lq_tensor(color: np.ndarray) -> Tensor:
+    """(h, w, 1 or 3), 0..1, as a batch of one LR image (1, 3, h, w); grey is repeated."""
+    return torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+
+
+def _enlarged_alpha(alpha: np.ndarray, size: Size) -> np.ndarray:
+    # In float64, where the sum of the weights is so near to one that opaque stays opaque in 16 bits too.
+    return resize_bicubic(alpha.astype(np.float64), size).clip(0, 1).astype(np.float32)
+
+
+def _turn(x: Tensor, k: int, flip: bool) -> Tensor:
+    """Rotates (B, C, h, w) by k quarters, then mirrors it if `flip`."""
+    x = torch.rot90(x, k, (2, 3))
+    return x.flip(3) if flip else x
+
+
+def _turn_back(x: Tensor, k: int, flip: bool) -> Tensor:
+    return torch.rot90(x.flip(3) if flip else x, -k, (2, 3))

@@ -1,0 +1,125 @@
+"""Work in pieces, in fused kernels or twice over: the same numbers as in one go, written out plainly."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor
+
+from gsasr_plugin.archs import primary_head
+from gsasr_plugin.archs.decoder import GaussianDecoder
+from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.linear import linear
+from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
+from gsasr_plugin.archs.window_attention import attend
+
+FIELDS = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
+
+
+def small_decoder(**options) -> GaussianDecoder:
+    torch.manual_seed(0)
+    sizes = {'num_features': 6, 'embed_dim': 16, 'num_heads': 2, 'window_size': 4, 'num_interaction_blocks': 1}
+    return GaussianDecoder(**{**sizes, 'num_interaction_layers': 2, **options}).double()
+
+
+def assert_same(got: Gaussians, expected: Gaussians, tolerance: float) -> None:
+    for field in FIELDS:
+        torch.testing.assert_close(getattr(got, field), getattr(expected, field), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('density', [1, 4, 9, 16])
+def test_bands_and_slices_change_nothing(density: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    head = GaussianPrimaryHead(embed_dim=8, gaussian_density=density).double()
+    x = torch.randn(2, 11, 7, 8, dtype=torch.float64)
+    with torch.no_grad():
+        whole = head(x)
+        monkeypatch.setattr(primary_head, 'BAND_PIXELS', 2 * 7 * 3)  # three rows of both images
+        monkeypatch.setattr(primary_head, 'SLICE_CPU', 5)
+        assert [len(band) for band in head._bands(x)] == [3, 3, 3, 2]
+        pieces = head(x)
+    # Float64, and sums in another order at most.
+    assert_same(pieces, whole, 1e-12)
+
+
+@pytest.mark.parametrize('parts', ['heads', 'decoder'])
+def test_checkpointing_recomputes_and_changes_no_gradient(parts) -> None:
+    decoder = small_decoder()
+    features = torch.randn(2, 6, 8, 4, dtype=torch.float64)
+    scale = torch.tensor((1.5, 3.0), dtype=torch.float64)
+    calls: list[int] = []
+    decoder.gaussian_interaction[0].layers[0].register_forward_pre_hook(lambda *_: calls.append(1))
+
+    def gradients() -> list[Tensor]:
+        gaussians = decoder(features, scale)
+        total = sum((getattr(gaussians, field) * (i + 1)).square().sum() for i, field in enumerate(FIELDS))
+        return list(torch.autograd.grad(total, list(decoder.parameters())))
+
+    expected = gradients()
+    before = len(calls)
+    decoder.checkpoint_gradients(parts)
+    assert decoder.primary_head.recompute
+    got = gradients()
+    assert len(calls) - before == (2 if parts == 'decoder' else 1)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+    decoder.checkpoint_gradients(None)
+    assert not decoder.primary_head.recompute
+
+
+def test_checkpointing_keeps_less() -> None:
+    """Bytes that autograd keeps for the backward pass."""
+
+    def kept(decoder: GaussianDecoder) -> int:
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            gaussians = decoder(torch.randn(2, 6, 16, 16, dtype=torch.float64), torch.ones(2, dtype=torch.float64))
+        del gaussians
+        return sum(sizes.values())
+
+    decoder = small_decoder(gaussian_density=16)
+    everything = kept(decoder)
+    decoder.checkpoint_gradients('heads')
+    assert kept(decoder) < 0.5 * everything
+
+
+@pytest.mark.parametrize('grad', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('biased', [False, True])
+def test_attention_is_a_softmax(grad: bool, dtype: torch.dtype, biased: bool) -> None:
+    """Rounding of the type, some units in its last place, of numbers up to 3."""
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, 2, n, 6, generator=generator, dtype=torch.float64).to(dtype) for n in (9, 16, 16))
+    bias = torch.randn(2, 9, 16, generator=generator, dtype=torch.float64).to(dtype) if biased else None
+    logits = q.double() @ k.double().transpose(-1, -2) / 6**0.5 + (bias.double() if bias is not None else 0)
+    expected = (logits.exp() / logits.exp().sum(-1, keepdim=True)) @ v.double()
+    with nullcontext() if grad else torch.no_grad():
+        got = attend(q, k, v, bias)
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('grad', [False, True])
+@pytest.mark.parametrize('relu', [False, True])
+@pytest.mark.parametrize(('half', 'tolerance'), [(False, 1e-5), (True, 4e-2)])
+def test_linear(grad: bool, relu: bool, half: bool, tolerance: float) -> None:
+    """Against float64, with rows that do not follow each other in memory; bfloat16 keeps eight bits."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 7, 12, generator=generator)[..., 2:10]
+    weight, bias = torch.randn(3, 8, generator=generator), torch.randn(3, generator=generator)
+    expected = x.double() @ weight.double().T + bias.double()
+    expected = expected.clamp(min=0) if relu else expected
+    weight.requires_grad_(grad)
+    with torch.set_grad_enabled(grad), torch.autocast('cpu', torch.bfloat16, enabled=half):
+        got = linear(x, weight, bias, relu=relu)
+    assert got.dtype == (torch.bfloat16 if half else torch.float32)
+    assert got.requires_grad == grad
+    torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)

@@ -1,0 +1,135 @@
+"""`gsasr benchmark cost`: stages, means, memory, files. Time is asserted on a clock of the test's own only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.checkpoint import save_model
+from gsasr_plugin.commands import main
+from gsasr_plugin.cost.contestants import Contestant, from_network
+from gsasr_plugin.cost.measure import Cost, measure
+from gsasr_plugin.cost.report import markdown
+from tests.models.test_gsasr_model import options
+
+SECTION: dict[str, Any] = options(Path())['network_g']
+EDSR = {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / 'gt').mkdir()
+    for name in 'abc':
+        image = np.random.default_rng(ord(name)).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), image)
+    for name, section in (('gsasr', SECTION), ('edsr', EDSR)):
+        content = {'name': name, 'network_g': section, 'path': {'pretrain_network_g': 'nowhere.pth'}}
+        (tmp_path / f'{name}.yml').write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def cost(*arguments: object) -> int:
+    return main(['benchmark', 'cost', '--gt', 'gt', '--device', 'cpu', '--out', 'out', *map(str, arguments)])
+
+
+def test_tables_and_chart(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_model(GSASR(**{key: value for key, value in SECTION.items() if key != 'type'}), project / 'stored.safetensors')
+    networks = ['gsasr.yml', 'edsr.yml', 'stored.safetensors']
+    assert cost('--network', *networks, '--scales', 2, 3.7, '--warmup', 1) == 0
+    stored = json.loads((project / 'out' / 'cost.json').read_text())
+    rows = {(row['name'], row['scale']): row for row in stored['costs']}
+    gsasr = 'gsasr (random weights)'
+    # EDSR is of scale 2 only.
+    assert set(rows) == {
+        *((name, scale) for name in ('bicubic (CPU)', gsasr, 'stored') for scale in ('2', '3.7')),
+        ('edsr (random weights)', '2'),
+    }
+    for (name, _), row in rows.items():
+        times = row['milliseconds']
+        assert row['images'] == 2 and times['total'] > 0
+        if name in (gsasr, 'stored'):
+            parts = [times[stage] for stage in ('encoder', 'decoder', 'rendering')]
+            assert min(parts) > 0 and sum(parts) == pytest.approx(times['total'])
+        else:
+            assert set(times) == {'total'}
+        assert row['peak_bytes'] > row['added_bytes'] >= 0
+    text = (project / 'out' / 'cost.md').read_text()
+    assert 'the first 1 dropped' in text and capsys.readouterr().out in text
+    assert text.count('| x2 |') == 4 and text.count('| x3.7 |') == 3
+    chart = cv2.imread(str(project / 'out' / 'cost.png'))
+    assert chart.shape[0] > 300 and len(np.unique(chart)) > 10
+
+
+class Slower(nn.Module):
+    """On a clock of its own, its calls take 20, 40, 60, 80 ms, of which a stage takes half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage = nn.Identity()
+        self.stage.register_forward_hook(self._work)
+        self.calls = 0
+        self.now = 0.0
+
+    def _work(self, *_: object) -> None:
+        self.now += 0.01 * self.calls
+
+    def forward(self, lq: Tensor) -> Tensor:
+        self.calls += 1
+        self._work()
+        return self.stage(lq)
+
+
+def test_means_leave_out_the_first_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Slower()
+    monkeypatch.setattr('time.perf_counter', lambda: network.now)
+    contestant = Contestant('slower', lambda lq, size: network(lq), {'encoder': network.stage}, network)
+    images = [(torch.zeros(1, 3, 2, 2), (2, 2))] * 4
+    found = measure(contestant, images, (1, 1), torch.device('cpu'), warmup=2)
+    assert found is not None and found.images == 2 and network.calls == 4
+    assert found.milliseconds == pytest.approx({'encoder': 35, 'rendering': 35, 'total': 70})
+    assert not network.stage._forward_pre_hooks and len(network.stage._forward_hooks) == 1
+
+
+def test_a_network_of_another_scale_is_left_out() -> None:
+    contestant = from_network('twice', nn.Upsample(scale_factor=2))
+    images = [(torch.zeros(1, 3, 4, 4), (12, 12))]
+    assert measure(contestant, images, (3, 3), torch.device('cpu'), warmup=0) is None
+
+
+def test_the_papers_cost_stands_beside_rdns() -> None:
+    times = {'encoder': 1.0, 'decoder': 2.0, 'rendering': 3.0, 'total': 6.0}
+    text = markdown(
+        [Cost('ours', '8', 98, times, 3 << 20, 1 << 20), Cost('b', '8', 98, {'total': 1}, None, None)],
+        {'ours': 'RDN', 'b': None},
+    )
+    assert '| x8 | ours | 1.0 | 2.0 | 3.0 | 6.0 | 3 | 206 | 1132 |' in text
+    assert '| x8 | b |  |  |  | 1.0 |  |  |  |' in text
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--network', 'gsasr.yml', '--warmup', 3], '--warmup: 3 of 3 images warm up'),
+        (['--network', 'nowhere.pth'], '--network: nowhere.pth: no network can be made of it'),
+        (['--network', 'nowhere.yml'], 'the option file cannot be read'),
+        (['--network', 'gsasr.yml', '--gt', 'nowhere'], "--gt: dataroot 'nowhere' is not a folder"),
+        (['--network', 'wrong.yml'], '--network: wrong.yml: no network can be made of it'),
+    ],
+)
+def test_wrong_arguments_are_named(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[object], message: str
+) -> None:
+    (project / 'wrong.yml').write_text('{name: a, network_g: {type: Nothing}}')
+    assert cost(*arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (project / 'out').exists()

@@ -1,0 +1,213 @@
+"""`gsasr prepare`: the pixels are the host's, files are whole, nothing is made twice."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from basicsr.utils import imwrite
+from basicsr.utils.matlab_functions import imresize
+
+from gsasr_plugin.commands import main
+from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.image_files import list_images, read_image
+from gsasr_plugin.prepare import jobs, runner
+from gsasr_plugin.whole_file import STAGING
+
+
+@pytest.fixture
+def gt(tmp_path: Path) -> Path:
+    """Two photographs in a folder that names its set by the folder above; sizes that no scale divides."""
+    folder = tmp_path / 'sets' / 'photos' / 'GT'
+    folder.mkdir(parents=True)
+    imwrite(skimage.data.chelsea()[:95, :130, ::-1], str(folder / 'cat.png'))
+    imwrite(skimage.data.astronaut()[:111, 150:248, ::-1], str(folder / 'astronaut.png'))
+    return folder
+
+
+def prepare(*arguments: object) -> int:
+    return main(['prepare', *map(str, arguments), '--workers', '1'])
+
+
+def as_uint8(image: np.ndarray) -> np.ndarray:
+    """As the host's tensor2img and MATLAB's im2uint8."""
+    return (image.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob('*') if path.is_file()}
+
+
+def test_benchmark_images_are_the_hosts(gt: Path, tmp_path: Path) -> None:
+    assert prepare('benchmark', '--gt', gt, '--scales', 2, 3, 4, '--out', tmp_path / 'out') == 0
+    for scale in (2, 3, 4):
+        folder = tmp_path / 'out' / 'photos' / f'x{scale}'
+        for name in ('cat', 'astronaut'):
+            original = cv2.imread(str(gt / f'{name}.png'))
+            height, width = (length // scale * scale for length in original.shape[:2])
+            images = {kind: cv2.imread(str(folder / kind / f'{name}.png')) for kind in jobs.BENCHMARK_KINDS}
+            assert np.array_equal(images['GT'], original[:height, :width])
+            # Float32 sums in another order: a value on the edge between two levels may fall on either side.
+            for kind, source, ratio in (('LR', images['GT'], 1 / scale), ('Bicubic', images['LR'], scale)):
+                expected = as_uint8(imresize(source / np.float32(255), ratio))
+                difference = np.abs(images[kind].astype(int) - expected)
+                assert difference.max() <= 1 and (difference > 0).mean() < 1e-3
+
+
+def test_a_scale_that_is_no_integer(tmp_path: Path) -> None:
+    """185 x 148 pixels are exactly 50 x 40 at x3.7, and the host's imresize then gives that size too."""
+    (tmp_path / 'gt').mkdir()
+    imwrite(skimage.data.chelsea()[:186, :150, ::-1], str(tmp_path / 'gt' / 'cat.png'))
+    assert prepare('benchmark', '--gt', f'mine={tmp_path / "gt"}', '--scales', '3.7', '--out', tmp_path / 'out') == 0
+    made = [cv2.imread(str(tmp_path / 'out' / 'mine' / 'x3.7' / kind / 'cat.png')) for kind in jobs.BENCHMARK_KINDS]
+    assert [image.shape[:2] for image in made] == [(185, 148), (50, 40), (185, 148)]
+    expected = as_uint8(imresize(made[0] / np.float32(255), 1 / 3.7))
+    assert np.abs(made[1].astype(int) - expected).max() <= 1
+    assert (made[1] != expected).mean() < 1e-3
+
+
+def test_benchmark_images_are_what_a_test_makes_itself(gt: Path, tmp_path: Path) -> None:
+    """A test on the prepared pairs, on the disk or in LMDBs, sees the pixels of a test on GT alone."""
+    assert prepare('benchmark', '--gt', gt, '--scales', 2, 3.7, '--out', tmp_path / 'out') == 0
+    assert prepare('benchmark', '--gt', gt, '--scales', 2, 3.7, '--out', tmp_path / 'db', '--lmdb') == 0
+    for scale in (2, 3.7):
+        made: dict[str, Any] = {}
+        section = {'phase': 'test', 'scales': [scale]}
+        made['gt'] = ArbitraryScalePairedDataset({**section, 'dataroot_gt': str(gt)})
+        for backend, out, suffix in (('disk', 'out', ''), ('lmdb', 'db', '.lmdb')):
+            folder = tmp_path / out / 'photos' / f'x{scale}'
+            roots = {'dataroot_gt': str(folder / f'GT{suffix}'), 'dataroot_lq': str(folder / f'LR{suffix}')}
+            made[backend] = ArbitraryScalePairedDataset({**section, **roots, 'io_backend': {'type': backend}})
+            assert len(made[backend]) == len(made['gt']) == 2
+            for index in range(2):
+                for key in ('lq', 'gt', 'scale', 'size'):
+                    assert np.array_equal(made[backend][index][key], made['gt'][index][key]), (backend, key)
+    assert not list(tmp_path.rglob(f'{STAGING}*'))
+
+
+@pytest.mark.parametrize('lmdb', [False, True])
+def test_nothing_is_made_twice_and_what_is_missing_is_made(gt: Path, tmp_path: Path, lmdb: bool) -> None:
+    out = tmp_path / 'out'
+    command = ['benchmark', '--gt', gt, '--scales', 2, 3, '--out', out, *['--lmdb'] * lmdb]
+    assert prepare(*command) == 0
+    first = times(out)
+    assert prepare(*command) == 0
+    assert times(out) == first
+    if lmdb:
+        shutil.rmtree(out / 'photos' / 'x3' / 'LR.lmdb')
+        changed = {path for path in first if '/x3/' in path}
+    else:
+        (out / 'photos' / 'x3' / 'LR' / 'cat.png').unlink()
+        changed = {f'photos/x3/{kind}/cat.png' for kind in jobs.BENCHMARK_KINDS}
+    assert prepare(*command) == 0
+    second = times(out)
+    assert {path for path in second if second[path] != first.get(path)} == changed
+    assert set(second) == set(first)
+
+    os.utime(gt / 'cat.png')  # a newer GT image
+    assert prepare(*command) == 0
+    assert sum(made != second[path] for path, made in times(out).items()) == (len(second) if lmdb else 6)
+
+
+def test_an_interrupted_command_leaves_whole_files_and_goes_on(
+    gt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / 'out'
+    command = ['benchmark', '--gt', gt, '--scales', 2, '--out', out]
+    encoded, calls = runner.encoded, []
+
+    def interrupted(image: np.ndarray) -> bytes:
+        calls.append(1)
+        if len(calls) == 5:  # the second of the second image's three
+            raise KeyboardInterrupt
+        return encoded(image)
+
+    monkeypatch.setattr(runner, 'encoded', interrupted)
+    assert prepare(*command) == 130
+    assert len([path for path in out.rglob('*') if path.is_file()]) == 4
+    assert all(cv2.imread(str(path)) is not None for path in out.rglob('*.png'))
+    assert prepare(*command) == 0
+    assert len(calls) == 5 + 3  # the second image's three
+    assert len(list(out.rglob('*.png'))) == 6
+
+
+def test_two_workers_make_the_same(gt: Path, tmp_path: Path) -> None:
+    for name, workers in (('one', 1), ('two', 2)):
+        arguments = ['--gt', str(gt), '--scales', '2', '--out', str(tmp_path / name), '--workers', str(workers)]
+        assert main(['prepare', 'benchmark', *arguments]) == 0
+    files = sorted(path.relative_to(tmp_path / 'one') for path in (tmp_path / 'one').rglob('*.png'))
+    assert len(files) == 6
+    for file in files:
+        assert (tmp_path / 'one' / file).read_bytes() == (tmp_path / 'two' / file).read_bytes()
+
+
+def test_a_damaged_image_is_named_and_the_others_are_made(
+    gt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (gt / 'cat.png').read_bytes()
+    (gt / 'cut.png').write_bytes(content[:100])  # its header can be read
+    assert prepare('benchmark', '--gt', gt, '--scales', 2, '--out', tmp_path / 'out') == 1
+    assert 'cut.png' in capsys.readouterr().err
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 6
+
+
+@pytest.mark.parametrize('lmdb', [False, True])
+def test_sub_images_cover_the_image(gt: Path, tmp_path: Path, lmdb: bool) -> None:
+    command = ['train', '--gt', gt, '--size', 64, '--step', 40, '--out', tmp_path / 'sub', *['--lmdb'] * lmdb]
+    assert prepare(*command) == 0
+    made = list_images(str(tmp_path / ('sub.lmdb' if lmdb else 'sub')), 'lmdb' if lmdb else 'disk')
+    cat = cv2.imread(str(gt / 'cat.png'))[..., ::-1]  # 95 x 130
+    corners = [(top, left) for top in (0, 31) for left in (0, 40, 66)]
+    assert [image.stem for image in made if image.stem.startswith('cat')] == [f'cat_s00{i}' for i in range(1, 7)]
+    for image, (top, left) in zip([image for image in made if image.stem.startswith('cat')], corners):
+        assert np.array_equal(read_image(image), cat[top : top + 64, left : left + 64])
+    assert prepare(*command) == 0
+    assert prepare(*command[:3], '--size', 32, *command[5:]) == 2  # other options in the same place
+
+
+def test_small_images_are_kept_whole(tmp_path: Path) -> None:
+    (tmp_path / 'gt').mkdir()
+    imwrite(skimage.data.chelsea()[:40, :100], str(tmp_path / 'gt' / 'cat.png'))
+    assert prepare('train', '--gt', tmp_path / 'gt', '--size', 64, '--out', tmp_path / 'sub') == 0
+    shapes = [cv2.imread(str(path)).shape[:2] for path in sorted((tmp_path / 'sub').glob('*.png'))]
+    assert shapes == [(40, 64), (40, 64), (40, 64)]
+
+
+def test_crops_of_the_cost_protocol(gt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare('cost', '--gt', gt, '--size', 97, '--out', tmp_path / 'cost') == 0
+    assert 'left out' in capsys.readouterr().err  # the cat has 95 rows
+    made = cv2.imread(str(tmp_path / 'cost' / 'astronaut.png'))
+    assert np.array_equal(made, cv2.imread(str(gt / 'astronaut.png'))[7:104, 0:97])
+    assert [path.name for path in (tmp_path / 'cost').glob('*.png')] == ['astronaut.png']
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['benchmark', '--gt', 'nowhere', '--out', 'out'], "--gt: dataroot 'nowhere' is not a folder"),
+        (['benchmark', '--gt', 'GT', 'GT', '--out', 'out'], '--gt: two sets have the name'),
+        (['benchmark', '--gt', 'broken', '--out', 'out'], r'--gt: not readable as images: broken/a\.png'),
+        (['train', '--gt', 'foreign', '--lmdb', '--out', 'out'], '--lmdb: .* names in ASCII: rename foreign/ä.png'),
+        (['benchmark', '--gt', 'GT', '--scales', '96', '--out', 'out'], r'--scales: too large .*cat.png \(x96\)'),
+        (['train', '--gt', 'GT', '--size', '8', '--step', '9', '--out', 'out'], '--step: 9 leaves gaps'),
+        (['cost', '--gt', 'GT', '--out', 'out'], r'no image of GT has 720 x 720'),
+    ],
+)
+def test_wrong_arguments_are_named(
+    gt: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+
+    monkeypatch.chdir(gt.parent)
+    for name, content in (('broken/a.png', b'no image'), ('foreign/ä.png', (gt / 'cat.png').read_bytes())):
+        Path(name).parent.mkdir()
+        Path(name).write_bytes(content)
+    assert prepare(*arguments) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (gt.parent / 'out').exists()

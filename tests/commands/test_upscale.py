@@ -1,0 +1,175 @@
+"""`gsasr upscale` as a user calls it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+import torch
+import yaml
+from PIL import Image
+
+from gsasr_plugin import GSASR
+from gsasr_plugin.commands import main
+from gsasr_plugin.upscaling import Upscaler, upscale
+
+PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a picture of each kind and a file that is none, made the current one."""
+    folder = tmp_path / 'in'
+    (folder / 'deep').mkdir(parents=True)
+    photo = Image.fromarray(PHOTO)
+    photo.save(folder / 'a.png')
+    photo.save(folder / 'b.jpg', quality=100)
+    photo.convert('L').save(folder / 'deep' / 'c.webp', lossless=True)
+    cv2.imwrite(str(folder / 'd.tif'), PHOTO[..., ::-1].astype(np.uint16) * 257)
+    (folder / 'broken.png').write_bytes((folder / 'a.png').read_bytes()[:100])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def gsasr(model_file: Path) -> Callable[..., int]:
+    def run(*arguments: str) -> int:
+        return main(['upscale', *arguments, '--model', str(model_file), '--device', 'cpu', '--dtype', 'float32'])
+
+    return run
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+
+
+def test_a_folder_with_a_broken_file(pictures: Path, gsasr, net: GSASR, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gsasr('in', '-o', 'out', '--scale', '2.5') == 1
+    assert files(pictures / 'out') == ['a_x2.5.png', 'b_x2.5.jpg', 'd_x2.5.tif', 'deep/c_x2.5.webp']
+    told = capsys.readouterr().err
+    assert 'broken.png: failed: ' in told and '4 written, 1 failed' in told
+    expected = upscale(PHOTO, scale=2.5, model=net, dtype='float32')
+    np.testing.assert_array_equal(np.asarray(Image.open(pictures / 'out' / 'a_x2.5.png')), expected)
+    deep = cv2.imread(str(pictures / 'out' / 'd_x2.5.tif'), cv2.IMREAD_UNCHANGED)
+    assert deep.dtype == np.uint16 and np.abs(deep[..., ::-1] / 257 - expected).max() <= 0.51
+
+
+def test_existing_files_are_kept_unless_told_otherwise(
+    pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = pictures / 'large.png'
+    out.write_bytes(b'precious')
+    assert gsasr('in/a.png', '-o', 'large.png', '--scale', '2') == 0
+    assert out.read_bytes() == b'precious'
+    assert '0 written, 1 kept' in capsys.readouterr().err
+    assert gsasr('in/a.png', '-o', 'large.png', '--scale', '2', '--overwrite') == 0
+    assert Image.open(out).size == (36, 24)
+    before = (pictures / 'in' / 'a.png').read_bytes()
+    assert gsasr('in/a.png', '-o', 'in/a.png', '--scale', '2', '--overwrite') == 1
+    assert (pictures / 'in' / 'a.png').read_bytes() == before
+    assert 'would replace the picture itself' in capsys.readouterr().err
+
+
+def test_several_sizes_and_other_formats(pictures: Path, gsasr) -> None:
+    arguments = ['-o', 'out/', '--scale', '2', '3.5', '--scale', '4', '--size', '50x40', '--one-encoding']
+    assert gsasr('in/*.jpg', *arguments, '--format', 'webp') == 0
+    assert files(pictures / 'out') == ['b_50x40.webp', 'b_x2x3.5.webp', 'b_x4.webp']
+    assert Image.open(pictures / 'out' / 'b_x2x3.5.webp').size == (63, 24)
+    assert Image.open(pictures / 'out' / 'b_50x40.webp').size == (50, 40)
+
+
+def test_pictures_may_follow_the_scale(pictures: Path, gsasr) -> None:
+    assert gsasr('--scale', '2', 'in/a.png', '-o', 'large.tif') == 0
+    assert Image.open(pictures / 'large.tif').size == (36, 24)
+
+
+def test_standard_input_and_output(pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = SimpleNamespace(buffer=io.BytesIO(), write=lambda text: len(text), flush=lambda: None)
+    monkeypatch.setattr('sys.stdin', SimpleNamespace(buffer=io.BytesIO((pictures / 'in' / 'a.png').read_bytes())))
+    monkeypatch.setattr('sys.stdout', out)
+    assert gsasr('-', '-o', '-', '--width', '40') == 0
+    assert Image.open(io.BytesIO(out.buffer.getvalue())).size == (40, 27)
+
+
+def test_a_dry_run_writes_nothing(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gsasr('in/a.png', 'in/b.jpg', '-o', 'out', '--max-pixels', '10k', '--dry-run') == 0
+    told = capsys.readouterr().err
+    assert 'in/a.png (18 x 12) -> out/a_122x81.png (122 x 81, PNG)' in told
+    assert '2 to write' in told and 'on cpu in float32: about' in told
+    assert not (pictures / 'out').exists()
+    assert gsasr('in/a.png', '-o', 'out', '--scale', '2', '--dry-run', '--tile', '8', '--tile-overlap', '4') == 0
+    assert 'in/a.png (18 x 12, in 8 tiles) -> ' in capsys.readouterr().err
+
+
+def test_results_of_one_name_and_formats_that_cannot_hold_a_picture(
+    pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transparent = np.dstack([PHOTO, PHOTO[..., 0]])
+    Image.fromarray(transparent).save(pictures / 'a.png')
+    assert gsasr('in/a.png', 'a.png', 'in/d.tif', '-o', 'out', '--scale', '2', '--format', 'jpeg') == 1
+    told = capsys.readouterr().err
+    assert 'a.png: failed: its result would have the name of that of in/a.png' in told
+    assert 'in/d.tif: its 16 bits become 8' in told
+    assert gsasr('a.png', '-o', 'b.jpg', '--scale', '2') == 1
+    assert 'JPEG files hold no alpha channel' in capsys.readouterr().err
+    assert files(pictures / 'out') == ['a_x2.jpg', 'd_x2.jpg']
+
+
+def test_what_does_not_fit_into_memory_does_not_stop_the_others(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, calls = Upscaler.pixels, []
+
+    def pixels(self: Upscaler, *arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError('CUDA out of memory')
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(Upscaler, 'pixels', pixels)
+    assert gsasr('in/a.png', 'in/b.jpg', '-o', 'out', '--scale', '2') == 1
+    assert files(pictures / 'out') == ['b_x2.jpg']
+    assert 'in/a.png: failed: it does not fit into memory' in capsys.readouterr().err
+
+
+def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({'params_ema': net.state_dict()}, pictures / 'net_g_5.pth')
+    arguments = ['upscale', 'in/a.png', '-o', 'x.png', '--scale', '2', '--model', 'net_g_5.pth', '--device', 'cpu']
+    assert main(arguments) == 2
+    assert 'network_g of its options is needed' in capsys.readouterr().err
+    (pictures / 'train.yml').write_text(yaml.safe_dump({'network_g': {'type': 'GSASR', **net.options}}))
+    assert main([*arguments, '--opt', 'train.yml']) == 0
+    (pictures / 'other.yml').write_text('name: x')
+    assert main([*arguments, '--overwrite', '--opt', 'other.yml']) == 2
+    assert 'there is no section network_g' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['in/a.png', '-o', 'x.png'], 'how large?'),
+        (['-o', 'x.png', '--scale', '2'], 'no pictures are given'),
+        (['in/a.png', '-o', 'x.png', '--scale', '0.5'], 'from 1 on'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--width', '50'], 'give one of'),
+        (['in/a.png', '-o', 'x.gif', '--scale', '2'], r'ends in \.gif; accepted: \.png'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--format', 'webp'], 'the name of a PNG file'),
+        (['in/a.png', 'in/b.jpg', '-o', 'x.png', '--scale', '2'], 'there are 2 results'),
+        (['in/a.png', '-o', '-', '--scale', '2', '--scale', '3'], 'takes one result'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--quality', '0'], 'quality is 1 to 100'),
+        (['in/a.png', '-o', 'x.png', '--width', '0'], 'at least 1'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', 'big'], '--tile is a number of pixels, auto or none'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', '0'], 'tile must be'),
+    ],
+)
+def test_wrong_arguments_are_named(
+    pictures: Path, gsasr, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gsasr(*arguments) == 2
+    assert re.search(message, capsys.readouterr().err)

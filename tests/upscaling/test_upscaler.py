@@ -1,0 +1,214 @@
+"""The ready network: precision, self-ensemble, several sizes, grey and alpha; and the function `upscale`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from gsasr_plugin import GSASR, pretrained, upscale
+from gsasr_plugin.checkpoint import save_model
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.upscaling import Upscaler
+from gsasr_plugin.upscaling.estimate import measure_cost
+from gsasr_plugin.upscaling.hardware import bfloat16_is_fast, choose_device, choose_dtype
+
+PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
+# Two float32 computations that add in another order; an 8-bit level is 4e-3.
+TOLERANCE = 1e-5
+
+
+def lq() -> torch.Tensor:
+    return torch.from_numpy(PHOTO.astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def upscaler(net: GSASR, **options: Any) -> Upscaler:
+    return Upscaler(net, device='cpu', **({'dtype': 'float32'} | options))
+
+
+def test_each_size_is_what_the_network_draws(net: GSASR) -> None:
+    sizes = [(24, 36), (31, 90)]
+    seen: list[float] = []
+    results = upscaler(net).tensors(lq(), sizes, progress=seen.append)
+    with torch.inference_mode():
+        for result, size in zip(results, sizes):
+            assert torch.allclose(result, net(lq(), size=size), atol=TOLERANCE)
+    assert seen == [12 * 18] * 2
+
+
+def test_one_encoding_is_that_of_the_largest(net: GSASR) -> None:
+    seen: list[float] = []
+    results = upscaler(net).tensors(lq(), [(24, 36), (31, 90)], one_encoding=True, progress=seen.append)
+    with torch.inference_mode():
+        gaussians = net.gaussians(lq(), (31 / 12, 90 / 18))
+        assert torch.allclose(results[0], net.render(gaussians, (24, 36)), atol=TOLERANCE)
+    assert len(seen) == 1
+
+
+def test_self_ensemble_is_the_mean_over_flips_and_rotations(net: GSASR) -> None:
+    size = (31, 50)
+    (result,) = upscaler(net, self_ensemble=True).tensors(lq(), [size])
+    total = np.zeros((31, 50, 3))
+    image = lq()[0].permute(1, 2, 0).numpy()  # (h, w, 3)
+    for k in range(4):
+        for flip in (False, True):
+            turned = np.rot90(np.fliplr(image) if flip else image, k).copy()
+            turned_size = size[::-1] if k % 2 else size
+            with torch.inference_mode():
+                drawn = net(torch.from_numpy(turned).permute(2, 0, 1)[None], size=turned_size)[0]
+            back = np.rot90(drawn.permute(1, 2, 0).numpy(), -k)
+            total += np.fliplr(back) if flip else back
+    np.testing.assert_allclose(result[0].permute(1, 2, 0).numpy(), total / 8, atol=TOLERANCE)
+
+
+def test_tiles_change_little_and_report_their_progress(net: GSASR) -> None:
+    image = torch.from_numpy(skimage.data.astronaut()[:40, 200:248].astype(np.float32) / 255).permute(2, 0, 1)[None]
+    (whole,) = upscaler(net).tensors(image, [(100, 120)])
+    tiled = upscaler(net, tile=24, tile_overlap=8)
+    sizes = tiled.tiles((40, 48))
+    assert len(sizes) == 6 and set(sizes) == {(24, 24)}
+    seen: list[float] = []
+    (found,) = tiled.tensors(image, [(100, 120)], progress=seen.append)
+    assert len(seen) == 6 and sum(seen) == pytest.approx(40 * 48)
+    # The network sees less around each pixel; an untrained one hardly looks around.
+    assert (found - whole).abs().max() < 0.02
+    assert upscaler(net).tiles((40, 48)) == [(40, 48)]
+
+
+def test_half_precision_changes_little(net: GSASR) -> None:
+    (exact,) = upscaler(net).tensors(lq(), [(36, 54)])
+    (half,) = upscaler(net, dtype='bfloat16').tensors(lq(), [(36, 54)])
+    difference = (exact - half).abs().max()
+    assert 0 < difference < 0.05  # bfloat16 has 8 bits; it is used, and harmless
+
+
+def test_opaque_stays_opaque_and_hidden_colours_stay_hidden(net: GSASR) -> None:
+    color = np.zeros((12, 18, 3), np.float32)
+    color[:, :9] = 0.5  # seen
+    color[:, 9:] = 1.0  # hidden
+    alpha = np.zeros((12, 18), np.float32)
+    alpha[:, :9] = 1
+    ((large, large_alpha),) = upscaler(net).pixels(color, alpha, [(36, 54)])
+    assert large_alpha is not None
+    assert (large_alpha[:, :20] == 1).all() and (large_alpha[:, 34:] == 0).all()
+    expected = upscaler(net).pixels(np.full_like(color, 0.5), None, [(36, 54)])[0][0]
+    np.testing.assert_allclose(large, expected, atol=TOLERANCE)
+
+
+KINDS: dict[str, Any] = {
+    'uint8': PHOTO,
+    'uint16': PHOTO.astype(np.uint16) * 257,
+    'float64': PHOTO / 255,
+    'grey': PHOTO[..., 1],
+    'rgba': np.dstack([PHOTO, PHOTO[..., 0] | 1]),
+    'grey and alpha': np.dstack([PHOTO[..., 1], PHOTO[..., 0] | 1]),
+    'tensor': lq(),
+    'tensor without batch': lq()[0],
+    'tensor of uint8': (lq() * 255).round().to(torch.uint8),
+    'pillow': Image.fromarray(PHOTO),
+    'pillow grey': Image.fromarray(PHOTO[..., 1]),
+    'pillow alpha': Image.fromarray(np.dstack([PHOTO, PHOTO[..., 0] | 1])),
+}
+
+
+def as_floats(image: Any) -> np.ndarray:
+    """(H, W, channels) in 0..1."""
+    if isinstance(image, torch.Tensor):
+        image = image.reshape(image.shape[-3:]).permute(1, 2, 0).numpy()
+    array = np.asarray(image)
+    top = 1 if np.issubdtype(array.dtype, np.floating) else np.iinfo(array.dtype).max
+    return (array / top).reshape(*array.shape[:2], -1)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_upscale_gives_back_what_it_got(net: GSASR, kind: str) -> None:
+    """The tiny network draws a bicubic enlargement (up to a filter that loses a little): an independent reference."""
+    image = KINDS[kind]
+    large = upscale(image, scale=2.5, model=net, dtype='float32')
+    assert type(large) is type(image)
+    assert getattr(large, 'dtype', None) == getattr(image, 'dtype', None)
+    if isinstance(image, Image.Image):
+        assert large.mode == image.mode
+    assert getattr(large, 'ndim', None) == getattr(image, 'ndim', None)
+    found, before = as_floats(large), as_floats(image)
+    assert found.shape == (30, 45, before.shape[2])
+    expected = resize_bicubic(before, (30, 45)).clip(0, 1)
+    assert np.abs(found - expected).mean() < 0.02
+
+
+def test_sixteen_bits_are_kept(net: GSASR) -> None:
+    ramp = (np.arange(12 * 18).reshape(12, 18) * 40 + 20000).astype(np.uint16)  # about 34 8-bit levels
+    large = upscale(ramp, scale=2, model=net, dtype='float32')
+    assert len(np.unique(large)) > 256
+    as_pillow = upscale(Image.fromarray(ramp), scale=2, model=net, dtype='float32')
+    assert as_pillow.mode == 'I;16'
+    np.testing.assert_array_equal(np.asarray(as_pillow), large)
+
+
+def test_size_is_rows_and_columns(net: GSASR) -> None:
+    assert upscale(PHOTO, size=(20, 40), model=net).shape == (20, 40, 3)
+    assert upscale(PHOTO, scale=(2, 3), model=net).shape == (24, 54, 3)
+
+
+@pytest.mark.parametrize(
+    ('image', 'error'),
+    [
+        (PHOTO.astype(np.int32), ValueError),
+        (PHOTO[..., :0], ValueError),
+        (torch.zeros(2, 5, 5), ValueError),
+        ('photo.png', TypeError),
+    ],
+)
+def test_other_images_are_named(net: GSASR, image: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match='image must be'):
+        upscale(image, scale=2, model=net)
+
+
+def test_devices_and_types_are_checked() -> None:
+    cpu = torch.device('cpu')
+    with pytest.raises(ValueError, match='accepted: auto, cpu'):
+        choose_device('gpu!')
+    with pytest.raises(ValueError, match='this machine has'):
+        choose_device('cuda:99')
+    with pytest.raises(ValueError, match='accepted: auto, float32'):
+        choose_dtype('int8', cpu)
+    with pytest.raises(ValueError, match='on a CPU choose'):
+        choose_dtype('float16', cpu)
+    expected = torch.bfloat16 if bfloat16_is_fast(cpu) else torch.float32
+    assert choose_dtype('auto', cpu) == expected
+
+
+def test_from_pretrained_takes_names_and_files(
+    net: GSASR, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pretrained, 'PACKAGED', tmp_path)
+    with pytest.raises(ValueError, match='a model must be given: none comes with this package'):
+        GSASR.from_pretrained()
+    save_model(net, tmp_path / 'one.safetensors')
+    state = net.state_dict()
+    for source in (None, 'one', model_file, str(model_file)):
+        loaded = GSASR.from_pretrained(source)
+        assert not loaded.training
+        assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
+    save_model(net, tmp_path / 'two.safetensors')
+    with pytest.raises(ValueError, match='packaged are one, two'):
+        GSASR.from_pretrained()
+    with pytest.raises(ValueError, match="no model or file 'three': packaged are one, two"):
+        GSASR.from_pretrained('three')
+    save_model(net, tmp_path / f'{pretrained.DEFAULT_MODEL}.safetensors')
+    assert pretrained.default_model().stem == pretrained.DEFAULT_MODEL
+
+
+def test_the_estimate_grows_with_the_work(net: GSASR) -> None:
+    cost = measure_cost(upscaler(net))
+    small = cost.seconds([(10, 10)], [(20, 20)], encodings=1, drawings=1)
+    assert 0 < small < cost.seconds([(10, 10)], [(20, 20)], encodings=8, drawings=8)
+    bytes_of_one = cost.bytes([(100, 100)], [(200, 200)])
+    if bytes_of_one is not None:  # Linux
+        assert 0 < bytes_of_one < cost.bytes([(100, 100)], [(200, 200)] * 2)
+        assert cost.bytes([(50, 100)] * 2, [(200, 200)]) <= bytes_of_one
