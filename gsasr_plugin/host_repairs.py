@@ -54,6 +54,7 @@ def repair_host() -> None:
         repair_dict2str(options, train, test),
         repair_epoch_in_indices(train),
         repair_epoch_count(train),
+        repair_prefetching(importlib.import_module('basicsr.data.prefetch_dataloader')),
         repair_test_folders(test),
     ]
     _applied.extend(found)
@@ -348,6 +349,36 @@ def repair_epoch_count(train: types.ModuleType) -> Repair:
 
     train.create_train_val_dataloader = create_train_val_dataloader  # type: ignore[attr-defined]
     return Repair(name, True, "the host's function counts batches that its loader leaves out")
+
+
+def repair_prefetching(prefetch: types.ModuleType) -> Repair:
+    """With `prefetch_mode: cpu`, an error of the loader ends the thread of `PrefetchGenerator`, and the training waits
+    for its next batch for ever.
+    """
+    name = 'PrefetchGenerator'
+    generator = getattr(prefetch, name, None)
+    run = getattr(generator, 'run', None)
+    if _is_ours(run):
+        return Repair(name, True, 'already replaced')
+    if run is None or not _mentions(run, 'put'):
+        return Repair(name, False, 'the host has no such class')
+
+    def run_and_tell(self: Any) -> None:
+        try:
+            run(self)
+        except BaseException as error:
+            self.queue.put(error)
+
+    def __next__(self: Any) -> Any:
+        item = self.queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            raise StopIteration
+        return item
+
+    generator.run, generator.__next__ = run_and_tell, __next__  # type: ignore[union-attr]
+    return Repair(name, True, "the host's class does not hand on errors of the loader")
 
 
 class _WorkerStart:

@@ -57,6 +57,7 @@ def test_every_repair_is_listed_with_its_reason() -> None:
         'dict2str',
         'EnlargedSampler',
         'create_train_val_dataloader',
+        'PrefetchGenerator',
         'make_exp_dirs',
     ]
     assert all(repair.why for repair in host_repairs.repairs())
@@ -391,6 +392,23 @@ def test_fewer_samples_than_a_batch_are_named(monkeypatch: pytest.MonkeyPatch) -
     host_repairs.repair_epoch_count(train)
     with pytest.raises(ValueError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
         loaders(train, monkeypatch, images=3, total_iter=20)
+
+
+def test_an_error_of_the_loader_reaches_the_training() -> None:
+    prefetch = fresh('basicsr.data.prefetch_dataloader')
+    assert host_repairs.repair_prefetching(prefetch).in_force
+    assert host_repairs.repair_prefetching(prefetch).in_force
+
+    def batches() -> Iterator[int]:
+        yield 1
+        raise OSError('the disk is gone')
+
+    generator = prefetch.PrefetchGenerator(batches(), 1)
+    assert next(generator) == 1
+    with pytest.raises(OSError, match='the disk is gone'):
+        next(generator)
+    assert list(prefetch.PrefetchGenerator(iter([1, 2]), 1)) == [1, 2]
+    assert not host_repairs.repair_prefetching(stand_in()).in_force
 
 
 def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None:
