@@ -5,10 +5,13 @@ import importlib.metadata
 import os
 import platform
 import shlex
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from gsasr_plugin.checkpoint_pairs import has_states
 from gsasr_plugin.host_pipeline import run_pipeline
 from gsasr_plugin.metrics.weights import WeightsNotFoundError
 from gsasr_plugin.option_check import (
@@ -20,10 +23,13 @@ from gsasr_plugin.option_check import (
     skip_absent_datasets,
 )
 from gsasr_plugin.plugins import PluginError, distribution, installed_plugins, load_plugins
+from gsasr_plugin.run_errors import RunError
+from gsasr_plugin.stop_signals import Stopped
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_SIGNALLED = 128  # plus the number of the signal
 
 _TASKS = {
     'train': (
@@ -63,8 +69,8 @@ class UsageError(ValueError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0: done. 1: a plugin cannot be imported. 2: the command line or the options are wrong, and a message says how. 130:
-    interrupted. Anything else that goes wrong is raised.
+    0: done. 1: a plugin cannot be imported, or a run cannot go on. 2: the command line or the options are wrong. A
+    message says how. 130, 143: Ctrl-C, SIGTERM. Anything else that goes wrong is raised.
 
     Args:
         argv: Arguments without the name of the program; None takes those of the process.
@@ -82,6 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PluginError as error:
         print(f'basicsr: error: {error}', file=sys.stderr)
         return EXIT_FAILURE
+    except RunError as error:
+        print(f'basicsr: error: {error}', file=sys.stderr)
+        return EXIT_FAILURE
+    except Stopped as stopped:
+        if os.environ.get('RANK', '0') == '0':
+            name = signal.Signals(stopped.signal_number).name
+            print(f'basicsr: stopped by {name}: {stopped}', file=sys.stderr)
+        return EXIT_SIGNALLED + stopped.signal_number
     except KeyboardInterrupt:
         print('basicsr: interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -97,7 +111,8 @@ def _run(argv: list[str]) -> int:
     is_train = arguments.task == 'train'
     if not is_train and arguments.skip_absent:
         _print_warnings(skip_absent_datasets(file), file.path)
-    _print_warnings(check_options(file, is_train=is_train, auto_resume=arguments.auto_resume), file.path)
+    resumes = arguments.auto_resume and is_train and _has_states(file.options.get('name'), debug=arguments.debug)
+    _print_warnings(check_options(file, is_train=is_train, auto_resume=resumes), file.path)
 
     host_flags = [f'--{name}' for name in ('auto_resume', 'debug') if getattr(arguments, name)]
     if arguments.launcher != 'none':
@@ -106,6 +121,14 @@ def _run(argv: list[str]) -> int:
     if is_train and os.environ.get('RANK', '0') == '0':
         _draw_curves(('debug_' if arguments.debug else '') + file.options['name'])
     return 0
+
+
+def _has_states(name: Any, *, debug: bool) -> bool:
+    """Whether a run of that name has left training states below the current folder."""
+    if not isinstance(name, str):
+        return False
+    folder = f'debug_{name}' if debug and not name.startswith('debug') else name
+    return has_states(Path('experiments') / folder / 'training_states')
 
 
 def _draw_curves(name: str) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 import torch.distributed as dist
 
 from gsasr_plugin.option_check import OptionFile, write_option_file
+from gsasr_plugin.stop_signals import stop_signals
 
 
 def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: list[str], command: str) -> None:
@@ -28,6 +29,7 @@ def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: l
         _file_for_host(file, command) as path,
         _arguments([f'basicsr {task}', '-opt', path, *host_flags]),
         _main_module(),
+        stop_signals() if task == 'train' else contextlib.nullcontext(),
     ):
         pipeline(os.getcwd())
     # The host leaves the group to the end of the process, which then warns or hangs. After an error it must not be

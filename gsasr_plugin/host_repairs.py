@@ -11,12 +11,12 @@ import importlib.machinery
 import importlib.util
 import math
 import os
-import re
 import subprocess
 import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +54,7 @@ def repair_host() -> None:
         repair_dict2str(options, train, test),
         repair_epoch_in_indices(train),
         repair_epoch_count(train),
+        repair_prefetching(importlib.import_module('basicsr.data.prefetch_dataloader')),
         repair_test_folders(test),
     ]
     _applied.extend(found)
@@ -148,37 +149,36 @@ def repair_load_resume_state(train: types.ModuleType) -> Repair:
 def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """The training state to resume from, or None: the newest of the run with --auto_resume, else `path.resume_state`.
 
-    Loaded to the CPU (optimizers move their state to the device of the parameters) and without running code.
+    Loaded to the CPU (optimizers move their state to the device of the parameters) and without running code. What the
+    data loader needs of it goes to `opt['resumed']`: see `repair_epoch_count`.
 
     Raises:
-        FileNotFoundError, ValueError: the state file is missing, or cannot be read (the message names it).
+        RunError: the state or its networks are missing or cannot be read (the message names them).
     """
     from basicsr.utils import check_resume
 
-    from gsasr_plugin.official.state_file import read_file
+    from gsasr_plugin.checkpoint_pairs import newest_pair, read_pair
+    from gsasr_plugin.run_errors import RunError
 
+    path = opt['path']
+    models = Path(path['models'])
+    ignored = path.get('ignore_resume_networks') or ()
+    labels = [key.removeprefix('network_') for key in opt if key.startswith('network_') and key not in ignored]
     if opt['auto_resume']:
-        state_path = _newest_state(opt['path']['training_states'])
-        if state_path is not None:
-            opt['path']['resume_state'] = state_path
-    else:
-        state_path = opt['path'].get('resume_state')
-    if state_path is None:
+        pair = newest_pair(Path(path['training_states']), models, labels)
+        if pair is None:
+            return None
+        path['resume_state'], resume_state = str(pair[0]), pair[1]
+    elif path.get('resume_state') is None:
         return None
-    try:
-        resume_state = read_file(Path(state_path))
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f'path.resume_state: {error}') from error
+    else:
+        try:
+            resume_state = read_pair(Path(path['resume_state']), models, labels)
+        except RunError as error:
+            raise RunError(f'path.resume_state: {error}') from error
+    opt['resumed'] = {key: resume_state.get(key) for key in ('epoch', 'iter', 'position')}
     check_resume(opt, resume_state['iter'])
     return resume_state
-
-
-def _newest_state(folder: str) -> str | None:
-    """The `<iteration>.state` file of the highest iteration in `folder`, or None."""
-    if not os.path.isdir(folder):
-        return None
-    states = [name for name in os.listdir(folder) if re.fullmatch(r'\d+\.state', name)]
-    return os.path.join(folder, max(states, key=lambda name: int(name[: -len('.state')]))) if states else None
 
 
 def repair_init_dist(dist_util: types.ModuleType, options: types.ModuleType) -> Repair:
@@ -206,6 +206,10 @@ def repair_init_dist(dist_util: types.ModuleType, options: types.ModuleType) -> 
     return Repair(name, True, "the host's function divides by the number of GPUs; gloo is used where there is none")
 
 
+# How long a process waits for one that does not answer (one that is gone is noticed at once): as with NCCL.
+_GLOO_TIMEOUT = timedelta(minutes=10)
+
+
 def _init_dist_on_cpu(launcher: str, port: int | None = None, **kwargs: Any) -> None:
     """Join the process group over gloo; `launcher` is 'pytorch' (torchrun's variables) or 'slurm' (SLURM's)."""
     if mp.get_start_method(allow_none=True) is None:
@@ -214,7 +218,7 @@ def _init_dist_on_cpu(launcher: str, port: int | None = None, **kwargs: Any) -> 
         os.environ.update(_slurm_environment(port))
     elif launcher != 'pytorch':
         raise ValueError(f"launcher: {launcher!r} is not known; accepted are 'none', 'pytorch' and 'slurm'")
-    dist.init_process_group(backend='gloo', **kwargs)
+    dist.init_process_group(backend='gloo', timeout=_GLOO_TIMEOUT, **kwargs)
 
 
 def _slurm_environment(port: int | None) -> dict[str, str]:
@@ -312,6 +316,9 @@ def repair_epoch_count(train: types.ModuleType) -> Repair:
     """`basicsr.train.create_train_val_dataloader` counts the last, incomplete batch of an epoch, which the loader
     leaves out. So a long run of short epochs ends before `train.total_iter` (the paper's, with one pass over 800 images
     per epoch, after 462,000 of 500,000 iterations), and one with fewer samples than a batch ends at once, untrained.
+
+    A resumed run starts its epoch again, and counts epochs as if all had been as long as they are now. Its loaders draw
+    seeds from the generator that the network uses, the more of them the more often the run is resumed.
     """
     name = 'create_train_val_dataloader'
     host_function = getattr(train, name, None)
@@ -327,11 +334,65 @@ def repair_epoch_count(train: types.ModuleType) -> Repair:
                 f'datasets.train has {len(train_sampler)} samples per process and epoch, fewer than '
                 f'batch_size_per_gpu, {opt["datasets"]["train"]["batch_size_per_gpu"]}: raise dataset_enlarge_ratio'
             )
-        total_epochs = math.ceil(total_iters / len(train_loader))
+        for loader in (train_loader, *val_loaders):
+            loader.generator = torch.Generator().manual_seed(opt['manual_seed'])
+        train_loader.worker_init_fn = _WorkerStart(train_loader.worker_init_fn)
+        resumed = opt.get('resumed') or {'epoch': 0, 'iter': 0, 'position': 0}
+        if resumed['position'] is None:
+            logger.warning('The training state does not say where in its epoch it was: the epoch starts again.')
+        position = resumed['position'] or 0
+        if position:
+            train_sampler.resume(resumed['epoch'], position)
+        done = position // (train_loader.batch_size * opt['world_size'])
+        total_epochs = resumed['epoch'] + math.ceil((total_iters - resumed['iter'] + done) / len(train_loader))
         return train_loader, train_sampler, val_loaders, total_epochs, total_iters
 
     train.create_train_val_dataloader = create_train_val_dataloader  # type: ignore[attr-defined]
     return Repair(name, True, "the host's function counts batches that its loader leaves out")
+
+
+def repair_prefetching(prefetch: types.ModuleType) -> Repair:
+    """With `prefetch_mode: cpu`, an error of the loader ends the thread of `PrefetchGenerator`, and the training waits
+    for its next batch for ever.
+    """
+    name = 'PrefetchGenerator'
+    generator = getattr(prefetch, name, None)
+    run = getattr(generator, 'run', None)
+    if _is_ours(run):
+        return Repair(name, True, 'already replaced')
+    if run is None or not _mentions(run, 'put'):
+        return Repair(name, False, 'the host has no such class')
+
+    def run_and_tell(self: Any) -> None:
+        try:
+            run(self)
+        except BaseException as error:
+            self.queue.put(error)
+
+    def __next__(self: Any) -> Any:
+        item = self.queue.get()
+        if isinstance(item, BaseException):
+            raise item
+        if item is None:
+            raise StopIteration
+        return item
+
+    generator.run, generator.__next__ = run_and_tell, __next__  # type: ignore[union-attr]
+    return Repair(name, True, "the host's class does not hand on errors of the loader")
+
+
+class _WorkerStart:
+    """What a worker process does first: leave the signals to the process that it works for, then what the host says."""
+
+    def __init__(self, then: Callable[[int], None] | None) -> None:
+        self.then = then
+
+    def __call__(self, worker: int) -> None:
+        from gsasr_plugin.stop_signals import leave_process_group
+
+        leave_process_group()
+        if self.then is not None:
+            self.then(worker)
 
 
 def repair_test_folders(test: types.ModuleType) -> Repair:

@@ -136,7 +136,7 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
         tmp_path, command('train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}')
     )
     assert f'iter: {reached}.' in resumed
-    assert newest_state(tmp_path) == last // 5 * 5
+    assert newest_state(tmp_path) == last  # saved at the end, though not due
     weights = torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_latest.pth', weights_only=True)
     assert set(weights) == {'params', 'params_ema', 'gsasr'}
 

@@ -13,13 +13,15 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-# Subcommand -> the line that `gsasr --help` shows. Its module, of the same name, is imported when it is called.
+# Subcommand -> the line that `gsasr --help` shows. Its module, of the same name with underscores, is imported when it
+# is called.
 COMMANDS: dict[str, str] = {
     'upscale': 'enlarge pictures by any factor',
     'gaussians': 'write the Gaussians of a picture into a file',
     'render': 'draw Gaussians from a file at any size',
     'visualize': 'show the Gaussians of a picture',
     'demo': 'open a page in the browser to try it all',
+    'check-data': 'decode every image of folders, LMDBs or option files, and name those that cannot be used',
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
     'benchmark': 'measure time and memory of networks as the paper does',
     'curves': 'draw the training curves of several runs',
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _module(name: str):
-    return importlib.import_module(f'gsasr_plugin.commands.{name}')
+    return importlib.import_module(f'gsasr_plugin.commands.{name.replace("-", "_")}')
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

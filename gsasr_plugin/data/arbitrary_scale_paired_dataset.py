@@ -13,11 +13,14 @@ from torch.utils.data import Dataset
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
-from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, read_image
+from gsasr_plugin.data.image_check import check_images
+from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, read_image, sizes_where_readable
 from gsasr_plugin.data.scales import as_scale, enlarged_size, format_scale, protocol_sizes
 from gsasr_plugin.data.training_crops import TrainingCrops
 from gsasr_plugin.data.variable_size import VariableSizeImage
+from gsasr_plugin.run_errors import DataError
 
 DECODING_THREADS = 4
 
@@ -42,6 +45,7 @@ class ArbitraryScalePairedDataset(Dataset):
         gt: (3, H, W) float32, RGB, 0..1, absent without GT [a list of B tensors (3, H_i, W_i), also for B = 1].
         scale: (2,) float32, H / h and W / w [(B, 2)].
         lq_path, gt_path: file, or key in the LMDB; where LR is made from GT both are GT's [lists of B strings].
+        drawn: training only: (4,) int64: index, epoch, repeat, position in the epoch; see `EpochIndex` [(B, 4)].
         Validation and testing only:
         name: for results: the LR image's path below its root, without extension [a list of B strings].
         size: (2,) int64, H and W of the result, also without GT [(B, 2)].
@@ -66,6 +70,7 @@ class ArbitraryScalePairedDataset(Dataset):
             raise ValueError(f"data set {options.name}: option 'phase' is missing: train, val or test")
         self.quantize_lq = options.phase != 'train' if options.quantize_lq is None else options.quantize_lq
         self._decoded: dict[ImageFile, np.ndarray] = {}
+        self._reported: set[ImageFile] = set()  # images that could not be read
         self.images: list[ImageFile] = []  # training
         self.items: list[EvaluationItem] = []  # validation, testing
         if options.phase == 'train':
@@ -78,13 +83,14 @@ class ArbitraryScalePairedDataset(Dataset):
                 use_hflip=options.use_hflip,
                 use_rot=options.use_rot,
             )
-            self.images = self._large_enough(list_gt_images(options))
+            self.images = self._large_enough(self._readable(list_gt_images(options)))
         else:
             self.items = list_evaluation_items(options)
+            if options.check_images:
+                self._left_out(check_images(self._files(), progress=options.name))
         if options.cache == 'memory':
-            files = self.images or [image for item in self.items for image in (item.gt, item.lq) if image is not None]
             with ThreadPoolExecutor(DECODING_THREADS) as pool:
-                list(pool.map(self._read, dict.fromkeys(files)))
+                list(pool.map(self._read_or_none, self._files()))
 
     def __len__(self) -> int:
         return len(self.images) or len(self.items)
@@ -96,24 +102,41 @@ class ArbitraryScalePairedDataset(Dataset):
         # Spawned workers fill a cache of their own rather than receive gigabytes through a pipe.
         return {**self.__dict__, '_decoded': {}}
 
+    def _files(self) -> list[ImageFile]:
+        """All images, each once."""
+        files = self.images or [image for item in self.items for image in (item.gt, item.lq) if image is not None]
+        return list(dict.fromkeys(files))
+
     def _training_item(self, index: int) -> dict[str, Any]:
-        file = self.images[index]
-        image = self._read(file)  # (H, W, 3) uint8
-        if image.shape[0] < self.crops.largest[0] or image.shape[1] < self.crops.largest[1]:
-            raise ValueError(
-                f'{file} has {image.shape[0]} x {image.shape[1]} pixels (rows x columns), fewer than when it was listed'
-            )
-        # The index is taken modulo the length, so that -1 and the last index give the same sample.
-        key = (self.options.seed, getattr(index, 'epoch', 0), getattr(index, 'repeat', 0), int(index) % len(self))
+        file, image = self._read_for_training(index)
+        # A plain index is taken modulo the length, so that -1 and the last one give the same sample.
+        drawn = index if isinstance(index, EpochIndex) else EpochIndex(index % len(self))
+        key = (self.options.seed, drawn.epoch, drawn.repeat, int(drawn))
         gt = to_float(self.crops.draw(np.random.default_rng(key), image))
         lq, scale = self.crops.make_lq(gt)
         return {
             'lq': self._lq_tensor(lq, made=True),
             'gt': VariableSizeImage.of(_to_tensor(gt)),
             'scale': torch.tensor(scale, dtype=torch.float32),
+            'drawn': torch.tensor([int(drawn), drawn.epoch, drawn.repeat, drawn.position]),
             'lq_path': file.path,
             'gt_path': file.path,
         }
+
+    def _read_for_training(self, index: int) -> tuple[ImageFile, np.ndarray]:
+        """An image (H, W, 3), uint8; with `on_error: skip` the next one that can be read."""
+        height, width = self.crops.largest
+        first = range(len(self.images))[index]
+        for number in range(len(self.images)):
+            file = self.images[(first + number) % len(self.images)]
+            image = self._read_or_none(file)
+            if image is None:
+                continue
+            if image.shape[0] >= height and image.shape[1] >= width:
+                return file, image
+            size = f'{image.shape[0]} x {image.shape[1]} pixels (rows x columns)'
+            self._skip(file, DataError(f'{file} has {size}, fewer than when it was listed'))
+        raise DataError(f'data set {self.options.name}: none of its {len(self.images)} images can be read any more')
 
     def _evaluation_item(self, item: EvaluationItem) -> dict[str, Any]:
         gt = None if item.gt is None else to_float(self._read(item.gt))  # (H, W, 3)
@@ -156,6 +179,54 @@ class ArbitraryScalePairedDataset(Dataset):
                 self._decoded[file] = image
         return image
 
+    def _read_or_none(self, file: ImageFile) -> np.ndarray | None:
+        """As `_read`; None, with a line in the log, where that fails and training goes on without the image."""
+        try:
+            return self._read(file)
+        except DataError as error:
+            self._skip(file, error)
+            return None
+
+    def _skip(self, file: ImageFile, error: DataError) -> None:
+        """Raises the error, or logs it, once for each file, where training goes on without."""
+        if not self._skips:
+            raise error
+        if file not in self._reported:
+            self._reported.add(file)
+            get_root_logger().warning(f'data set {self.options.name}: another image takes the place: {error}')
+
+    @property
+    def _skips(self) -> bool:
+        return self.options.phase == 'train' and self.options.on_error == 'skip'
+
+    def _readable(self, images: list[ImageFile]) -> list[ImageFile]:
+        """The images whose headers, or with `check_images` all of whose pixels, can be read."""
+        if self.options.check_images:
+            bad = check_images(images, progress=self.options.name)
+        else:
+            sizes = sizes_where_readable(images)
+            bad = {image: 'not readable as an image' for image, size in zip(images, sizes) if size is None}
+        self._left_out(bad)
+        left = [image for image in images if image not in bad]
+        if not left:
+            raise DataError(f'data set {self.options.name}: none of its {len(images)} images can be read')
+        return left
+
+    def _left_out(self, bad: Mapping[ImageFile, str]) -> None:
+        """Logs images that cannot be used.
+
+        Raises:
+            DataError: they must not be left out.
+        """
+        if not bad:
+            return
+        words = [f'{image}: {fault}' for image, fault in bad.items()]
+        if self._skips:
+            get_root_logger().warning(f'data set {self.options.name}: left out: {"; ".join(words)}')
+            return
+        remedy = '. Set on_error: skip to leave them out' if self.options.phase == 'train' else ''
+        raise DataError(f'data set {self.options.name}: {list_some(words)}{remedy}')
+
     def _large_enough(self, images: list[ImageFile]) -> list[ImageFile]:
         height, width = self.crops.largest
         sizes = image_sizes(images)
@@ -167,11 +238,11 @@ class ArbitraryScalePairedDataset(Dataset):
             f'pixels (rows x columns), the largest crop of lq_size {self.options.lq_size}'
         )
         if self.options.small_images == 'error':
-            raise ValueError(
+            raise DataError(
                 f'{message}: {list_some(small)}. Set small_images: skip to leave them out, or lower the scales'
             )
         if len(small) == len(images):
-            raise ValueError(f'{message}, none is left: {list_some(small)}')
+            raise DataError(f'{message}, none is left: {list_some(small)}')
         get_root_logger().warning(f'{message}; left out: {", ".join(small)}')
         return [image for image, (h, w) in zip(images, sizes) if h >= height and w >= width]
 

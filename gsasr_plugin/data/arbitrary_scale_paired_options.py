@@ -44,6 +44,9 @@ class ArbitraryScalePairedDatasetOptions:
             paper's protocol does; its training is not said to round.
         small_images: train: what to do about GT images smaller than the largest crop: error, or skip them and log
             their names.
+        on_error: train: what to do about images that cannot be read: stop, or skip them and log their names (another
+            image takes the place of one that fails later than at the start).
+        check_images: decode every image before anything else, as `gsasr check-data` does.
 
         use_hflip: train: flip half of the samples left to right.
         use_rot: train: flip half of the samples upside down and transpose half of them, which with use_hflip gives
@@ -82,6 +85,8 @@ class ArbitraryScalePairedDatasetOptions:
     lq_size: int = 48
     quantize_lq: bool | None = None
     small_images: Literal['error', 'skip'] = 'error'
+    on_error: Literal['stop', 'skip'] = 'stop'
+    check_images: bool = False
 
     # Augmentation and randomness
     use_hflip: bool = True

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.scales import Size
+from gsasr_plugin.run_errors import DataError
 
 Backend = Literal['disk', 'lmdb']
 
@@ -65,7 +66,8 @@ def list_images(
 
     Raises:
         FileNotFoundError: the root, the meta_info_file, or an image it names does not exist.
-        ValueError: the root has no images, or is of the other backend.
+        ValueError: the root is of the other backend.
+        DataError: the root has no images or cannot be read; an LMDB's keys lead out of it.
     """
     root = resolve_root(root)
     is_lmdb = root.rstrip('/').endswith('.lmdb')
@@ -82,14 +84,14 @@ def list_images(
     if meta_info_file is not None:
         images = _select(images, root, meta_info_file)
     if not images:
-        raise ValueError(f'dataroot {root!r} has no images (known are {", ".join(IMAGE_SUFFIXES)})')
+        raise DataError(f'dataroot {root!r} has no images (known are {", ".join(IMAGE_SUFFIXES)})')
     return images
 
 
 def _folder_images(root: str, *, recursive: bool) -> list[ImageFile]:
     names: list[str] = []
     ignored: list[str] = []
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_raise_unreadable):
         relative = os.path.relpath(folder, root)
         for file in files:
             if not file.startswith('.'):
@@ -103,12 +105,22 @@ def _folder_images(root: str, *, recursive: bool) -> list[ImageFile]:
     return [ImageFile(root, os.path.join(root, name), _stem(name), 'disk') for name in sorted(names)]
 
 
+def _raise_unreadable(error: OSError) -> None:
+    raise DataError(f'folder {error.filename} cannot be read: {error.strerror}') from error
+
+
 def _lmdb_images(root: str) -> list[ImageFile]:
     images = []
+    outside = []
     for name, size in _meta_info_lines(os.path.join(root, 'meta_info.txt')):
         # The host writes the key, which may have dots of its own, and appends '.png'.
         key = os.path.splitext(name)[0]
         images.append(ImageFile(root, key, key, 'lmdb', size))
+        # Results are named by the key: it must not lead out of their folder.
+        if os.path.isabs(key) or '\\' in key or '\0' in key or '..' in key.split('/'):
+            outside.append(repr(key))
+    if outside:
+        raise DataError(f'{root}: keys that are no names within a folder are refused: {list_some(outside)}')
     return sorted(images, key=lambda image: image.path)
 
 
@@ -151,20 +163,25 @@ def image_sizes(images: list[ImageFile]) -> list[Size]:
     """Sizes (H, W) of images, upright, from their headers (in parallel) or from the LMDB's records.
 
     Raises:
-        ValueError: some files are not images that can be opened; all are named.
+        DataError: some files are not images that can be opened; all are named.
     """
-    with ThreadPoolExecutor(HEADER_THREADS) as pool:
-        sizes = list(pool.map(_image_size, images))
+    sizes = sizes_where_readable(images)
     bad = [str(image) for image, size in zip(images, sizes) if size is None]
     if bad:
-        raise ValueError(f'not readable as images: {list_some(bad)}')
+        raise DataError(f'not readable as images: {list_some(bad)}')
     return [size for size in sizes if size is not None]
 
 
+def sizes_where_readable(images: list[ImageFile]) -> list[Size | None]:
+    """As `image_sizes`, with None for files that are not images that can be opened."""
+    with ThreadPoolExecutor(HEADER_THREADS) as pool:
+        return list(pool.map(_image_size, images))
+
+
 def _image_size(image: ImageFile) -> Size | None:
-    if image.backend == 'lmdb':
-        return image.recorded_size or read_image(image).shape[:2]
     try:
+        if image.backend == 'lmdb':
+            return image.recorded_size or read_image(image).shape[:2]
         with Image.open(image.path) as header:
             width, height = header.size
             # PNG would be decoded to the end in search of EXIF; `info` has it where it stands in the header.
@@ -175,29 +192,34 @@ def _image_size(image: ImageFile) -> Size | None:
 
 
 def read_image(image: ImageFile) -> np.ndarray:
-    """Decode an image to (H, W, 3), uint8, RGB; grey is repeated, alpha dropped, 16 bits reduced to 8.
+    """Decode an image to (H, W, 3), uint8, RGB, upright; grey is repeated, alpha dropped, 16 bits reduced to 8.
 
     Raises:
-        ValueError: the file, or the value in the LMDB, is missing, empty or not an image.
+        DataError: the file, or the value in the LMDB, is missing, empty or not an image.
     """
-    content = _read_bytes(image)
+    content = read_bytes(image)
     if content is None:
-        raise ValueError(f'image {image}: the LMDB has no such key; its meta_info.txt does not belong to it')
+        raise DataError(f'image {image}: the LMDB has no such key; its meta_info.txt does not belong to it')
     try:
         pixels = imfrombytes(content) if content else None  # (H, W, 3) BGR
     except cv2.error:
         pixels = None
     if pixels is None:
-        raise ValueError(f'image {image} cannot be decoded ({len(content)} bytes)')
+        raise DataError(f'image {image} cannot be decoded ({len(content)} bytes)')
     return pixels[:, :, ::-1]
 
 
-def _read_bytes(image: ImageFile) -> bytes | None:
+def read_bytes(image: ImageFile) -> bytes | None:
+    """The encoded image; None where the LMDB has no such key.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     if image.backend == 'disk':
         try:
             return FileClient('disk').get(image.path)
         except OSError as error:
-            raise ValueError(f'image {image} cannot be read: {error.strerror}') from error
+            raise DataError(f'image {image} cannot be read: {error.strerror}') from error
     return _lmdb_client(image.root).get(image.path, 'default')
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,18 +19,25 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.decoder import CheckpointedParts
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
+from gsasr_plugin.checkpoint_pairs import DIGESTS, digests, prune
+from gsasr_plugin.models.bad_steps import describe_batch, write_bad_step
+from gsasr_plugin.models.best_value import BestValue
 from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prepare
 from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.image_values import ImageValues
+from gsasr_plugin.models.random_states import random_states, restore_random_states
 from gsasr_plugin.models.scale_validation import build_metrics, validate_scales
+from gsasr_plugin.models.shares import my_share
 from gsasr_plugin.models.testing_report import Mean
 from gsasr_plugin.models.training_speed import TrainingSpeed
 from gsasr_plugin.models.validation_grids import GridLoader
 from gsasr_plugin.paper_tables import PaperRow
+from gsasr_plugin.run_errors import RunError
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
@@ -40,10 +50,16 @@ class GSASRTrainOptions(ComputeOptions):
         grad_clip: largest norm of the gradient of all parameters together, positive; None does not clip.
         gradient_checkpointing: what is computed again in the backward pass to save memory, see
             `GaussianDecoder.checkpoint_gradients`: heads, decoder, or None for nothing.
+        accumulate: compute the batch_size_per_gpu samples of a step in so many parts, one after the other, to save
+            memory; the step is that of the whole batch.
+        max_bad_steps: stop after so many steps whose loss or gradient was not finite; such a step changes nothing, and
+            its batch is written to the experiment's folder `bad_steps`.
     """
 
     grad_clip: Annotated[float, Field(gt=0)] | None = None
     gradient_checkpointing: CheckpointedParts | None = None
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    max_bad_steps: Annotated[int, Field(ge=1)] = 10
 
 
 @dataclass(kw_only=True)
@@ -56,11 +72,25 @@ class GSASRValOptions(ComputeOptions, TileOptions):
             (`visualization/<data set>/grids`) and in tensorboard.
         paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
             pixel in its ablation. None: by the encoder and `gaussian_density` of `network_g`.
+        keep_best: training: name of one of `metrics`. The network with its best mean, over the scales and data sets of
+            a validation, is kept as `models/net_g_best.pth`.
     """
 
     compare_bicubic: bool = False
     grids: Annotated[int, Field(ge=0)] = 0
     paper_row: PaperRow | Literal['none'] | None = None
+    keep_best: str | None = None
+
+
+@dataclass(kw_only=True)
+class GSASRLoggerOptions:
+    """What GSASRModel accepts in `logger:` beside the host's keys.
+
+    Attributes:
+        keep_last: how many checkpoints (networks and training state) stay, the newest; None: all.
+    """
+
+    keep_last: Annotated[int, Field(ge=1)] | None = None
 
 
 @MODEL_REGISTRY.register()
@@ -74,15 +104,25 @@ class GSASRModel(SRModel):
 
     train_options_class = GSASRTrainOptions
     val_options_class = GSASRValOptions
-    optimizers = OPTIMIZERS
+    logger_options_class = GSASRLoggerOptions
+    optimizer_types = OPTIMIZERS
 
     def __init__(self, opt: dict[str, Any]) -> None:
+        # How far the training is: the last step, its epoch, and how many samples of the epoch all processes have used.
+        self.iteration, self.epoch = 0, 0
+        self.position: int | None = None
+        self.saved_iteration = 0
+        self.stop_signal = 0  # that all processes know of
+        self.bad_steps = 0
         super().__init__(opt)
         self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
+        val_opt = opt.get('val') or {}
+        metric = val_opt.get('keep_best')
+        self.best = BestValue(metric, ((val_opt.get('metrics') or {}).get(metric) or {}).get('better', 'higher'))
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
         self.means: list[Mean] = []
-        if opt['rank'] == 0:  # it validates alone
+        if self.is_train or opt['rank'] == 0:  # which tests alone
             build_metrics(self)
 
     def init_training_settings(self) -> None:
@@ -103,27 +143,55 @@ class GSASRModel(SRModel):
                 f'GSASRModel needs a gt or a size of each image, as ArbitraryScalePairedDataset gives them; '
                 f'this batch has {", ".join(data)}'
             )
+        self.batch = data
         self.lq = data['lq'].to(self.device, non_blocking=True)
         self.gt = [gt.to(self.device, non_blocking=True) for gt in data.get('gt', [])]  # empty without ground truth
         sizes = [gt.shape[-2:] for gt in self.gt] or data['size'].tolist()
         self.sizes = [tuple(size) for size in sizes]
 
+    def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
+        """As the host's, with which a step begins; instead of it a run that was asked to stop is saved, and stops."""
+        asked = stop_signals.requested() or 0
+        self._stop_if(self.stop_signal if self.opt['dist'] else asked)
+        super().update_learning_rate(current_iter, warmup_iter)
+
+    def _stop_if(self, signal_number: int) -> None:
+        """Saves and stops, if there is a signal; in all processes or in none."""
+        if not signal_number:
+            return
+        self._save_reached()
+        where = f'saved at iteration {self.iteration}' if self.iteration else 'before the first iteration'
+        raise stop_signals.Stopped(signal_number, f'{where}; --auto_resume goes on from there')
+
     def optimize_parameters(self, current_iter: int) -> None:
-        """One step on the batch fed."""
+        """One step on the batch fed.
+
+        Raises:
+            RunError: too many losses or gradients were not finite; the training is saved.
+        """
         train_opt = self.opt['train']
+        self.iteration = current_iter
+        if 'drawn' in self.batch:
+            _, self.epoch, _, last = self.batch['drawn'][-1].tolist()
+            self.position = last + self.opt['world_size'] - self.opt['rank']
+        random_before = torch.get_rng_state()
         self.optimizer_g.zero_grad()
-        with autocast(self.device, train_opt):
-            self.output = list(self.net_g(laid_out(self.lq, train_opt), size=self.sizes))
-        losses = self._losses(self.output)
-        self.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
-        grad_clip = train_opt.get('grad_clip')
-        if grad_clip is not None:
-            self.scaler.unscale_(self.optimizer_g)
-            losses['grad_norm'] = nn.utils.clip_grad_norm_(self.net_g.parameters(), grad_clip)
-        self.scaler.step(self.optimizer_g)
+        losses = self._backward(train_opt)
+        self.scaler.unscale_(self.optimizer_g)
+        parameters = [p for p in self.net_g.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        bad = self._agree_on_step(losses, norm)
+        if not bad:
+            grad_clip = train_opt.get('grad_clip')
+            if grad_clip is not None:
+                nn.utils.clip_grads_with_norm_(parameters, grad_clip, norm)
+                losses['grad_norm'] = norm
+            self.scaler.step(self.optimizer_g)
         self.scaler.update()
         self.log_dict = self.reduce_loss_dict(losses)
-        if self.ema_decay > 0:
+        if bad:
+            self._count_bad_step(norm, random_before)
+        elif self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         self.speed.step(len(self.output))
 
@@ -131,8 +199,28 @@ class GSASRModel(SRModel):
         """The losses, samples per second, and memory in GiB."""
         return OrderedDict(**self.log_dict, **self.speed.report())
 
-    def _losses(self, output: list[Tensor]) -> OrderedDict[str, Tensor]:
-        """The batch's value of each loss in use, by its name in the log."""
+    def _backward(self, train_opt: dict[str, Any]) -> OrderedDict[str, Tensor]:
+        """Computes the gradient of the batch fed, part by part, and its value of each loss, by its name in the log."""
+        count = len(self.gt)
+        part_size = math.ceil(count / train_opt.get('accumulate', 1))
+        self.output = []
+        losses: OrderedDict[str, Tensor] = OrderedDict()
+        for start in range(0, count, part_size):
+            part = slice(start, start + part_size)
+            # Several processes exchange the gradient once, with the last part.
+            wait = isinstance(self.net_g, DistributedDataParallel) and start + part_size < count
+            with self.net_g.no_sync() if wait else nullcontext():
+                with autocast(self.device, train_opt):
+                    output = list(self.net_g(laid_out(self.lq[part], train_opt), size=self.sizes[part]))
+                part_losses = self._losses(output, self.gt[part])
+                self.scaler.scale(torch.stack(list(part_losses.values())).sum()).backward()
+            self.output += [image.detach() for image in output]
+            for name, value in part_losses.items():
+                losses[name] = losses.get(name, 0) + value.detach()
+        return losses
+
+    def _losses(self, output: list[Tensor], gt_images: list[Tensor]) -> OrderedDict[str, Tensor]:
+        """What some samples contribute to the batch's value of each loss in use, by its name in the log."""
         criteria: list[tuple[Callable[..., Any], tuple[str, ...]]] = []
         if self.cri_pix:
             criteria.append((self.cri_pix, ('l_pix',)))
@@ -140,15 +228,60 @@ class GSASRModel(SRModel):
             criteria.append((self.cri_perceptual, ('l_percep', 'l_style')))
         losses: OrderedDict[str, Tensor] = OrderedDict()
         for criterion, names in criteria:
-            for sr, gt in zip(output, self.gt, strict=True):
+            for sr, gt in zip(output, gt_images, strict=True):
                 values = criterion(sr[None], gt[None])
                 for name, value in zip(names, values if isinstance(values, tuple) else (values,), strict=True):
                     if value is not None:  # a perceptual or style term that is switched off
-                        losses[name] = losses.get(name, 0) + value / len(output)
+                        losses[name] = losses.get(name, 0) + value / len(self.gt)
         return losses
+
+    def _agree_on_step(self, losses: dict[str, Tensor], norm: Tensor) -> bool:
+        """Whether the step has to be left out, and whether to stop after it: the same in all processes.
+
+        A gradient that overflows in fp16 while its loss is finite is the scaler's to handle, which then lowers the
+        scale, as long as there is one.
+        """
+        loss_is_bad = ~torch.stack([value.detach() for value in losses.values()]).isfinite().all()
+        overflows = self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        norm_is_bad = torch.zeros_like(loss_is_bad) if overflows else ~norm.isfinite()
+        signal_number = torch.tensor(float(stop_signals.requested() or 0), device=self.device)
+        found = torch.stack([loss_is_bad.float(), norm_is_bad.float(), signal_number])
+        self.is_culprit = bool(loss_is_bad)
+        if self.opt['dist']:
+            torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+        any_loss, any_norm, self.stop_signal = (int(value) for value in found.tolist())
+        # Where all losses are finite, nobody knows whose gradient was not.
+        self.is_culprit = self.is_culprit or not any_loss
+        return bool(any_loss or any_norm)
+
+    def _count_bad_step(self, norm: Tensor, random_before: Tensor) -> None:
+        """Reports a step that was left out, and stops the run after too many."""
+        self.bad_steps += 1
+        limit = self.opt['train'].get('max_bad_steps', GSASRTrainOptions.max_bad_steps)
+        logger = get_root_logger()
+        if self.is_culprit:
+            found = {**self.log_dict, 'grad_norm': float(norm)}
+            batch = {**self.batch, 'lq': self.lq.cpu(), 'gt': [gt.cpu() for gt in self.gt], 'random': random_before}
+            folder = Path(self.opt['path']['experiments_root'])
+            net = self.get_bare_model(self.net_g)
+            file = write_bad_step(folder, self.iteration, self.opt['rank'], batch, net, found)
+            text = ', '.join(f'{name} {value:g}' for name, value in found.items())
+            logger.error(
+                f'Iteration {self.iteration} is left out, for its loss or gradient is not finite ({text}): '
+                f'{self.bad_steps} of at most {limit} such steps. Batch and weights are in {file}; its samples:\n'
+                f'{describe_batch(batch)}'
+            )
+        if self.bad_steps >= limit:
+            self._save_reached()
+            raise RunError(
+                f'train.max_bad_steps: the loss or gradient of {limit} steps was not finite. The training is saved as '
+                f'it is at iteration {self.iteration}, without them; the log names their batches'
+            )
 
     def test(self) -> None:
         """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
+        if self.is_train and not self.opt['dist']:
+            self._stop_if(stop_signals.requested() or 0)
         net = self.tested_net()
         val_opt = self.opt.get('val') or {}
         training = net.training
@@ -160,7 +293,7 @@ class GSASRModel(SRModel):
 
     def tested_net(self) -> nn.Module:
         """The network that `test` runs."""
-        # Bare: one process validates alone, and the wrapper of several would wait for the others.
+        # Bare: each process has images of its own, and the wrapper of several would wait for the others.
         return self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
@@ -169,6 +302,11 @@ class GSASRModel(SRModel):
         if self.gt:
             visuals['gt'] = self.gt[0][None].detach().cpu()
         return visuals
+
+    def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
+        """As for one process: in training all take a share of the images, testing is the first one's."""
+        if self.is_train or self.opt['rank'] == 0:
+            self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Runs the host's metrics for each scale of a data set, once for each iteration.
@@ -183,19 +321,100 @@ class GSASRModel(SRModel):
                 return
             self.validated.add((id(dataloader), current_iter))
         self.speed.interrupt()
-        validate_scales(self, GridLoader(self, dataloader, current_iter, tb_logger), current_iter, tb_logger, save_img)
+        share = my_share(dataloader) if self.is_train else dataloader
+        draws = self.opt['rank'] == 0  # the others' images are not shown
+        images = GridLoader(self, share, current_iter, tb_logger) if draws else share
+        validate_scales(self, images, current_iter, tb_logger, save_img)
+        if self.is_train:
+            self._keep_best(int(current_iter))
+
+    def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int | str) -> None:
+        super()._update_best_metric_result(dataset_name, metric, val, current_iter)
+        self.best.add(metric, val, int(current_iter))
+
+    def _keep_best(self, iteration: int) -> None:
+        """Keeps the network, if all data sets are validated and the metric of `val.keep_best` is the best so far."""
+        if self.best.metric is None:
+            return
+        validated = sum(1 for _, at in self.validated if at == iteration)
+        if validated < sum(key != 'train' for key in self.opt['datasets']) or not self.best.is_reached(iteration):
+            return
+        nets, keys = [self.net_g], ['params']
+        if hasattr(self, 'net_g_ema'):
+            nets, keys = [*nets, self.net_g_ema], [*keys, 'params_ema']
+        with host_files_whole(self.opt['path'], ('models',)):
+            self.save_network(nets, 'net_g', 'best', keys)
+        get_root_logger().info(f'net_g_best.pth: {self.best.metric} {self.best.value:.4f} at iteration {iteration}')
 
     def save(self, epoch: int, current_iter: int) -> None:
-        """Writes network and training state; a kill leaves the files of before, or the new ones."""
+        """Writes network and training state; a kill leaves the files of before, or the new ones.
+
+        The host's last call, with -1 for both, also leaves a pair of the last iteration, from which a run with a higher
+        `total_iter` goes on.
+        """
+        if current_iter == -1:
+            self._save_reached()
+        # The generators of all processes, before anything else uses them.
+        self.all_random_states: list[Any] = [random_states()] * self.opt['world_size']
+        if self.opt['dist']:
+            gathered = self.all_random_states if self.opt['rank'] == 0 else None
+            torch.distributed.gather_object(random_states(), gathered)
         if self.opt['rank'] == 0:
-            with host_files_whole(self.opt['path'], ('models', 'training_states')):
+            path = self.opt['path']
+            with host_files_whole(path, ('models', 'training_states')):
                 super().save(epoch, current_iter)
+            keep_last = (self.opt.get('logger') or {}).get('keep_last')
+            if keep_last is not None and current_iter != -1:
+                prune(Path(path['training_states']), Path(path['models']), keep_last, current_iter)
+        self.saved_iteration = max(self.saved_iteration, current_iter)
+
+    def _save_reached(self) -> None:
+        """Saves the last step, unless it is."""
+        if self.iteration > self.saved_iteration:
+            self.save(self.epoch, self.iteration)
+
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """As the host's, with all that makes a resumed run the one that was never interrupted."""
+        if current_iter == -1:
+            return
+        path = self.opt['path']
+        state = {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'position': self.position,
+            'random': self.all_random_states,
+            'scaler': self.scaler.state_dict(),
+            'best_metric_results': getattr(self, 'best_metric_results', {}),
+            'best': self.best.state_dict(),
+            DIGESTS: digests(Path(path['models']).glob(f'net_*_{current_iter}.pth')),
+        }
+        torch.save(state, os.path.join(path['training_states'], f'{current_iter}.state'))
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """As the host's, with all that `save_training_state` keeps; a state of the host's own has less."""
+        super().resume_training(resume_state)
+        self.iteration = self.saved_iteration = resume_state['iter']
+        self.epoch, self.position = resume_state['epoch'], resume_state.get('position')
+        self.best_metric_results = resume_state.get('best_metric_results', {})
+        self.best.load_state_dict(resume_state.get('best', {}))
+        if resume_state.get('scaler'):
+            self.scaler.load_state_dict(resume_state['scaler'])
+        states = resume_state.get('random', [])
+        if len(states) == self.opt['world_size']:
+            restore_random_states(states[self.opt['rank']])
+        else:
+            get_root_logger().warning(
+                f'The training state has the random generators of {len(states)} processes, this run has '
+                f'{self.opt["world_size"]}: they start anew.'
+            )
 
     def save_network(
         self,
         net: nn.Module | list[nn.Module],
         net_label: str,
-        current_iter: int,
+        current_iter: int | str,
         param_key: str | list[str] = 'params',
     ) -> None:
         """As the host's, with the options of the network beside its weights: the file describes itself."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from gsasr_plugin.whole_file import STAGING
+from gsasr_plugin.run_errors import RunError
+from gsasr_plugin.whole_file import STAGING, is_whole_archive
 
 
 @contextmanager
@@ -25,7 +24,7 @@ def host_files_whole(paths: MutableMapping[str, str], keys: Sequence[str]) -> It
         keys: folders, in the order in which their files appear. The last one's complete the set.
 
     Raises:
-        OSError: a file could not be written whole. The files of before are untouched.
+        RunError: a file could not be written whole. The files of before are untouched.
     """
     targets = {key: paths[key] for key in keys}
     staging: dict[str, str] = {}
@@ -36,28 +35,34 @@ def host_files_whole(paths: MutableMapping[str, str], keys: Sequence[str]) -> It
                 shutil.rmtree(left_over, ignore_errors=True)
             staging[key] = tempfile.mkdtemp(prefix=STAGING, dir=target)
             paths[key] = staging[key]
-        yield
+        try:
+            yield
+        except (OSError, RuntimeError) as error:  # torch.save raises either when a disk is full
+            raise _not_whole(targets[keys[-1]], str(error)) from error
         written = [(key, name) for key in keys for name in sorted(os.listdir(staging[key]))]
         for key, name in written:
             with open(os.path.join(staging[key], name), 'rb') as file:
                 os.fsync(file.fileno())
-                if not _is_whole(file):
-                    raise OSError(
-                        f'{os.path.join(targets[key], name)} could not be written whole: is the disk full? '
-                        'Checkpoints written before are untouched.'
-                    )
+                if not is_whole_archive(file):
+                    raise _not_whole(os.path.join(targets[key], name), 'is the disk full?')
         for key, name in written:
             os.replace(os.path.join(staging[key], name), os.path.join(targets[key], name))
+        for target in targets.values():
+            _sync_folder(target)
     finally:
         paths.update(targets)
         for folder in staging.values():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_whole(file: BinaryIO) -> bool:
-    """Whether a file of torch.save, an archive with checksums, is complete."""
+def _not_whole(path: str, reason: str) -> RunError:
+    return RunError(f'{path}: a checkpoint could not be written whole: {reason} Those written before are untouched.')
+
+
+def _sync_folder(folder: str) -> None:
+    """A crash of the machine keeps the new names too."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
-    except zipfile.BadZipFile:
-        return False
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -22,6 +22,7 @@ from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.data.scales import Scale, format_scale
 from gsasr_plugin.models.image_values import ImageValues, ValuesFile, run_key
+from gsasr_plugin.models.shares import gathered
 from gsasr_plugin.models.testing_report import means, metric_tables, write_report
 from gsasr_plugin.models.training_table import MetricRow, add_to_tables
 from gsasr_plugin.paper_tables import PaperRow, paper_row
@@ -48,6 +49,8 @@ def validate_scales(
     all data sets so far, as the log does; with --auto_resume an image whose values are known from these weights and
     options is left out.
 
+    In training, several processes report in the first what they make of their shares of the images (see `my_share`).
+
     Args:
         model: the model; its `opt['val']` holds the host's `metrics`, where `crop_border: auto` follows the scale.
         dataloader: of one image per batch.
@@ -57,7 +60,7 @@ def validate_scales(
     """
     metrics = model.opt['val'].get('metrics') or {}
     if model.is_train:
-        table = means(_evaluate(model, dataloader, current_iter, save_img), metrics, None)
+        table = means(gathered(list(_evaluate(model, dataloader, current_iter, save_img))), metrics, None)
     else:
         values = _evaluate_or_reuse(model, dataloader, current_iter, save_img)
         row = _paper_row(model)

@@ -58,14 +58,16 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     if isinstance(root.get('val'), dict):
         check_val(report, root['val'], datasets if isinstance(datasets, dict) else {}, model, is_train=is_train)
     if is_train and isinstance(root.get('logger'), dict):
-        check_logger(report, root['logger'])
+        check_logger(report, root['logger'], model)
     if isinstance(root.get('dist_params'), dict):
         accepted = accepted_by_dataclass(DistOptions)
         report.check_types(root['dist_params'], ('dist_params',), accepted)
         report.check_unknown(root['dist_params'], ('dist_params',), accepted.options, strict=False)
 
-    resumes = is_train and (auto_resume or (root.get('path') or {}).get('resume_state') is not None)
-    if not resumes and not report.has_errors:  # not before, for it may take long
+    if report.has_errors:
+        raise OptionError(file.path, report.problems)
+    resumes = is_train and (auto_resume or root['path'].get('resume_state') is not None)
+    if not resumes:  # only now, for it may take long
         check_pretrained(report, root)
     if report.has_errors:
         raise OptionError(file.path, report.problems)
@@ -90,7 +92,8 @@ def _check_root(report: Report, root: dict[str, Any], *, is_train: bool) -> None
             words = 'a section with at least save_img: true or false' if key == 'val' else 'a section'
             report.error((key,), 'missing', words)
     if is_train and root.get('val') is None:
-        unused = [key for key in root.get('datasets') or {} if key != 'train']
+        datasets = root.get('datasets')
+        unused = [key for key in datasets if key != 'train'] if isinstance(datasets, dict) else []
         if unused:
             report.warn(
                 ('val',), f'missing, so that datasets.{unused[0]} is never used', 'a section with val_freq and save_img'

@@ -7,7 +7,7 @@ from basicsr.models.sr_model import SRModel
 from gsasr_plugin.option_check import host_sections
 from gsasr_plugin.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.option_check.dataset_check import has_ground_truth
-from gsasr_plugin.option_check.problems import KeyPath
+from gsasr_plugin.option_check.problems import KeyPath, listed
 from gsasr_plugin.option_check.registered import texts_in_code
 from gsasr_plugin.option_check.report import Report
 from gsasr_plugin.option_check.type_check import check_loss, check_metric, check_optimizer, check_scheduler
@@ -37,6 +37,9 @@ def check_val(
     host_options = host_sections.TrainingValOptions if is_train else host_sections.TestingValOptions
     _check_section(report, val, ('val',), host_options, model, 'val_options_class')
     metrics = val.get('metrics')
+    keep_best = val.get('keep_best')
+    if is_train and isinstance(keep_best, str) and keep_best not in (metrics or {}):
+        report.error(('val', 'keep_best'), f'given {keep_best!r}, which is not in val.metrics', listed(metrics or {}))
     if not isinstance(metrics, dict):
         return
     computes_auto = hasattr(model, 'val_options_class')
@@ -57,10 +60,9 @@ def check_val(
                 report.error(('val', 'metrics', name), fault)
 
 
-def check_logger(report: Report, logger: dict[str, Any]) -> None:
-    """Check `logger`."""
-    accepted = accepted_by_dataclass(host_sections.LoggerOptions)
-    _check_host_section(report, logger, ('logger',), accepted)
+def check_logger(report: Report, logger: dict[str, Any], model: type | None) -> None:
+    """Check `logger`; `model` is the class that `model_type` names, if any."""
+    _check_section(report, logger, ('logger',), host_sections.LoggerOptions, model, 'logger_options_class')
     wandb = logger.get('wandb')
     if isinstance(wandb, dict):
         _check_host_section(report, wandb, ('logger', 'wandb'), accepted_by_dataclass(host_sections.WandbOptions))

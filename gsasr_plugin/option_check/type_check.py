@@ -177,7 +177,7 @@ def type_name(
 
 def _optimizers(model: type | None) -> Sequence[str]:
     """Names of torch.optim that the model takes: it says so, or its `get_optimizer` names them, or it asks torch."""
-    stated = getattr(model, 'optimizers', None)
+    stated = getattr(model, 'optimizer_types', None)
     if stated is not None:
         return stated
     every = [

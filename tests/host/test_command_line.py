@@ -142,6 +142,14 @@ def test_option_errors_exit_2_with_one_message(
     assert message.endswith('basicsr: 1 error in train.yml\n')
     assert not (project / 'experiments').exists()
 
+    # A run that has nothing to resume needs its pretrained weights.
+    gsasr_options['network_g']['encoder_opt'].pop('num_feet')
+    gsasr_options['path']['pretrain_network_g'] = 'damaged.pth'
+    (project / 'damaged.pth').write_bytes(b'PK damaged')
+    write_options(gsasr_options, project / 'train.yml')
+    assert cli.main(['train', '-opt', 'train.yml', '--auto_resume']) == 2
+    assert 'error: path.pretrain_network_g: damaged.pth' in capsys.readouterr().err
+
     assert cli.main(['train', '-opt', 'none.yml']) == 2
     assert (
         f'none.yml: error: the option file cannot be read: No such file or directory (current folder: {project})'

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import types
@@ -17,6 +18,8 @@ import pytest
 import torch
 
 from gsasr_plugin import host_repairs
+from gsasr_plugin.checkpoint_pairs import DIGESTS, digests, prune
+from gsasr_plugin.run_errors import RunError
 from tests.host.conftest import write_options
 
 
@@ -54,6 +57,7 @@ def test_every_repair_is_listed_with_its_reason() -> None:
         'dict2str',
         'EnlargedSampler',
         'create_train_val_dataloader',
+        'PrefetchGenerator',
         'make_exp_dirs',
     ]
     assert all(repair.why for repair in host_repairs.repairs())
@@ -112,8 +116,13 @@ def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Training states of a run kept in one folder, while the current folder is another."""
     folder = tmp_path / 'root' / 'experiments' / 'run' / 'training_states'
     folder.mkdir(parents=True)
-    for iteration in (8, 10):
-        torch.save({'iter': iteration, 'epoch': 1, 'optimizers': [], 'schedulers': []}, folder / f'{iteration}.state')
+    models = folder.parent / 'models'
+    models.mkdir()
+    for iteration in (8, 9, 10):
+        network = models / f'net_g_{iteration}.pth'
+        torch.save({'params': {'weight': torch.full((9,), float(iteration))}}, network)
+        state = {'iter': iteration, 'epoch': 1, 'position': 4, 'optimizers': [], 'schedulers': []}
+        torch.save({**state, DIGESTS: digests([network])}, folder / f'{iteration}.state')
     (folder / 'notes.state').write_text('not a state of the host')
     (tmp_path / 'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path / 'elsewhere')
@@ -149,21 +158,95 @@ def test_no_state_means_a_new_run(tmp_path: Path) -> None:
     assert train.load_resume_state(resume_options(tmp_path, resume_state=None)) is None
 
 
-def test_a_state_that_is_missing_damaged_or_malicious_is_named(states: Path) -> None:
-    train = fresh('basicsr.train')
-    host_repairs.repair_load_resume_state(train)
-    with pytest.raises(FileNotFoundError, match=r'resume_state.*gone\.state'):
-        train.load_resume_state(resume_options(states, resume_state=str(states / 'gone.state')))
-    whole = (states / '8.state').read_bytes()
-    (states / '8.state').write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r'8\.state'):
-        train.load_resume_state(resume_options(states, resume_state=str(states / '8.state')))
+def spoil(damage: str, states: Path) -> str:
+    """Damages the checkpoint of iteration 10, and returns what is said about it."""
+    state, network = states / '10.state', states.parent / 'models' / 'net_g_10.pth'
+    if damage == 'truncated state':
+        state.write_bytes(state.read_bytes()[:500])
+        return r'10\.state'
+    if damage == 'empty state':
+        state.write_bytes(b'')
+        return r'10\.state'
+    if damage == 'malicious state':
+        torch.save({'iter': 10, 'run': _MakesFolder(str(states.parent / 'planted'))}, state)
+        return r'10\.state is refused'
+    if damage == 'another file':
+        torch.save({'params': {}}, state)
+        return r'10\.state is no training state: it has no proper iter, epoch'
+    if damage == 'no network':
+        network.unlink()
+        return r'net_g_10\.pth, which belongs to \S*10\.state, is missing'
+    if damage == 'truncated network':
+        network.write_bytes(network.read_bytes()[:500])
+        return r'net_g_10\.pth is damaged'
+    assert damage == 'network of another attempt'
+    network.write_bytes((states.parent / 'models' / 'net_g_9.pth').read_bytes())
+    return r'net_g_10\.pth is damaged, or of another time than \S*10\.state'
 
-    planted = states.parent / 'planted'
-    torch.save({'iter': 1, 'run': _MakesFolder(str(planted))}, states / '8.state')
-    with pytest.raises(ValueError, match=r'resume_state: .*8\.state is refused'):
-        train.load_resume_state(resume_options(states, resume_state=str(states / '8.state')))
-    assert not planted.exists()
+
+DAMAGES = (
+    'truncated state',
+    'empty state',
+    'malicious state',
+    'another file',
+    'no network',
+    'truncated network',
+    'network of another attempt',
+)
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_pair_is_left_out_with_a_warning(
+    states: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = spoil(damage, states)
+    opt = resume_options(states)
+    state = host_repairs._load_resume_state(opt)
+    assert state is not None and state['iter'] == 9
+    assert opt['path']['pretrain_network_g'] == str(states.parent / 'models' / 'net_g_9.pth')
+    assert opt['resumed'] == {'epoch': 1, 'iter': 9, 'position': 4}
+    assert re.search(f'warning: --auto_resume leaves out a damaged checkpoint: .*{said}', capsys.readouterr().err)
+    assert not (states.parent / 'planted').exists()
+
+    with pytest.raises(RunError, match=rf'path\.resume_state: .*{said}'):
+        host_repairs._load_resume_state(resume_options(states, resume_state=str(states / '10.state')))
+    assert not (states.parent / 'planted').exists()
+
+
+def test_nothing_but_damaged_pairs_is_no_reason_to_start_again(states: Path) -> None:
+    for network in (states.parent / 'models').iterdir():
+        network.unlink()
+    with pytest.raises(RunError, match='none of the 3 training states'):
+        host_repairs._load_resume_state(resume_options(states))
+    with pytest.raises(RunError, match=r'path\.resume_state: .*gone\.state: there is no such file'):
+        host_repairs._load_resume_state(resume_options(states, resume_state=str(states / 'gone.state')))
+
+
+def test_a_pair_that_the_host_wrote_needs_whole_files(states: Path) -> None:
+    """It has no digests."""
+    state = torch.load(states / '10.state', weights_only=True)
+    del state[DIGESTS], state['position']
+    torch.save(state, states / '10.state')
+    opt = resume_options(states)
+    assert host_repairs._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
+    assert opt['resumed']['position'] is None
+    spoil('truncated network', states)
+    assert host_repairs._load_resume_state(resume_options(states))['iter'] == 9  # type: ignore[index]
+
+
+def test_a_network_that_is_not_resumed_is_not_needed(states: Path) -> None:
+    spoil('no network', states)
+    opt = resume_options(states, ignore_resume_networks=['network_g'])
+    opt['auto_resume'] = True
+    assert host_repairs._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
+
+
+def test_pruning_keeps_the_last_pairs_up_to_an_iteration(states: Path) -> None:
+    models = states.parent / 'models'
+    (models / 'net_g_latest.pth').touch()
+    prune(states, models, keep_last=1, newest=9)
+    assert sorted(path.name for path in states.iterdir()) == ['10.state', '9.state', 'notes.state']
+    assert sorted(path.name for path in models.iterdir()) == ['net_g_10.pth', 'net_g_9.pth', 'net_g_latest.pth']
 
 
 class _MakesFolder:
@@ -278,12 +361,14 @@ def test_indices_of_the_training_loop_carry_the_epoch() -> None:
     assert not host_repairs.repair_epoch_in_indices(stand_in()).in_force
 
 
-def loaders(train: ModuleType, monkeypatch: pytest.MonkeyPatch, images: int, total_iter: int) -> tuple:
+def loaders(
+    train: ModuleType, monkeypatch: pytest.MonkeyPatch, images: int, total_iter: int, resumed: Any = None
+) -> tuple:
     """What the training loop gets for batches of 4."""
     dataset = [{'lq': torch.zeros(1)}] * images
     monkeypatch.setattr(train, 'build_dataset', lambda _: dataset)
     section = {'phase': 'train', 'batch_size_per_gpu': 4, 'num_worker_per_gpu': 0}
-    opt = {'datasets': {'train': section}, 'train': {'total_iter': total_iter}}
+    opt = {'datasets': {'train': section}, 'train': {'total_iter': total_iter}, 'resumed': resumed}
     opt |= {'world_size': 1, 'rank': 0, 'num_gpu': 0, 'dist': False, 'manual_seed': 0}
     return train.create_train_val_dataloader(opt, logging.getLogger('test'))
 
@@ -307,6 +392,40 @@ def test_fewer_samples_than_a_batch_are_named(monkeypatch: pytest.MonkeyPatch) -
     host_repairs.repair_epoch_count(train)
     with pytest.raises(ValueError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
         loaders(train, monkeypatch, images=3, total_iter=20)
+
+
+def test_an_error_of_the_loader_reaches_the_training() -> None:
+    prefetch = fresh('basicsr.data.prefetch_dataloader')
+    assert host_repairs.repair_prefetching(prefetch).in_force
+    assert host_repairs.repair_prefetching(prefetch).in_force
+
+    def batches() -> Iterator[int]:
+        yield 1
+        raise OSError('the disk is gone')
+
+    generator = prefetch.PrefetchGenerator(batches(), 1)
+    assert next(generator) == 1
+    with pytest.raises(OSError, match='the disk is gone'):
+        next(generator)
+    assert list(prefetch.PrefetchGenerator(iter([1, 2]), 1)) == [1, 2]
+    assert not host_repairs.repair_prefetching(stand_in()).in_force
+
+
+def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of 6 batches; the run left epoch 9, counted when there were fewer images, after 3 of them."""
+    train = fresh('basicsr.train')
+    host_repairs.repair_epoch_count(train)
+    host_repairs.repair_epoch_in_indices(train)
+    resumed = {'epoch': 9, 'iter': 21, 'position': 12}
+    _, sampler, _, total_epochs, _ = loaders(train, monkeypatch, images=25, total_iter=30, resumed=resumed)
+    lengths, positions = [], []
+    for epoch in range(9, total_epochs + 1):
+        sampler.set_epoch(epoch)
+        drawn = list(sampler)
+        positions.append(drawn[0].position)
+        lengths.append(len(drawn) // 4)
+    assert lengths[:2] == [3, 6] and positions[:2] == [12, 0]
+    assert 21 + sum(lengths) >= 30
 
 
 # ---- results ----

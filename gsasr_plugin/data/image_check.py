@@ -1,0 +1,56 @@
+"""The check of all images of a data set, down to the last pixel: what can be read at all, and read right."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+from tqdm import tqdm
+
+from gsasr_plugin.data.image_files import ImageFile, read_bytes, read_image
+from gsasr_plugin.run_errors import DataError
+
+
+def check_images(images: Sequence[ImageFile], *, progress: str | None = None) -> dict[ImageFile, str]:
+    """Decodes images, in threads, and says what is wrong with those that cannot be used.
+
+    Args:
+        images: the images.
+        progress: name of a progress bar on stderr, shown on a terminal; None for none.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        faults = tqdm(
+            pool.map(_fault, images),
+            total=len(images),
+            desc=f'checking {progress}',
+            unit='image',
+            disable=True if progress is None else None,
+        )
+        return {image: fault for image, fault in zip(images, faults) if fault is not None}
+
+
+def _fault(image: ImageFile) -> str | None:
+    """What is wrong with an image, or None."""
+    try:
+        content = read_bytes(image)
+        if content is None:
+            return 'the LMDB has no such key: its meta_info.txt does not belong to it'
+        if not content:
+            return 'it is empty'
+        size = read_image(image).shape[:2]
+    except DataError as error:
+        return str(error).removeprefix(f'image {image} ')
+    try:
+        # OpenCV, which reads for training, overlooks damage in the middle of a JPEG, which Pillow does not.
+        with Image.open(io.BytesIO(content)) as other:
+            other.load()
+    except Image.DecompressionBombError:
+        pass  # large, and decoded already
+    except (OSError, ValueError, SyntaxError) as error:
+        return f'it is damaged: {error}'
+    if image.recorded_size not in (None, size):
+        return f'it has {size[0]} x {size[1]} pixels (rows x columns), its meta_info.txt says {image.recorded_size}'
+    return None

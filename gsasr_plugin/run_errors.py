@@ -1,0 +1,9 @@
+"""Why a run ended before its time, in a message for the user rather than a traceback."""
+
+
+class RunError(RuntimeError):
+    """A run cannot start or go on, and the message says why and what to do."""
+
+
+class DataError(RunError, ValueError):
+    """Images that cannot be used; the message names them."""

@@ -1,0 +1,72 @@
+"""SIGTERM and Ctrl-C: a training is asked to stop between two steps, where everything can be saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run.
+
+    Args:
+        signal_number: which.
+        message: what became of the run.
+    """
+
+    def __init__(self, signal_number: int, message: str) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+_waits = False  # whether somebody looks at `requested` between steps
+_request: int | None = None
+
+
+def requested() -> int | None:
+    """The signal that asked to stop, or None. Who asks once has to go on asking: signals now wait for the answer."""
+    global _waits
+    _waits = True
+    return _request
+
+
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """While inside, SIGINT and SIGTERM raise `Stopped`: at once until `requested` is asked, from then on not at all.
+
+    A second signal raises at once again, for a run that does not come to its next step. Not so where several processes
+    run: torchrun hands on a Ctrl-C that they have had from the terminal already, and ends them after a time itself.
+    """
+    global _waits, _request
+    _waits, _request = False, None
+    before = {number: signal.signal(number, _handle) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    global _request
+    again = _request is not None and os.environ.get('WORLD_SIZE', '1') == '1'
+    if not _waits or again:
+        raise Stopped(number, 'nothing was saved since the last checkpoint')
+    if _request is None and os.environ.get('RANK', '0') == '0':
+        print('stopping after this step; once more stops at once', file=sys.stderr, flush=True)
+    _request = number
+
+
+def leave_process_group() -> None:
+    """In a worker process: signals from the terminal and to the group are for the process that it works for.
+
+    That process ends its workers, and they end themselves when it is gone.
+    """
+    if hasattr(os, 'setsid') and os.getpgrp() != os.getpid():
+        os.setsid()

@@ -1,0 +1,95 @@
+"""Samples per second of our data set beside the host's path, in one run: `python tests/benchmarks/bench_loader.py`.
+
+The paper's training samples: 48 x 48 from sub-images of 512 x 512 pixels (parts of a photograph, as PNG files), x1 to
+x4. The host's path is what its own data sets do: decode, crop, reduce with its `imresize`, flip, turn into tensors.
+One process and one thread, as each worker of a loader has. The median of several rounds, the two by turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage.data
+import torch
+
+from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.epoch_sampler import EpochIndex
+
+# isort: split
+from basicsr.data.transforms import augment  # can be imported only once gsasr_plugin has repaired the host
+from basicsr.utils import FileClient, imfrombytes, img2tensor
+from basicsr.utils.matlab_functions import imresize
+
+LQ_SIZE = 48
+SUB_IMAGE = 512
+
+
+def write_sub_images(folder: Path) -> list[Path]:
+    """The photographs of scikit-image that are large enough, cut into PNG files."""
+    paths = []
+    for name in ('astronaut', 'hubble_deep_field', 'retina'):
+        image = getattr(skimage.data, name)()
+        for top in range(0, image.shape[0] - SUB_IMAGE + 1, SUB_IMAGE):
+            for left in range(0, image.shape[1] - SUB_IMAGE + 1, SUB_IMAGE):
+                paths.append(folder / f'{name}_{top}_{left}.png')
+                cv2.imwrite(str(paths[-1]), image[top : top + SUB_IMAGE, left : left + SUB_IMAGE, ::-1])
+    return paths
+
+
+def host_sample(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """One sample as the host's classes would make it."""
+    image = imfrombytes(FileClient('disk').get(str(path)), float32=True)  # (H, W, 3)
+    size = round(LQ_SIZE * random.uniform(1, 4))
+    top, left = (random.randint(0, SUB_IMAGE - size) for _ in range(2))
+    gt = image[top : top + size, left : left + size]
+    lq = imresize(gt, LQ_SIZE / size)
+    gt, lq = augment([np.ascontiguousarray(gt), np.ascontiguousarray(lq)], True, True)
+    gt, lq = img2tensor([gt, lq], bgr2rgb=True, float32=True)
+    return gt, lq
+
+
+def rate(sample: Callable[[int], object], count: int) -> float:
+    """Samples per second."""
+    start = time.perf_counter()
+    for number in range(count):
+        sample(number)
+    return count / (time.perf_counter() - start)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--samples', type=int, default=200, help='of our side in a round; the host gets a tenth')
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_sub_images(Path(folder))
+        section = {'name': 'sub-images', 'phase': 'train', 'dataroot_gt': folder, 'lq_size': LQ_SIZE}
+        ours = {cache: ArbitraryScalePairedDataset({**section, 'cache': cache}) for cache in ('none', 'memory')}
+        rates: dict[str, list[float]] = {'host': [], 'none': [], 'memory': []}
+        for turn in range(args.rounds):
+            rates['host'].append(rate(lambda n: host_sample(paths[n % len(paths)]), max(args.samples // 10, 1)))
+            for cache, dataset in ours.items():
+                rates[cache].append(
+                    rate(lambda n, d=dataset, e=turn: d[EpochIndex(n % len(d), epoch=e, repeat=n)], args.samples)
+                )
+    host = statistics.median(rates['host'])
+    print(f'{len(paths)} sub-images, {os.cpu_count()} cores, one thread; samples per second (least, median, most):')
+    for name, label in (('host', "the host's path"), ('none', 'ours'), ('memory', 'ours, cache: memory')):
+        values = sorted(rates[name])
+        median = statistics.median(values)
+        print(f'{label:<22}{values[0]:>9.1f}{median:>9.1f}{values[-1]:>9.1f}{median / host:>8.1f} x')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,146 @@
+"""Training steps: losses and gradients that are not finite, and batches computed in parts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gsasr_plugin.checkpoint import load_model
+from gsasr_plugin.run_errors import RunError
+from tests.models.test_gsasr_model import batch, make_model
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def drawn_batch(*, spoilt: str | None = None) -> dict[str, Any]:
+    """A batch as the data set gives it; `spoilt` of 'lq' or 'gt' has a value that is not a number."""
+    data = batch()
+    data['scale'] = torch.tensor([[1.0, 1.0], [1.875, 1.875], [4.0, 3.0]])
+    data['drawn'] = torch.tensor([[0, 2, 0, 9], [5, 2, 1, 10], [3, 2, 0, 11]])
+    data['gt_path'] = ['a.png', 'b.png', 'c.png']
+    if spoilt == 'lq':
+        data['lq'][1, 0, 0, 0] = torch.nan
+    elif spoilt == 'gt':
+        data['gt'][1][0, 0, 0] = torch.inf
+    return data
+
+
+def step(model: Any, iteration: int, data: dict[str, Any]) -> None:
+    model.feed_data(data)
+    model.optimize_parameters(iteration)
+
+
+def weights(model: Any) -> list[torch.Tensor]:
+    nets = (model.net_g, model.net_g_ema)
+    return [tensor.clone() for net in nets for tensor in net.state_dict().values()]
+
+
+@pytest.mark.parametrize('spoilt', ['lq', 'gt'])
+def test_a_bad_batch_is_left_out_and_kept(
+    tmp_path: Path, spoilt: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(tmp_path)
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)  # the host's logger keeps to itself
+    step(model, 1, drawn_batch())
+    before = weights(model)
+    optimizer_before = model.optimizer_g.state_dict()['state'][0]['step'].clone()
+    with caplog.at_level('ERROR', logger='basicsr'):
+        step(model, 2, drawn_batch(spoilt=spoilt))
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+    assert model.optimizer_g.state_dict()['state'][0]['step'] == optimizer_before
+    assert 'Iteration 2 is left out' in caplog.text and '1 of at most 10 such steps' in caplog.text
+    assert f'b.png, scale 1.875 x 1.875, crop 15 x 15, index 5, epoch 2, repeat 1, {spoilt} is not' in caplog.text
+    assert 'a.png, scale 1 x 1, crop 8 x 8, index 0, epoch 2, repeat 0\n' in caplog.text
+
+    # The file computes the same step again: its weights and its batch give the same loss.
+    file = tmp_path / 'bad_steps' / '2_rank0.pth'
+    kept = torch.load(file, weights_only=True)
+    again = load_model(file)
+    assert all(torch.equal(a, b) for a, b in zip(before, again.state_dict().values()))
+    output = again(kept['batch']['lq'], size=[gt.shape[1:] for gt in kept['batch']['gt']])
+    loss = sum((sr - gt).abs().mean() for sr, gt in zip(output, kept['batch']['gt'], strict=True)) / 3
+    # The rasterizer leaves out Gaussians that are not finite, so that the loss may be finite where its gradient is not.
+    assert loss.item() == pytest.approx(kept['losses']['l_pix'], rel=1e-5)
+    assert not all(torch.tensor(value).isfinite() for value in kept['losses'].values())
+
+    step(model, 3, drawn_batch())
+    assert not all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+    assert all(tensor.isfinite().all() for tensor in weights(model))
+
+
+def test_a_bad_gradient_of_a_finite_loss_is_left_out(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    before = weights(model)
+    parameter = next(model.net_g.parameters())
+    hook = parameter.register_hook(lambda gradient: gradient * torch.inf)
+    step(model, 1, drawn_batch())
+    hook.remove()
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+    kept = torch.load(tmp_path / 'bad_steps' / '1_rank0.pth', weights_only=True)
+    assert not torch.tensor(kept['losses']['grad_norm']).isfinite()
+    assert torch.tensor(kept['losses']['l_pix']).isfinite()
+
+
+def test_too_many_bad_steps_stop_the_run_with_the_last_good_state(tmp_path: Path) -> None:
+    model = make_model(tmp_path, max_bad_steps=2)
+    step(model, 1, drawn_batch())
+    good = weights(model)
+    step(model, 2, drawn_batch(spoilt='lq'))
+    with pytest.raises(RunError, match=r'train\.max_bad_steps: .* of 2 steps .* saved as it is at iteration 3'):
+        step(model, 3, drawn_batch(spoilt='gt'))
+    saved = torch.load(tmp_path / 'models' / 'net_g_3.pth', weights_only=True)
+    stored = [*saved['params'].values(), *saved['params_ema'].values()]
+    assert all(torch.equal(a, b) for a, b in zip(good, stored, strict=True))
+    state = torch.load(tmp_path / 'training_states' / '3.state', weights_only=True)
+    assert (state['iter'], state['epoch'], state['position']) == (3, 2, 12)
+
+
+def test_an_overflow_in_half_precision_is_the_scalers_to_handle(tmp_path: Path) -> None:
+    """It lowers its scale and leaves the step out, as it does in the first steps of every run in fp16."""
+    model = make_model(tmp_path, autocast='fp16')
+    step(model, 1, drawn_batch())
+    before = weights(model)
+    scale = model.scaler.get_scale()
+    hook = next(model.net_g.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+    step(model, 2, drawn_batch())
+    hook.remove()
+    assert model.scaler.get_scale() < scale and not (tmp_path / 'bad_steps').exists()
+    count = len(before) // 2
+    assert all(torch.equal(a, b) for a, b in zip(before[:count], weights(model)[:count], strict=True))
+    step(model, 3, drawn_batch(spoilt='gt'))
+    assert (tmp_path / 'bad_steps' / '3_rank0.pth').exists()
+
+
+@pytest.mark.parametrize(('accumulate', 'autocast'), [(2, None), (8, None), (3, 'bf16'), (3, 'fp16')])
+def test_a_batch_in_parts_is_the_whole_batch(tmp_path: Path, accumulate: int, autocast: str | None) -> None:
+    """Samples of mixed sizes; clipping is by the norm of the whole gradient, scaling of the loss is undone before."""
+    whole, parts = (
+        make_model(tmp_path, grad_clip=1e-2, autocast=autocast, accumulate=n, optim_g={'type': 'SGD', 'lr': 1.0})
+        for n in (1, accumulate)
+    )
+    for model in (whole, parts):
+        step(model, 1, drawn_batch())
+    for name in ('l_pix', 'grad_norm'):
+        # Half precision rounds products of activations; whole batches and parts choose other orders of summation.
+        assert parts.get_current_log()[name] == pytest.approx(
+            whole.get_current_log()[name], rel=1e-5 if autocast is None else 2e-2
+        )
+    # The gradient has the norm 1e-2; float32 sums of a few thousand products agree to about 1e-5 of it.
+    tolerance = 1e-7 if autocast is None else 5e-4
+    for a, b in zip(whole.net_g.parameters(), parts.net_g.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=tolerance)
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance + 1e-6)
+    norm = torch.stack([p.grad.double().norm() for p in parts.net_g.parameters()]).norm().item()
+    assert norm == pytest.approx(1e-2, rel=1e-4)
+    assert [image.shape for image in parts.output] == [gt.shape for gt in parts.gt]

@@ -1,0 +1,143 @@
+"""A training that is killed at any moment and goes on is the one that was never killed; signals stop it in order."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.training_runs import Runs, checkpoint, make_project, same, saved_iterations, write_options
+
+
+@pytest.fixture(scope='module')
+def runs() -> Iterator[Runs]:
+    runs = Runs()
+    yield runs
+    runs.close()
+
+
+def losses(*outputs: str) -> dict[int, str]:
+    """What runs have printed of each iteration's loss and learning rate; a repeated one has to print the same."""
+    found: dict[int, str] = {}
+    for line in '\n'.join(outputs).splitlines():
+        match = re.search(r'iter:\s*([\d,]+), lr:\((.*?),\)\].* (l_pix: \S+ grad_norm: \S+)', line)
+        if match:
+            values = f'{match[2]} {match[3]}'
+            assert found.setdefault(int(match[1]), values) == values
+    return found
+
+
+def saving(folder: Path, key: str, *, after: int, file: bool) -> Callable[[], bool]:
+    """Whether a later checkpoint than `after` is just being written: its staging folder is there, or a file in it."""
+    run = folder / 'experiments' / 'run'
+
+    def is_saving() -> bool:
+        if max(saved_iterations(folder), default=0) < after:
+            return False
+        return any(any(staging.iterdir()) or not file for staging in (run / key).glob('.unfinished_*'))
+
+    def check() -> bool:
+        try:
+            return is_saving()
+        except FileNotFoundError:  # gone while we looked
+            return False
+
+    return check
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(runs: Runs, tmp_path: Path) -> None:
+    options = make_project(tmp_path / 'whole')
+    write_options(options, tmp_path / 'whole')
+    status, whole_output = runs.run(tmp_path / 'whole', 'train', '-opt', 'train.yml')
+    assert status == 0, whole_output[-3000:]
+    assert saved_iterations(tmp_path / 'whole') == list(range(3, 25, 3))
+
+    killed = tmp_path / 'killed'
+    options = make_project(killed)
+    options['datasets']['train']['num_worker_per_gpu'] = 1  # makes no difference
+    write_options(options, killed)
+    log = killed / 'output.txt'
+    moments = [
+        lambda: 'Start training' in log.read_text(),
+        lambda: 'iter:       5' in log.read_text(),
+        saving(killed, 'models', after=3, file=False),
+        saving(killed, 'models', after=6, file=True),
+        saving(killed, 'training_states', after=9, file=True),
+        lambda: 18 in saved_iterations(killed),
+        lambda: 'iter:      23' in log.read_text(),
+    ]
+    outputs = []
+    for moment in moments:
+        status, output = runs.run(
+            killed, 'train', '-opt', 'train.yml', '--auto_resume', until=moment, signal_number=signal.SIGKILL
+        )
+        assert status == -signal.SIGKILL, output[-3000:]
+        outputs.append(output)
+    status, output = runs.run(killed, 'train', '-opt', 'train.yml', '--auto_resume')
+    assert status == 0, output[-3000:]
+    assert losses(*outputs, output) == losses(whole_output)
+    assert list(losses(whole_output)) == list(range(1, 25))
+    for part, expected in zip(checkpoint(killed, 24), checkpoint(tmp_path / 'whole', 24), strict=True):
+        for key in expected:
+            assert key == 'networks' or same(part[key], expected[key]), key
+    assert not list(killed.rglob('.unfinished_*'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('signal_number', 'status'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_stops_between_two_steps(
+    runs: Runs, tmp_path: Path, signal_number: int, status: int
+) -> None:
+    options = make_project(tmp_path)
+    options['datasets']['train']['num_worker_per_gpu'] = 1
+    options['train']['total_iter'] = 100000
+    options['logger']['save_checkpoint_freq'] = 50000
+    write_options(options, tmp_path)
+    log = tmp_path / 'output.txt'
+    ended, output = runs.run(
+        tmp_path,
+        *('train', '-opt', 'train.yml'),
+        until=lambda: 'iter:       4' in log.read_text(),
+        signal_number=signal_number,
+    )
+    assert ended == status, output[-3000:]
+    (reached,) = saved_iterations(tmp_path)
+    assert 4 <= reached == max(losses(output))
+    name = signal.Signals(signal_number).name
+    assert f'basicsr: stopped by {name}: saved at iteration {reached}; --auto_resume goes on from there' in output
+    assert 'Traceback' not in output
+
+    more = ['--force_yml', f'train:total_iter={reached + 2}']
+    ended, output = runs.run(tmp_path, 'train', '-opt', 'train.yml', '--auto_resume', *more)
+    assert ended == 0 and sorted(losses(output)) == [reached + 1, reached + 2], output[-3000:]
+
+
+@pytest.mark.slow
+def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> None:
+    options = make_project(tmp_path)
+    options['datasets']['train']['scale_range'] = [1, 2]
+    options['datasets']['val'] = {
+        'name': 'held-out',
+        'type': 'ArbitraryScalePairedDataset',
+        'dataroot_gt': 'gt',
+        'scales': [2, 3],
+    }
+    # Nothing is learned, so that the first validation is the best.
+    options['train'] |= {'optim_g': {'type': 'SGD', 'lr': 0.0}, 'total_iter': 9, 'ema_decay': 0}
+    psnr = {'type': 'calculate_psnr', 'crop_border': 4}
+    options['val'] = {'val_freq': 2, 'save_img': False, 'metrics': {'psnr': psnr}, 'keep_best': 'psnr'}
+    options['logger'] |= {'save_checkpoint_freq': 2, 'keep_last': 2}
+    write_options(options, tmp_path)
+    status, output = runs.run(tmp_path, 'train', '-opt', 'train.yml')
+    assert status == 0, output[-3000:]
+    # The last iteration is saved though no checkpoint was due.
+    assert saved_iterations(tmp_path) == [8, 9]
+    models = sorted(path.name for path in (tmp_path / 'experiments' / 'run' / 'models').iterdir())
+    assert models == ['net_g_8.pth', 'net_g_9.pth', 'net_g_best.pth', 'net_g_latest.pth']
+    _, state = checkpoint(tmp_path, 9)
+    assert state['best']['iteration'] == 2 and 'net_g_best.pth: psnr' in output
+    assert state['best_metric_results'].keys() == {'held-out_x2', 'held-out_x3'}

@@ -1,0 +1,112 @@
+"""Two processes over gloo are one process with twice the batch; none waits for another that is gone."""
+
+from __future__ import annotations
+
+import csv
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training_runs import Runs, checkpoint, make_project, saved_iterations, write_options
+
+
+@pytest.fixture(scope='module')
+def runs() -> Iterator[Runs]:
+    runs = Runs()
+    yield runs
+    runs.close()
+
+
+def make_deterministic_project(folder: Path, batch_size: int) -> dict[str, Any]:
+    """Without random depth, and with steps as long as the gradient, so that weights show it."""
+    options = make_project(folder)
+    options['network_g']['encoder_opt']['drop_path_rate'] = 0.0
+    options['datasets']['train']['batch_size_per_gpu'] = batch_size
+    options['datasets']['val'] = {
+        'name': 'held-out',
+        'type': 'ArbitraryScalePairedDataset',
+        'dataroot_gt': 'gt',
+        'scales': [2, 3.5, 4],
+    }
+    psnr = {'type': 'calculate_psnr', 'crop_border': 'auto'}
+    options['val'] = {'val_freq': 2, 'save_img': True, 'compare_bicubic': True, 'metrics': {'psnr': psnr}}
+    options['train'] |= {'optim_g': {'type': 'SGD', 'lr': 1.0}, 'grad_clip': 1e-2, 'total_iter': 2, 'warmup_iter': -1}
+    options['logger']['save_checkpoint_freq'] = 1
+    write_options(options, folder)
+    return options
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / 'experiments' / 'run' / 'metrics.csv').open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) -> None:
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    make_deterministic_project(one, batch_size=4)
+    make_deterministic_project(two, batch_size=2)
+    status, output = runs.run(one, 'train', '-opt', 'train.yml')
+    assert status == 0, output[-3000:]
+    statuses, outputs = runs.run_several(two, 'train', '-opt', 'train.yml')
+    assert statuses == [0, 0], outputs
+
+    # The first step has the length of the gradient, whose norm is clipped to 1e-2: by 1e-6 is asked for.
+    for iteration, tolerance in ((1, 1e-6), (2, 2e-6)):
+        (expected, expected_state), (found, found_state) = (checkpoint(folder, iteration) for folder in (one, two))
+        for key in ('params', 'params_ema'):
+            torch.testing.assert_close(found[key], expected[key], rtol=0, atol=tolerance)
+        assert found_state['position'] == expected_state['position'] == 4 * iteration
+    assert len(found_state['random']) == 2
+
+    # The shares of validation are gathered in order, by the first process.
+    assert len(metrics(one)) == 3
+    for expected, found in zip(metrics(one), metrics(two), strict=True):
+        values = {key: (float(found.pop(key)), float(expected.pop(key))) for key in ('model', 'bicubic')}
+        assert found == expected and found['images'] == '3'
+        assert values['bicubic'][0] == values['bicubic'][1]
+        assert values['model'][0] == pytest.approx(values['model'][1], abs=1e-3)  # dB; 8-bit rounding may differ
+    pictures = [
+        sorted(path.name for path in (folder / 'experiments' / 'run' / 'visualization').rglob('*.png'))
+        for folder in (one, two)
+    ]
+    assert pictures[0] == pictures[1] and len(pictures[0]) == 9
+    # One log, one experiment.
+    assert [path.name for path in (two / 'experiments').iterdir()] == ['run']
+    assert len(list((two / 'experiments' / 'run').glob('*.log'))) == 1 and 'iter:' not in outputs[1]
+
+    # Asked to stop, one or both, they stop after the same step.
+    log = two / 'output.txt'
+    more = ['train', '-opt', 'train.yml', '--auto_resume', '--force_yml', 'train:total_iter=100000', 'val:val_freq=1e6']
+    statuses, outputs = runs.run_several(
+        two, *more, until=lambda: 'iter:       4' in log.read_text(), signal_numbers=(0, signal.SIGTERM)
+    )
+    assert statuses == [143, 143], outputs
+    reached = saved_iterations(two)[-1]
+    assert f'stopped by SIGTERM: saved at iteration {reached}' in outputs[0] and 'Traceback' not in ''.join(outputs)
+
+    # One is gone: the other notices, and its checkpoints are sound.
+    statuses, outputs = runs.run_several(
+        two,
+        *more,
+        until=lambda: f'iter:{reached + 3:8d}' in log.read_text(),
+        signal_numbers=(0, signal.SIGKILL),
+    )
+    assert statuses == [1, -signal.SIGKILL], outputs
+    checkpoint(two, saved_iterations(two)[-1])
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_bad_in_one_process_is_left_out_in_both(runs: Runs, tmp_path: Path) -> None:
+    options = make_deterministic_project(tmp_path, batch_size=1)
+    options['train'] |= {'max_bad_steps': 1, 'optim_g': {'type': 'SGD', 'lr': 1e38}, 'total_iter': 50}
+    del options['train']['grad_clip'], options['val'], options['datasets']['val']
+    write_options(options, tmp_path)
+    statuses, outputs = runs.run_several(tmp_path, 'train', '-opt', 'train.yml')
+    assert statuses == [1, 1], outputs
+    assert 'basicsr: error: train.max_bad_steps: the loss or gradient of 1 steps was not finite' in outputs[0]
+    assert 'Traceback' not in ''.join(outputs) and (tmp_path / 'experiments' / 'run' / 'bad_steps').is_dir()

@@ -1,0 +1,225 @@
+"""Trainings as processes of their own that can be killed, and that need not import torch and the host each time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+
+TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
+
+# For each line of the form [arguments, folder, outputs, environments] forks processes, one per file for its output;
+# answers their ids, and at their end their statuses.
+SERVER = """
+import json, os, sys, traceback
+import torch
+from gsasr_plugin import cli
+torch.set_num_threads(1)
+
+def run(arguments, folder, output, environment):
+    os.setsid()
+    os.chdir(folder)
+    os.environ.update(environment)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    code = 1
+    try:
+        code = cli.main(arguments)
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+for line in sys.stdin:
+    arguments, folder, outputs, environments = json.loads(line)
+    children = []
+    for output, environment in zip(outputs, environments):
+        children.append(os.fork())
+        if children[-1] == 0:
+            run(arguments, folder, output, environment)
+    print(json.dumps(children), flush=True)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
+"""
+
+
+class Runs:
+    """Runs of the command `basicsr`, one at a time."""
+
+    def __init__(self) -> None:
+        self.server = subprocess.Popen(
+            [sys.executable, '-c', SERVER],
+            env={**os.environ, 'OMP_NUM_THREADS': '1'},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(
+        self, folder: Path, *arguments: str, until: Callable[[], bool] | None = None, signal_number: int = 0
+    ) -> tuple[int, str]:
+        """Runs a command, and sends it a signal as soon as `until` is true.
+
+        Returns:
+            Its exit status (-9: killed), and what it printed to `output.txt` in its folder.
+        """
+        statuses, outputs = self._run(folder, arguments, 1, until, [signal_number])
+        return statuses[0], outputs[0]
+
+    def run_several(
+        self,
+        folder: Path,
+        *arguments: str,
+        until: Callable[[], bool] | None = None,
+        signal_numbers: Sequence[int] = (0, 0),
+    ) -> tuple[list[int], list[str]]:
+        """Runs a command in several processes, started as torchrun does, though nobody ends those that are left.
+
+        Returns:
+            Their exit statuses, and what they printed, as `run` says; the first one's is in `output.txt`.
+        """
+        return self._run(folder, (*arguments, '--launcher', 'pytorch'), len(signal_numbers), until, signal_numbers)
+
+    def _run(
+        self,
+        folder: Path,
+        arguments: Sequence[str],
+        count: int,
+        until: Callable[[], bool] | None,
+        signal_numbers: Sequence[int],
+    ) -> tuple[list[int], list[str]]:
+        assert self.server.stdin is not None and self.server.stdout is not None
+        outputs = [folder / f'output{rank or ""}.txt' for rank in range(count)]
+        for output in outputs:
+            output.write_text('')
+        environments: list[dict[str, str]] = [{}]
+        if count > 1:
+            with socket.socket() as free:
+                free.bind(('127.0.0.1', 0))
+                master = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1])}
+            environments = [{**master, 'WORLD_SIZE': str(count), 'RANK': str(rank)} for rank in range(count)]
+        line = json.dumps([arguments, str(folder), [str(output) for output in outputs], environments])
+        self.server.stdin.write(line + '\n')
+        self.server.stdin.flush()
+        processes = json.loads(self.server.stdout.readline())
+        end = time.monotonic() + TIMEOUT_S
+        if until is not None:
+            while not until():
+                assert time.monotonic() < end and all(map(_is_running, processes)), outputs[0].read_text()[-3000:]
+                time.sleep(0.0005)
+            for process, signal_number in zip(processes, signal_numbers, strict=True):
+                os.kill(process, signal_number)
+        while any(map(_is_running, processes)) and time.monotonic() < end:
+            time.sleep(0.02)
+        hanging = [process for process in processes if _is_running(process)]
+        for process in hanging:
+            os.kill(process, signal.SIGKILL)
+        statuses = json.loads(self.server.stdout.readline())
+        texts = [output.read_text() for output in outputs]
+        assert not hanging, texts
+        return statuses, texts
+
+    def close(self) -> None:
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait(TIMEOUT_S)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f'/proc/{process}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def make_project(folder: Path) -> dict[str, Any]:
+    """Three GT images in `folder`, and options that train a tiny network with random depth on them, in short epochs."""
+    (folder / 'gt').mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for number in range(3):
+        pixels = generator.integers(0, 256, (40, 44, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / 'gt' / f'{number}.png')
+    swinir = {'embed_dim': 6, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'mlp_ratio': 1, 'drop_path_rate': 0.5}
+    return {
+        'name': 'run',
+        'model_type': 'GSASRModel',
+        'num_gpu': 0,
+        'manual_seed': 0,
+        'datasets': {
+            'train': {
+                'name': 'noise',
+                'type': 'ArbitraryScalePairedDataset',
+                'dataroot_gt': 'gt',
+                'io_backend': {'type': 'disk'},
+                'lq_size': 8,
+                'scale_range': [1, 4],
+                'num_worker_per_gpu': 0,
+                'batch_size_per_gpu': 2,
+                'dataset_enlarge_ratio': 5,  # 7 steps, and one sample left
+            }
+        },
+        'network_g': {
+            'type': 'GSASR',
+            'encoder_opt': {'type': 'SwinIR', **swinir},
+            'embed_dim': 8,
+            'num_heads': 2,
+            'window_size': 4,
+            'num_injection_layers': 1,
+            'num_interaction_blocks': 1,
+            'num_interaction_layers': 1,
+            'gaussian_density': 1,
+        },
+        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+        'train': {
+            'ema_decay': 0.9,
+            'grad_clip': 0.1,
+            'optim_g': {'type': 'Adam', 'lr': 0.001, 'betas': [0.9, 0.99]},
+            'scheduler': {'type': 'MultiStepLR', 'milestones': [8, 16], 'gamma': 0.5},
+            'total_iter': 24,
+            'warmup_iter': 4,
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+        },
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 3, 'use_tb_logger': False},
+    }
+
+
+def write_options(options: dict[str, Any], folder: Path) -> None:
+    """As `train.yml`."""
+    (folder / 'train.yml').write_text(yaml.safe_dump(options))
+
+
+def checkpoint(folder: Path, iteration: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Network and training state of an iteration."""
+    run = folder / 'experiments' / 'run'
+    return (
+        torch.load(run / 'models' / f'net_g_{iteration}.pth', weights_only=True),
+        torch.load(run / 'training_states' / f'{iteration}.state', weights_only=True),
+    )
+
+
+def saved_iterations(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in (folder / 'experiments' / 'run' / 'training_states').glob('*.state'))
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two nests of containers hold the same values, tensors bit by bit."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and a == b
