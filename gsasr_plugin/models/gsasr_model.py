@@ -3,103 +3,44 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import MODEL_REGISTRY
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.decoder import CheckpointedParts
 from gsasr_plugin.archs.tile_options import TileOptions
-from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
-from gsasr_plugin.checkpoint_pairs import DIGESTS, digests, prune
 from gsasr_plugin.models.bad_steps import describe_batch, write_bad_step
-from gsasr_plugin.models.best_value import BestValue
-from gsasr_plugin.models.compute import ComputeOptions, autocast, laid_out, prepare
-from gsasr_plugin.models.host_files import host_files_whole
+from gsasr_plugin.models.compute import autocast, laid_out, prepare
+from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
 from gsasr_plugin.models.image_values import ImageValues
-from gsasr_plugin.models.random_states import random_states, restore_random_states
+from gsasr_plugin.models.resumable_model import ResumableModel
 from gsasr_plugin.models.scale_validation import build_metrics, validate_scales
 from gsasr_plugin.models.shares import my_share
 from gsasr_plugin.models.testing_report import Mean
 from gsasr_plugin.models.training_speed import TrainingSpeed
 from gsasr_plugin.models.validation_grids import GridLoader
-from gsasr_plugin.paper_tables import PaperRow
 from gsasr_plugin.run_errors import RunError
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
 
-@dataclass
-class GSASRTrainOptions(ComputeOptions):
-    """What GSASRModel accepts in `train:` beside the host's keys; see also `ComputeOptions`.
-
-    Attributes:
-        grad_clip: largest norm of the gradient of all parameters together, positive; None does not clip.
-        gradient_checkpointing: what is computed again in the backward pass to save memory, see
-            `GaussianDecoder.checkpoint_gradients`: heads, decoder, or None for nothing.
-        accumulate: compute the batch_size_per_gpu samples of a step in so many parts, one after the other, to save
-            memory; the step is that of the whole batch.
-        max_bad_steps: stop after so many steps whose loss or gradient was not finite; such a step changes nothing, and
-            its batch is written to the experiment's folder `bad_steps`.
-    """
-
-    grad_clip: Annotated[float, Field(gt=0)] | None = None
-    gradient_checkpointing: CheckpointedParts | None = None
-    accumulate: Annotated[int, Field(ge=1)] = 1
-    max_bad_steps: Annotated[int, Field(ge=1)] = 10
-
-
-@dataclass(kw_only=True)
-class GSASRValOptions(ComputeOptions, TileOptions):
-    """What GSASRModel accepts in `val:` beside the host's keys; see also `ComputeOptions` and `TileOptions`.
-
-    Attributes:
-        compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
-        grids: images of each scale that are shown in a grid of LR, bicubic, SR, GT and difference, on the disk
-            (`visualization/<data set>/grids`) and in tensorboard.
-        paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
-            pixel in its ablation. None: by the encoder and `gaussian_density` of `network_g`.
-        keep_best: training: name of one of `metrics`. The network with its best mean, over the scales and data sets of
-            a validation, is kept as `models/net_g_best.pth`.
-    """
-
-    compare_bicubic: bool = False
-    grids: Annotated[int, Field(ge=0)] = 0
-    paper_row: PaperRow | Literal['none'] | None = None
-    keep_best: str | None = None
-
-
-@dataclass(kw_only=True)
-class GSASRLoggerOptions:
-    """What GSASRModel accepts in `logger:` beside the host's keys.
-
-    Attributes:
-        keep_last: how many checkpoints (networks and training state) stay, the newest; None: all.
-    """
-
-    keep_last: Annotated[int, Field(ge=1)] | None = None
-
-
 @MODEL_REGISTRY.register()
-class GSASRModel(SRModel):
+class GSASRModel(ResumableModel):
     """Trains and tests GSASR on batches of mixed scales.
 
     A batch is `lq` (B, 3, h, w) and, with ground truth, `gt`, a list of B images (3, H_i, W_i); without it, `size`
-    (B, 2), (H, W) of each result. The loss is the mean over the samples of each sample's
-    own loss (not over all pixels), for every loss of the host.
+    (B, 2), (H, W) of each result. The loss is the mean over the samples of each sample's own loss (not over all
+    pixels), for every loss of the host.
     """
 
     train_options_class = GSASRTrainOptions
@@ -108,17 +49,9 @@ class GSASRModel(SRModel):
     optimizer_types = OPTIMIZERS
 
     def __init__(self, opt: dict[str, Any]) -> None:
-        # How far the training is: the last step, its epoch, and how many samples of the epoch all processes have used.
-        self.iteration, self.epoch = 0, 0
-        self.position: int | None = None
-        self.saved_iteration = 0
         self.stop_signal = 0  # that all processes know of
         self.bad_steps = 0
         super().__init__(opt)
-        self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
-        val_opt = opt.get('val') or {}
-        metric = val_opt.get('keep_best')
-        self.best = BestValue(metric, ((val_opt.get('metrics') or {}).get(metric) or {}).get('better', 'higher'))
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
         self.means: list[Mean] = []
@@ -327,127 +260,6 @@ class GSASRModel(SRModel):
         validate_scales(self, images, current_iter, tb_logger, save_img)
         if self.is_train:
             self._keep_best(int(current_iter))
-
-    def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int | str) -> None:
-        super()._update_best_metric_result(dataset_name, metric, val, current_iter)
-        self.best.add(metric, val, int(current_iter))
-
-    def _keep_best(self, iteration: int) -> None:
-        """Keeps the network, if all data sets are validated and the metric of `val.keep_best` is the best so far."""
-        if self.best.metric is None:
-            return
-        validated = sum(1 for _, at in self.validated if at == iteration)
-        if validated < sum(key != 'train' for key in self.opt['datasets']) or not self.best.is_reached(iteration):
-            return
-        nets, keys = [self.net_g], ['params']
-        if hasattr(self, 'net_g_ema'):
-            nets, keys = [*nets, self.net_g_ema], [*keys, 'params_ema']
-        with host_files_whole(self.opt['path'], ('models',)):
-            self.save_network(nets, 'net_g', 'best', keys)
-        get_root_logger().info(f'net_g_best.pth: {self.best.metric} {self.best.value:.4f} at iteration {iteration}')
-
-    def save(self, epoch: int, current_iter: int) -> None:
-        """Writes network and training state; a kill leaves the files of before, or the new ones.
-
-        The host's last call, with -1 for both, also leaves a pair of the last iteration, from which a run with a higher
-        `total_iter` goes on.
-        """
-        if current_iter == -1:
-            self._save_reached()
-        # The generators of all processes, before anything else uses them.
-        self.all_random_states: list[Any] = [random_states()] * self.opt['world_size']
-        if self.opt['dist']:
-            gathered = self.all_random_states if self.opt['rank'] == 0 else None
-            torch.distributed.gather_object(random_states(), gathered)
-        if self.opt['rank'] == 0:
-            path = self.opt['path']
-            with host_files_whole(path, ('models', 'training_states')):
-                super().save(epoch, current_iter)
-            keep_last = (self.opt.get('logger') or {}).get('keep_last')
-            if keep_last is not None and current_iter != -1:
-                prune(Path(path['training_states']), Path(path['models']), keep_last, current_iter)
-        self.saved_iteration = max(self.saved_iteration, current_iter)
-
-    def _save_reached(self) -> None:
-        """Saves the last step, unless it is."""
-        if self.iteration > self.saved_iteration:
-            self.save(self.epoch, self.iteration)
-
-    def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """As the host's, with all that makes a resumed run the one that was never interrupted."""
-        if current_iter == -1:
-            return
-        path = self.opt['path']
-        state = {
-            'epoch': epoch,
-            'iter': current_iter,
-            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
-            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
-            'position': self.position,
-            'random': self.all_random_states,
-            'scaler': self.scaler.state_dict(),
-            'best_metric_results': getattr(self, 'best_metric_results', {}),
-            'best': self.best.state_dict(),
-            DIGESTS: digests(Path(path['models']).glob(f'net_*_{current_iter}.pth')),
-        }
-        torch.save(state, os.path.join(path['training_states'], f'{current_iter}.state'))
-
-    def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """As the host's, with all that `save_training_state` keeps; a state of the host's own has less."""
-        super().resume_training(resume_state)
-        self.iteration = self.saved_iteration = resume_state['iter']
-        self.epoch, self.position = resume_state['epoch'], resume_state.get('position')
-        self.best_metric_results = resume_state.get('best_metric_results', {})
-        self.best.load_state_dict(resume_state.get('best', {}))
-        if resume_state.get('scaler'):
-            self.scaler.load_state_dict(resume_state['scaler'])
-        states = resume_state.get('random', [])
-        if len(states) == self.opt['world_size']:
-            restore_random_states(states[self.opt['rank']])
-        else:
-            get_root_logger().warning(
-                f'The training state has the random generators of {len(states)} processes, this run has '
-                f'{self.opt["world_size"]}: they start anew.'
-            )
-
-    def save_network(
-        self,
-        net: nn.Module | list[nn.Module],
-        net_label: str,
-        current_iter: int | str,
-        param_key: str | list[str] = 'params',
-    ) -> None:
-        """As the host's, with the options of the network beside its weights: the file describes itself."""
-        nets = [self.get_bare_model(one) for one in (net if isinstance(net, list) else [net])]
-        if not all(isinstance(one, GSASR) for one in nets):
-            super().save_network(net, net_label, current_iter, param_key)
-            return
-        keys = param_key if isinstance(param_key, list) else [param_key]
-        held = {key: cpu_state(one) for key, one in zip(keys, nets, strict=True)}
-        name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-        torch.save({**held, DESCRIPTION: describe(nets[0])}, os.path.join(self.opt['path']['models'], name))
-
-    def load_network(
-        self, net: nn.Module, load_path: str | list[str], strict: bool = True, param_key: str | None = 'params'
-    ) -> None:
-        """As the host's, from every source that `read_model` knows; `param_key` is for one file.
-
-        Raises:
-            FileNotFoundError, ValueError: see `read_model`; with `strict`, the file describes another network.
-            RuntimeError: with `strict`, the tensors are those of another network.
-        """
-        bare = self.get_bare_model(net)
-        if not isinstance(bare, GSASR):
-            super().load_network(net, load_path, strict, param_key)
-            return
-        one_file = isinstance(load_path, str) and os.path.isfile(load_path)
-        param_keys = [key for key in (param_key, 'params') if key] if one_file else PARAMETER_KEYS
-        stored = read_model(load_path, param_keys=param_keys)
-        if strict:
-            stored.check_options(bare.options)
-        get_root_logger().info(f'Loading GSASR from {stored.source}.')
-        self._print_different_keys_loading(bare, stored.state, strict)
-        bare.load_state_dict(stored.state, strict=strict)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others.

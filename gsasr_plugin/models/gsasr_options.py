@@ -1,0 +1,64 @@
+"""What GSASRModel accepts in an option file beside the host's keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gsasr_plugin.archs.decoder import CheckpointedParts
+from gsasr_plugin.archs.tile_options import TileOptions
+from gsasr_plugin.models.compute import ComputeOptions
+from gsasr_plugin.paper_tables import PaperRow
+
+
+@dataclass
+class GSASRTrainOptions(ComputeOptions):
+    """What GSASRModel accepts in `train:` beside the host's keys; see also `ComputeOptions`.
+
+    Attributes:
+        grad_clip: largest norm of the gradient of all parameters together, positive; None does not clip.
+        gradient_checkpointing: what is computed again in the backward pass to save memory, see
+            `GaussianDecoder.checkpoint_gradients`: heads, decoder, or None for nothing.
+        accumulate: compute the batch_size_per_gpu samples of a step in so many parts, one after the other, to save
+            memory; the step is that of the whole batch.
+        max_bad_steps: stop after so many steps whose loss or gradient was not finite; such a step changes nothing, and
+            its batch is written to the experiment's folder `bad_steps`.
+    """
+
+    grad_clip: Annotated[float, Field(gt=0)] | None = None
+    gradient_checkpointing: CheckpointedParts | None = None
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    max_bad_steps: Annotated[int, Field(ge=1)] = 10
+
+
+@dataclass(kw_only=True)
+class GSASRValOptions(ComputeOptions, TileOptions):
+    """What GSASRModel accepts in `val:` beside the host's keys; see also `ComputeOptions` and `TileOptions`.
+
+    Attributes:
+        compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
+        grids: images of each scale that are shown in a grid of LR, bicubic, SR, GT and difference, on the disk
+            (`visualization/<data set>/grids`) and in tensorboard.
+        paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
+            pixel in its ablation. None: by the encoder and `gaussian_density` of `network_g`.
+        keep_best: training: name of one of `metrics`. The network with its best mean, over the scales and data sets of
+            a validation, is kept as `models/net_g_best.pth`.
+    """
+
+    compare_bicubic: bool = False
+    grids: Annotated[int, Field(ge=0)] = 0
+    paper_row: PaperRow | Literal['none'] | None = None
+    keep_best: str | None = None
+
+
+@dataclass(kw_only=True)
+class GSASRLoggerOptions:
+    """What GSASRModel accepts in `logger:` beside the host's keys.
+
+    Attributes:
+        keep_last: how many checkpoints (networks and training state) stay, the newest; None: all.
+    """
+
+    keep_last: Annotated[int, Field(ge=1)] | None = None

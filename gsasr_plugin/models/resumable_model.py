@@ -1,0 +1,161 @@
+"""What a run leaves on the disk: networks that describe themselves, and states from which it resumes exactly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models.sr_model import SRModel
+from basicsr.utils import get_root_logger
+from torch import nn
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
+from gsasr_plugin.checkpoint_pairs import DIGESTS, digests, prune
+from gsasr_plugin.models.best_value import BestValue
+from gsasr_plugin.models.host_files import host_files_whole
+from gsasr_plugin.models.random_states import random_states, restore_random_states
+
+
+class ResumableModel(SRModel):
+    """The host's SRModel, saved whole and resumed exactly.
+
+    A subclass advances `iteration`, `epoch` and `position` with each step, notes in `validated` what it validated, and
+    makes `scaler`, which scales its losses.
+    """
+
+    scaler: torch.amp.GradScaler
+
+    def __init__(self, opt: dict[str, Any]) -> None:
+        # How far the training is: the last step, its epoch, and how many samples of the epoch all processes have used.
+        self.iteration, self.epoch = 0, 0
+        self.position: int | None = None
+        self.saved_iteration = 0
+        self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
+        val_opt = opt.get('val') or {}
+        metric = val_opt.get('keep_best')
+        self.best = BestValue(metric, ((val_opt.get('metrics') or {}).get(metric) or {}).get('better', 'higher'))
+        super().__init__(opt)
+
+    def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int | str) -> None:
+        super()._update_best_metric_result(dataset_name, metric, val, current_iter)
+        self.best.add(metric, val, int(current_iter))
+
+    def _keep_best(self, iteration: int) -> None:
+        """Keeps the network, if all data sets are validated and the metric of `val.keep_best` is the best so far."""
+        if self.best.metric is None:
+            return
+        validated = sum(1 for _, at in self.validated if at == iteration)
+        if validated < sum(key != 'train' for key in self.opt['datasets']) or not self.best.is_reached(iteration):
+            return
+        nets, keys = [self.net_g], ['params']
+        if hasattr(self, 'net_g_ema'):
+            nets, keys = [*nets, self.net_g_ema], [*keys, 'params_ema']
+        with host_files_whole(self.opt['path'], ('models',)):
+            self.save_network(nets, 'net_g', 'best', keys)
+        get_root_logger().info(f'net_g_best.pth: {self.best.metric} {self.best.value:.4f} at iteration {iteration}')
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Writes network and training state; a kill leaves the files of before, or the new ones.
+
+        The host's last call, with -1 for both, also leaves a pair of the last iteration, from which a run with a higher
+        `total_iter` goes on.
+        """
+        if current_iter == -1:
+            self._save_reached()
+        # The generators of all processes, before anything else uses them.
+        self.all_random_states: list[Any] = [random_states()] * self.opt['world_size']
+        if self.opt['dist']:
+            gathered = self.all_random_states if self.opt['rank'] == 0 else None
+            torch.distributed.gather_object(random_states(), gathered)
+        if self.opt['rank'] == 0:
+            path = self.opt['path']
+            with host_files_whole(path, ('models', 'training_states')):
+                super().save(epoch, current_iter)
+            keep_last = (self.opt.get('logger') or {}).get('keep_last')
+            if keep_last is not None and current_iter != -1:
+                prune(Path(path['training_states']), Path(path['models']), keep_last, current_iter)
+        self.saved_iteration = max(self.saved_iteration, current_iter)
+
+    def _save_reached(self) -> None:
+        """Saves the last step, unless it is."""
+        if self.iteration > self.saved_iteration:
+            self.save(self.epoch, self.iteration)
+
+    def save_training_state(self, epoch: int, current_iter: int) -> None:
+        """As the host's, with all that makes a resumed run the one that was never interrupted."""
+        if current_iter == -1:
+            return
+        path = self.opt['path']
+        state = {
+            'epoch': epoch,
+            'iter': current_iter,
+            'optimizers': [optimizer.state_dict() for optimizer in self.optimizers],
+            'schedulers': [scheduler.state_dict() for scheduler in self.schedulers],
+            'position': self.position,
+            'random': self.all_random_states,
+            'scaler': self.scaler.state_dict(),
+            'best_metric_results': getattr(self, 'best_metric_results', {}),
+            'best': self.best.state_dict(),
+            DIGESTS: digests(Path(path['models']).glob(f'net_*_{current_iter}.pth')),
+        }
+        torch.save(state, os.path.join(path['training_states'], f'{current_iter}.state'))
+
+    def resume_training(self, resume_state: dict[str, Any]) -> None:
+        """As the host's, with all that `save_training_state` keeps; a state of the host's own has less."""
+        super().resume_training(resume_state)
+        self.iteration = self.saved_iteration = resume_state['iter']
+        self.epoch, self.position = resume_state['epoch'], resume_state.get('position')
+        self.best_metric_results = resume_state.get('best_metric_results', {})
+        self.best.load_state_dict(resume_state.get('best', {}))
+        if resume_state.get('scaler'):
+            self.scaler.load_state_dict(resume_state['scaler'])
+        states = resume_state.get('random', [])
+        if len(states) == self.opt['world_size']:
+            restore_random_states(states[self.opt['rank']])
+        else:
+            get_root_logger().warning(
+                f'The training state has the random generators of {len(states)} processes, this run has '
+                f'{self.opt["world_size"]}: they start anew.'
+            )
+
+    def save_network(
+        self,
+        net: nn.Module | list[nn.Module],
+        net_label: str,
+        current_iter: int | str,
+        param_key: str | list[str] = 'params',
+    ) -> None:
+        """As the host's, with the options of the network beside its weights: the file describes itself."""
+        nets = [self.get_bare_model(one) for one in (net if isinstance(net, list) else [net])]
+        if not all(isinstance(one, GSASR) for one in nets):
+            super().save_network(net, net_label, current_iter, param_key)
+            return
+        keys = param_key if isinstance(param_key, list) else [param_key]
+        held = {key: cpu_state(one) for key, one in zip(keys, nets, strict=True)}
+        name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
+        torch.save({**held, DESCRIPTION: describe(nets[0])}, os.path.join(self.opt['path']['models'], name))
+
+    def load_network(
+        self, net: nn.Module, load_path: str | list[str], strict: bool = True, param_key: str | None = 'params'
+    ) -> None:
+        """As the host's, from every source that `read_model` knows; `param_key` is for one file.
+
+        Raises:
+            FileNotFoundError, ValueError: see `read_model`; with `strict`, the file describes another network.
+            RuntimeError: with `strict`, the tensors are those of another network.
+        """
+        bare = self.get_bare_model(net)
+        if not isinstance(bare, GSASR):
+            super().load_network(net, load_path, strict, param_key)
+            return
+        one_file = isinstance(load_path, str) and os.path.isfile(load_path)
+        param_keys = [key for key in (param_key, 'params') if key] if one_file else PARAMETER_KEYS
+        stored = read_model(load_path, param_keys=param_keys)
+        if strict:
+            stored.check_options(bare.options)
+        get_root_logger().info(f'Loading GSASR from {stored.source}.')
+        self._print_different_keys_loading(bare, stored.state, strict)
+        bare.load_state_dict(stored.state, strict=strict)
