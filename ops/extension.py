@@ -102,6 +102,9 @@ def _load_installed() -> None:
             told = f'{error.__cause__ or error}'
             _state.problems.append(f'the installed library {path} does not fit this torch {torch.__version__}: {told}')
         else:
+            missing = [name for name in OPERATORS if not hasattr(torch.ops.gsasr, name)]
+            if missing:  # an editable install whose sources went on; what is loaded cannot be unloaded
+                raise ImportError(f'{path} was compiled before {", ".join(missing)} came: {REINSTALL}')
             _state.library = str(path)
             return
     if not libraries:

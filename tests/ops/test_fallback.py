@@ -131,6 +131,15 @@ def test_a_library_that_does_not_load_is_explained(package):
     assert 'invalid ELF header' in warning or 'file too short' in warning  # what the loader says
 
 
+@pytest.mark.skipif(gsasr_ops.backend()['library'] is None, reason='there is no compiled library')
+def test_a_library_older_than_the_package_is_named(package):
+    shutil.copy(gsasr_ops.backend()['library'], package)
+    extension = package / 'extension.py'
+    extension.write_text(extension.read_text().replace('OPERATORS = (', "OPERATORS = ('operator_of_tomorrow', "))
+    _, stderr = start(package).communicate(timeout=300)
+    assert 'was compiled before operator_of_tomorrow came: pip install --no-build-isolation .' in stderr
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which('c++') or shutil.which('g++')), reason='there is no C++ compiler')
 def test_compiled_once_at_first_use_by_several_processes(package):
