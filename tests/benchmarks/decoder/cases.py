@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -69,14 +68,18 @@ def precision(which: str) -> AbstractContextManager[Any]:
 def inference(which: str, variant: str, side: int) -> Callable[[], Gaussians]:
     """A call that decodes a map of side x side LR pixels."""
     decode, _ = decoder(which, variant)
-    features = torch.randn(1, 64, side, side, generator=torch.Generator().manual_seed(0))
-    scale = torch.tensor((SCALE,))
+    features, scale = decoder_inputs(side)
 
     def call() -> Gaussians:
         with torch.inference_mode(), precision(which):
             return decode(features, scale)
 
     return call
+
+
+def decoder_inputs(side: int) -> tuple[Tensor, Tensor]:
+    """Features of side x side LR pixels, and the factor."""
+    return torch.randn(1, 64, side, side, generator=torch.Generator().manual_seed(0)), torch.tensor((SCALE,))
 
 
 def picture(gaussians: Gaussians) -> Tensor:
@@ -89,7 +92,7 @@ def training_step(which: str, variant: str) -> Callable[[], None]:
     """A call that trains EDSR and decoder on a batch of two scales: forward, L1, backward, Adam."""
     encoder = GSASR(encoder_opt={'type': 'EDSR'}, num_interaction_blocks=0).encoder
     decode, parameters = decoder(which, variant)
-    optimizer = torch.optim.Adam([*copy.copy(parameters), *encoder.parameters()], 1e-6)
+    optimizer = torch.optim.Adam([*parameters, *encoder.parameters()], 1e-6)
     lq = torch.rand(len(TRAINING_SCALES), 3, 48, 48, generator=torch.Generator().manual_seed(0))
     sizes = [(round(48 * s), round(48 * s)) for s in TRAINING_SCALES]
     gts = [torch.rand(3, *size, generator=torch.Generator().manual_seed(1)) for size in sizes]
