@@ -88,20 +88,24 @@ class StoredModel:
             raise ValueError(f'{self.source} holds another network than network_g describes:\n  {listed}')
 
 
-def save_model(net: GSASR, path: PathLike) -> None:
+def save_model(net: GSASR, path: PathLike, *, half: bool = False) -> None:
     """Writes a self-describing file, under a temporary name first.
 
     Args:
         net: the network.
         path: `.safetensors` or `.pth`; its folder is made if need be.
+        half: store floating-point numbers as float16: half the size, numbers rounded to 11 bits. Whoever reads the
+            file computes with them in float32.
 
     Raises:
-        ValueError: another suffix, or options that JSON cannot hold.
+        ValueError: another suffix, options that JSON cannot hold, or numbers that float16 cannot.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f'{path}: the suffix is {path.suffix!r}; accepted: {", ".join(SUFFIXES)}')
     description, state = describe(net), cpu_state(net)
+    if half:
+        state = {key: _halved(value, key) for key, value in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         if path.suffix == '.safetensors':
@@ -110,6 +114,16 @@ def save_model(net: GSASR, path: PathLike) -> None:
             save_file(state, unfinished, metadata={'format': 'pt', DESCRIPTION: description})
         else:
             torch.save({'params': state, DESCRIPTION: description}, unfinished)
+
+
+def _halved(value: Tensor, key: str) -> Tensor:
+    """Floating-point numbers as float16, others as they are."""
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if not bool((half.isfinite() == value.isfinite()).all()):
+        raise ValueError(f'{key} has numbers beyond 65504, the largest of float16')
+    return half
 
 
 def describe(net: GSASR) -> str:

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PARAMETER_KEYS,
         help='the weights to take where a file has both (default: params_ema, the average, before params)',
     )
+    parser.add_argument(
+        '--half', action='store_true', help='store the weights as float16: half the size, rounded to 11 bits'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace the output if it is there')
 
 
@@ -59,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
             None if arguments.opt is None else network_section(arguments.opt),
             param_keys=[arguments.param_key] if arguments.param_key else PARAMETER_KEYS,
         )
-        save_model(net, output)
+        save_model(net, output, half=arguments.half)
     except ValueError as error:
         raise CommandError(str(error)) from error
     _report(net, output)

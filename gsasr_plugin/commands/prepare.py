@@ -25,6 +25,7 @@ is given again; each file appears whole or not at all."""
 EXAMPLES = """\
   gsasr prepare benchmark --gt datasets/Set5/GT datasets/Set14/GT --scales 2 3 3.7 4 --out datasets/benchmark
   gsasr prepare train --gt datasets/DIV2K/DIV2K_train_HR --out datasets/DIV2K/DIV2K_train_HR_sub --lmdb
+  gsasr prepare train --gt photographs --reduce 2 3 --size 384 --step 384 --out photographs_sub
   gsasr prepare cost --gt datasets/DIV2K100/GT --out datasets/cost"""
 
 OPTIONS_FILE = '.prepared.json'
@@ -41,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train = what.add_parser('train', help='overlapping sub-images of training images')
     train.add_argument('--size', type=positive_number, default=512, metavar='N', help='side in pixels (default: 512)')
     train.add_argument('--step', type=positive_number, metavar='N', help='between them (default: half the size)')
+    train.add_argument(
+        '--reduce',
+        type=_reduction,
+        nargs='+',
+        default=[1.0],
+        metavar='R',
+        help='cut each image made smaller by these factors, 1 and above: large photographs have their detail there'
+        ' (default: 1, as it is)',
+    )
     cost = what.add_parser('cost', help="central crops for 'gsasr benchmark cost'")
     cost.add_argument('--size', type=positive_number, default=720, metavar='N', help="side (default: the paper's 720)")
     cost.add_argument('--count', type=positive_number, default=100, metavar='N', help='how many images (default: 100)')
@@ -102,18 +112,25 @@ def _train(arguments: argparse.Namespace) -> list[str]:
     if arguments.lmdb and target.suffix != '.lmdb':
         target = target.with_name(f'{target.name}.lmdb')
     folder = staging_folder(target) if arguments.lmdb else target
+    options: dict[str, Any] = {'size': arguments.size, 'step': step}
+    reductions = sorted(set(arguments.reduce))
+    if reductions != [1]:
+        options['reduce'] = reductions
     if arguments.lmdb:
         _check_keys(images)
-        _check_options(target, {'size': arguments.size, 'step': step})
+        _check_options(target, options)
         if is_packed(target, images):
             return []
-    _note_options(folder, {'size': arguments.size, 'step': step})
-    sizes = listed_sizes(images)
-    jobs = [SubImageJob(image, size, folder, arguments.size, step) for image, size in zip(images, sizes)]
+    _note_options(folder, options)
+    jobs = [
+        SubImageJob(image, size, folder, arguments.size, step, reduction)
+        for image, size in zip(images, listed_sizes(images))
+        for reduction in reductions
+    ]
     failures = run_jobs(jobs, workers=arguments.workers, description='sub-images')
     if arguments.lmdb and not failures:
         pack(folder, [output for job in jobs for output in job.outputs()], target, images)
-        _note_options(target, {'size': arguments.size, 'step': step})
+        _note_options(target, options)
     return failures
 
 
@@ -129,6 +146,17 @@ def _cost(arguments: argparse.Namespace) -> list[str]:
     _note_options(arguments.out, {'size': arguments.size})
     jobs: Sequence[Job] = [CentreCropJob(image, arguments.out, arguments.size) for image in large[: arguments.count]]
     return run_jobs(jobs, workers=arguments.workers, description='crops')
+
+
+def _reduction(text: str) -> float:
+    """A factor of `--reduce`."""
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not 1 <= factor < float('inf'):
+        raise argparse.ArgumentTypeError(f'must be a number of at least 1, got {text!r}')
+    return factor
 
 
 def _note_options(folder: Path, options: dict[str, Any]) -> None:

@@ -63,9 +63,10 @@ class SubImageJob:
     Attributes:
         source: the GT image.
         image_size: its (H, W).
-        folder: where the sub-images go, as `<name>_s001.png`, row by row.
+        folder: where the sub-images go, as `<name>_s001.png`, row by row, or `<name>_r2_s001.png` of a reduced image.
         side: their rows and columns; an image that is smaller is kept at its own size along that axis.
         step: from one to the next, in pixels, at most `side`.
+        reduction: the factor by which the image is made smaller, by the exact bicubic, before it is cut.
     """
 
     source: ImageFile
@@ -73,19 +74,27 @@ class SubImageJob:
     folder: Path
     side: int
     step: int
+    reduction: float = 1
 
     def outputs(self) -> list[Path]:
         count = len(self._corners())
         digits = max(3, len(str(count)))
-        return [self.folder / f'{self.source.stem}_s{index:0{digits}}.png' for index in range(1, count + 1)]
+        name = self.source.stem if self.reduction == 1 else f'{self.source.stem}_r{self.reduction:g}'
+        return [self.folder / f'{name}_s{index:0{digits}}.png' for index in range(1, count + 1)]
 
     def images(self) -> Iterator[np.ndarray]:
         image = read_image(self.source)
+        if self.reduction != 1:
+            image = to_8_bit(resize_bicubic(to_float(image), self._reduced_size()))
         for top, left in self._corners():
             yield image[top : top + self.side, left : left + self.side]
 
+    def _reduced_size(self) -> Size:
+        height, width = (max(1, round(length / self.reduction)) for length in self.image_size)
+        return height, width
+
     def _corners(self) -> list[tuple[int, int]]:
-        tops, lefts = (self._starts(length) for length in self.image_size)
+        tops, lefts = (self._starts(length) for length in self._reduced_size())
         return [(top, left) for top in tops for left in lefts]
 
     def _starts(self, length: int) -> list[int]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from gsasr_plugin.checkpoint import load_model, read_model
+from gsasr_plugin.checkpoint import load_model, read_model, save_model
 from gsasr_plugin.commands import main
 from tests.official.hub_server import serving, write_small_model
 from tests.official.test_checkpoint import small_gsasr
@@ -71,6 +71,26 @@ def test_a_checkpoint_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[
     options.write_text('name: x')
     assert convert(tmp_path / 'net_g_8.pth', '--opt', options, '-o', output, '--overwrite') == 2
     assert f'{options}: there is no section network_g' in capsys.readouterr().err
+
+
+def test_half_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = small_gsasr()
+    whole, half = tmp_path / 'whole.safetensors', tmp_path / 'half.safetensors'
+    save_model(net, whole)
+    assert convert(whole, '-o', half, '--half') == 0
+    assert half.stat().st_size < 0.7 * whole.stat().st_size  # the header of so small a network is large
+    assert {value.dtype for value in read_model(half).state.values() if value.is_floating_point()} == {torch.float16}
+    rounded = load_model(half).state_dict()
+    for key, value in net.state_dict().items():
+        assert rounded[key].dtype == value.dtype
+        assert torch.equal(rounded[key], value.half().float() if value.is_floating_point() else value)
+
+    with torch.no_grad():
+        next(net.parameters()).fill_(1e5)
+    save_model(net, whole)
+    assert convert(whole, '-o', half, '--half', '--overwrite') == 2
+    assert 'has numbers beyond 65504' in capsys.readouterr().err
+    assert load_model(half).state_dict().keys() == net.state_dict().keys()  # the file of before is whole
 
 
 def test_what_cannot_be_converted_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,8 @@ from basicsr.utils.matlab_functions import imresize
 
 from gsasr_plugin.commands import main
 from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.image_files import list_images, read_image
 from gsasr_plugin.prepare import jobs, runner
 from gsasr_plugin.whole_file import STAGING
@@ -170,6 +172,21 @@ def test_sub_images_cover_the_image(gt: Path, tmp_path: Path, lmdb: bool) -> Non
         assert np.array_equal(read_image(image), cat[top : top + 64, left : left + 64])
     assert prepare(*command) == 0
     assert prepare(*command[:3], '--size', 32, *command[5:]) == 2  # other options in the same place
+
+
+def test_sub_images_of_reduced_images(gt: Path, tmp_path: Path) -> None:
+    command = ['train', '--gt', gt, '--size', 64, '--step', 64, '--out', tmp_path / 'sub', '--reduce']
+    assert prepare(*command, 1, 1.5) == 0
+    cats = {path.name: cv2.imread(str(path)) for path in (tmp_path / 'sub').glob('cat*.png')}
+    assert len([name for name in cats if not name.startswith('cat_r')]) == 6
+    original = cv2.imread(str(gt / 'cat.png'))  # 95 x 130, reduced 63 x 87
+    expected = to_8_bit(resize_bicubic(to_float(original), (63, 87)))
+    assert np.array_equal(cats['cat_r1.5_s001.png'], expected[:, :64])
+    assert np.array_equal(cats['cat_r1.5_s002.png'], expected[:, 23:])
+    assert prepare(*command, 1) == 2  # other reductions in the same place
+    for wrong in ('0.5', 'inf', 'half'):
+        with pytest.raises(SystemExit, match='2'):
+            prepare(*command, wrong)
 
 
 def test_small_images_are_kept_whole(tmp_path: Path) -> None:
