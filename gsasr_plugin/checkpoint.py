@@ -21,6 +21,7 @@ from gsasr_plugin.archs import GSASR
 from gsasr_plugin.network_sections import FREE_OPTIONS, differences
 from gsasr_plugin.official import gsasr_from_official, hub
 from gsasr_plugin.official.state_file import PARAMETER_KEYS, read_file, read_state_dict
+from gsasr_plugin.packaged import is_packaged_name, packaged_models
 from gsasr_plugin.whole_file import replacing
 
 VERSION = 1
@@ -149,6 +150,7 @@ def read_model(source: PathLike | Sequence[PathLike], *, param_keys: Sequence[st
     Args:
         source: one of
 
+            * the name of a model that comes with this package; see `gsasr_plugin.packaged`;
             * the path of a self-describing file, or of a checkpoint of a training of ours;
             * the paths of the authors' two files, encoder first (also `net_g_<iter>.pth` and `net_fea2gs_<iter>.pth`),
               or the path of a folder that holds them as `encoder.pth` and `decoder.pth`;
@@ -165,7 +167,15 @@ def read_model(source: PathLike | Sequence[PathLike], *, param_keys: Sequence[st
         if tuple(param_keys) != PARAMETER_KEYS:
             raise ValueError(f'{source}: of a released model the average is taken; for other weights, give its files')
         return _read_released(str(source))
+    if is_packaged_name(source):
+        source = packaged_models()[str(source)]
     paths = [Path(source)] if isinstance(source, str | os.PathLike) else [Path(path) for path in source]
+    if len(paths) == 1 and not paths[0].suffix and not paths[0].exists():
+        raise FileNotFoundError(
+            f'there is no model or file {str(paths[0])!r}; packaged are {", ".join(packaged_models())}. Also accepted: '
+            'a self-describing file (.safetensors, .pth), the two files of the authors or their folder, '
+            f'{hub.PREFIX}NAME, or a checkpoint of a training'
+        )
     if len(paths) == 1 and paths[0].is_dir():
         paths = [paths[0] / name for name in hub.FILES]
     if len(paths) == 2:

@@ -60,7 +60,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
                 *('run_errors', 'stop_signals', 'whole_file'),
             ),
         ),
-        ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official')),
+        ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official', 'packaged')),
         ('pictures', ('pictures', 'whole_file')),
         ('visuals', ('visuals', 'archs', 'whole_file')),
         ('demo', ('demo', 'archs', 'data', 'upscaling', 'visuals')),

@@ -1,4 +1,4 @@
-"""`gsasr curves`: the curves of training runs in one picture."""
+"""`gsasr curves`: the curves of training runs in one picture, or as numbers."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from pathlib import Path
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.image_arguments import positive_number
 from gsasr_plugin.visuals.plotting import PlotsMissing
-from gsasr_plugin.visuals.run_curves import draw_runs, read_run
+from gsasr_plugin.visuals.run_curves import draw_runs, read_run, write_runs
 
 DESCRIPTION = """\
 Draws a value of several training runs over the iterations, such as the loss with and without reference positions (the
 paper's Fig. 10), from the files that they wrote for tensorboard."""
 EXAMPLES = """\
   gsasr curves tb_logger/train_GSASR_EDSR tb_logger/train_GSASR_EDSR_no_reference --out curves.png
-  gsasr curves with=tb_logger/a without=tb_logger/b --tag metrics/Set5_x4/psnr --smooth 1 --out psnr.png"""
+  gsasr curves with=tb_logger/a without=tb_logger/b --tag metrics/Set5_x4/psnr --smooth 1 --out psnr.png
+  gsasr curves tb_logger/train_GSASR_EDSR --out losses.csv"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('runs', nargs='+', metavar='[NAME=]FOLDER', help='a folder in tb_logger, for each run')
     parser.add_argument('--tag', default='losses/l_pix', metavar='TAG', help='the value (default: losses/l_pix)')
     parser.add_argument(
-        '--smooth', type=positive_number, default=10, metavar='N', help='draw the mean of each N values (default: 10)'
+        '--smooth', type=positive_number, default=10, metavar='N', help='take the mean of each N values (default: 10)'
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='the picture, .png')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='a picture, .png, or the values, .csv')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.out.suffix != '.png':
-        raise CommandError(f'--out: {arguments.out} does not end in .png')
+    write = {'.png': draw_runs, '.csv': write_runs}.get(arguments.out.suffix)
+    if write is None:
+        raise CommandError(f'--out: {arguments.out} does not end in .png or .csv')
     curves = []
     for given in arguments.runs:
         name, equals, folder = given.partition('=')
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         curves.append(curve.smoothed(arguments.smooth))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        draw_runs(arguments.out, curves, arguments.tag)
+        write(arguments.out, curves, arguments.tag)
     except PlotsMissing as error:
         raise CommandError(str(error)) from None
     for curve in curves:

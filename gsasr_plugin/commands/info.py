@@ -15,8 +15,8 @@ import torch
 import gsasr_ops
 from gsasr_ops import build
 from gsasr_plugin.host_repairs import repairs
+from gsasr_plugin.packaged import packaged_models
 from gsasr_plugin.plugins import distribution, installed_plugins
-from gsasr_plugin.pretrained import packaged_models
 from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
 
 DESCRIPTION = """\

@@ -6,7 +6,8 @@ import argparse
 
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
-from gsasr_plugin.pretrained import DEFAULT_MODEL, load_pretrained
+from gsasr_plugin.packaged import DEFAULT_MODEL
+from gsasr_plugin.pretrained import load_pretrained
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.hardware import AUTO, DEVICES, DTYPES
 
@@ -54,7 +55,7 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
     options = None if arguments.opt is None else network_section(arguments.opt)
     try:
         net = load_pretrained(source, options)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise CommandError(f'--model: {error}') from error
     try:
         return Upscaler(

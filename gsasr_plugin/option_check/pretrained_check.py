@@ -10,6 +10,7 @@ from gsasr_plugin.checkpoint import PARAMETER_KEYS, StoredModel, read_model
 from gsasr_plugin.official.hub import is_name
 from gsasr_plugin.option_check.option_file import OptionFile
 from gsasr_plugin.option_check.report import Report
+from gsasr_plugin.packaged import is_packaged_name
 
 FROM_PRETRAINED = 'from_pretrained'
 _NETWORK = ('network_g',)
@@ -57,7 +58,9 @@ def files_exist(report: Report, path: tuple[str, ...], value: Any, *, of_gsasr: 
         value: The option: a path, or a list of them. A GSASR may also come from a folder, or by name.
         of_gsasr: Whether it is for such a network.
     """
-    if of_gsasr and isinstance(value, str) and (is_name(value) or os.path.isdir(os.path.expanduser(value))):
+    if of_gsasr and (is_name(value) or is_packaged_name(value)):
+        return True
+    if of_gsasr and isinstance(value, str) and os.path.isdir(os.path.expanduser(value)):
         return True
     if isinstance(value, list) and not of_gsasr:
         report.wrong(path, value, 'a path')

@@ -1,7 +1,8 @@
-"""One value of several training runs in one picture (the paper's Fig. 10), from their files for tensorboard."""
+"""One value of several training runs, as a picture (the paper's Fig. 10) or a table, from their files for tensorboard."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,3 +69,13 @@ def draw_runs(path: Path, curves: Sequence[Curve], tag: str) -> None:
     axes.legend()
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=150)
+
+
+def write_runs(path: Path, curves: Sequence[Curve], tag: str) -> None:
+    """Writes the curves as CSV: run, tag, iteration, value."""
+    with replacing(path) as unfinished, unfinished.open('w', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(('run', 'tag', 'iteration', 'value'))
+        for curve in curves:
+            for iteration, value in zip(curve.iterations, curve.values):
+                writer.writerow((curve.name, tag, f'{iteration:g}', f'{value:.6g}'))

@@ -47,13 +47,28 @@ def test_both_curves_are_drawn(runs: Path, capsys: pytest.CaptureFixture[str]) -
     assert blue.sum() > 300 and orange.sum() > 300  # matplotlib's first two colours, across the picture
 
 
+def test_values_as_numbers(runs: Path) -> None:
+    assert (
+        main(['curves', str(runs / 'with'), f'o={runs / "without"}', '--smooth', '10', '--out', str(runs / 'c.csv')])
+        == 0
+    )
+    mean = sum(0.4 / i for i in range(1, 11)) / 10
+    assert (runs / 'c.csv').read_text().splitlines() == [
+        'run,tag,iteration,value',
+        f'with,losses/l_pix,5.5,{mean:.6g}',
+        f'with,losses/l_pix,15.5,{sum(0.4 / i for i in range(11, 21)) / 10:.6g}',
+        'o,losses/l_pix,5.5,0.4',
+        'o,losses/l_pix,15.5,0.3',
+    ]
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['nowhere', '--out', 'a.png'], 'nowhere: no folder of tensorboard'),
         (['with', '--tag', 'losses/l_pxi', '--out', 'a.png'], "no value 'losses/l_pxi'; it has losses/l_pix"),
         (['with', '--smooth', '21', '--out', 'a.png'], '--smooth: with has 20 values, fewer than 21'),
-        (['with', '--out', 'a.txt'], '--out: a.txt does not end in .png'),
+        (['with', '--out', 'a.txt'], '--out: a.txt does not end in .png or .csv'),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -11,7 +11,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from gsasr_plugin import GSASR, pretrained, upscale
+from gsasr_plugin import GSASR, packaged, upscale
 from gsasr_plugin.checkpoint import save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.upscaling import Upscaler
@@ -186,22 +186,21 @@ def test_devices_and_types_are_checked() -> None:
 def test_from_pretrained_takes_names_and_files(
     net: GSASR, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrained, 'PACKAGED', tmp_path)
-    with pytest.raises(ValueError, match='a model must be given: none comes with this package'):
-        GSASR.from_pretrained()
+    monkeypatch.setattr(packaged, 'FOLDER', tmp_path)
+    monkeypatch.chdir(tmp_path)
     save_model(net, tmp_path / 'one.safetensors')
     state = net.state_dict()
-    for source in (None, 'one', model_file, str(model_file)):
+    for source in ('one', model_file, str(model_file)):
         loaded = GSASR.from_pretrained(source)
         assert not loaded.training
         assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
-    save_model(net, tmp_path / 'two.safetensors')
-    with pytest.raises(ValueError, match='packaged are one, two'):
-        GSASR.from_pretrained()
-    with pytest.raises(ValueError, match="no model or file 'three': packaged are one, two"):
+    save_model(net, tmp_path / f'{packaged.DEFAULT_MODEL}.safetensors')
+    assert torch.equal(next(GSASR.from_pretrained().parameters()), next(net.parameters()))
+    with pytest.raises(FileNotFoundError, match="no model or file 'three'; packaged are gsasr-small, one"):
         GSASR.from_pretrained('three')
-    save_model(net, tmp_path / f'{pretrained.DEFAULT_MODEL}.safetensors')
-    assert pretrained.default_model().stem == pretrained.DEFAULT_MODEL
+    (tmp_path / 'one').mkdir()  # what lies there is meant
+    with pytest.raises(FileNotFoundError, match=r'encoder\.pth'):
+        GSASR.from_pretrained('one')
 
 
 def test_the_estimate_grows_with_the_work(net: GSASR) -> None:
