@@ -1,4 +1,4 @@
-"""One value of several training runs, as a picture (the paper's Fig. 10) or a table, from their files for tensorboard."""
+"""A value of several training runs, as a picture (the paper's Fig. 10) or a table, from their files for tensorboard."""
 
 from __future__ import annotations
 
