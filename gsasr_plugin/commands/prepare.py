@@ -14,6 +14,7 @@ from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, listed_sizes, positive_number
 from gsasr_plugin.data.image_files import ImageFile, list_some
 from gsasr_plugin.data.scales import Scale, format_scale, protocol_sizes
+from gsasr_plugin.prepare.detail import list_detailed
 from gsasr_plugin.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, Job, SubImageJob
 from gsasr_plugin.prepare.lmdb_folder import is_packed, pack, staging_folder
 from gsasr_plugin.prepare.runner import run_jobs
@@ -25,7 +26,7 @@ is given again; each file appears whole or not at all."""
 EXAMPLES = """\
   gsasr prepare benchmark --gt datasets/Set5/GT datasets/Set14/GT --scales 2 3 3.7 4 --out datasets/benchmark
   gsasr prepare train --gt datasets/DIV2K/DIV2K_train_HR --out datasets/DIV2K/DIV2K_train_HR_sub --lmdb
-  gsasr prepare train --gt photographs --reduce 2 3 --size 384 --step 384 --out photographs_sub
+  gsasr prepare train --gt photographs --reduce 2 3 --detail 34 --out photographs_sub
   gsasr prepare cost --gt datasets/DIV2K100/GT --out datasets/cost"""
 
 OPTIONS_FILE = '.prepared.json'
@@ -50,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='R',
         help='cut each image made smaller by these factors, 1 and above: large photographs have their detail there'
         ' (default: 1, as it is)',
+    )
+    train.add_argument(
+        '--detail',
+        type=float,
+        metavar='DB',
+        help='also list the sub-images that bicubic x2 restores to less than so many dB of PSNR, in'
+        ' FOLDER_detailed.txt, for meta_info_file: flat and blurred ones teach little',
     )
     cost = what.add_parser('cost', help="central crops for 'gsasr benchmark cost'")
     cost.add_argument('--size', type=positive_number, default=720, metavar='N', help="side (default: the paper's 720)")
@@ -116,6 +124,8 @@ def _train(arguments: argparse.Namespace) -> list[str]:
     reductions = sorted(set(arguments.reduce))
     if reductions != [1]:
         options['reduce'] = reductions
+    if arguments.detail is not None:
+        options['detail'] = arguments.detail
     if arguments.lmdb:
         _check_keys(images)
         _check_options(target, options)
@@ -128,8 +138,13 @@ def _train(arguments: argparse.Namespace) -> list[str]:
         for reduction in reductions
     ]
     failures = run_jobs(jobs, workers=arguments.workers, description='sub-images')
+    outputs = [output for job in jobs for output in job.outputs()]
+    if arguments.detail is not None and not failures:
+        detailed = target.with_name(f'{target.stem}_detailed.txt')
+        count = list_detailed(outputs, arguments.detail, detailed, workers=arguments.workers)
+        print(f'{count} of {len(outputs)} sub-images have detail: {detailed}')
     if arguments.lmdb and not failures:
-        pack(folder, [output for job in jobs for output in job.outputs()], target, images)
+        pack(folder, outputs, target, images)
         _note_options(target, options)
     return failures
 

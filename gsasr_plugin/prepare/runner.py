@@ -38,7 +38,7 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, description: str) -> list[str
                 failures += _run(job)
                 bar.update()
             return failures
-        pool = ProcessPoolExecutor(min(workers, len(todo)), initializer=_use_one_thread)
+        pool = ProcessPoolExecutor(min(workers, len(todo)), initializer=use_one_thread)
         try:
             for future in as_completed([pool.submit(_run, job) for job in todo]):
                 failures += future.result()
@@ -84,6 +84,6 @@ def encoded(image: np.ndarray) -> bytes:
     return content.tobytes()
 
 
-def _use_one_thread() -> None:
+def use_one_thread() -> None:
     """In a worker: the processes share the cores."""
     cv2.setNumThreads(1)

@@ -189,6 +189,29 @@ def test_sub_images_of_reduced_images(gt: Path, tmp_path: Path) -> None:
             prepare(*command, wrong)
 
 
+@pytest.mark.parametrize('lmdb', [False, True])
+def test_sub_images_with_detail_are_listed(gt: Path, tmp_path: Path, lmdb: bool) -> None:
+    """As the host's bicubic and PSNR find them, for a limit that none is near."""
+    command = ['train', '--gt', gt, '--size', 64, '--step', 40, '--out', tmp_path / 'sub', *['--lmdb'] * lmdb]
+    cv2.imwrite(str(gt / 'flat.png'), np.full((64, 64, 3), 90, np.uint8))
+    assert prepare(*command, '--detail', 33.5) == 0
+    listed = (tmp_path / 'sub_detailed.txt').read_text().split()
+    made = list_images(str(tmp_path / ('sub.lmdb' if lmdb else 'sub')), 'lmdb' if lmdb else 'disk')
+    expected, distances = [], []
+    for image in made:
+        pixels = to_float(read_image(image))
+        error = ((imresize(imresize(pixels, 0.5), 2) - pixels) ** 2).mean()
+        psnr = -10 * np.log10(max(error, 1e-20))
+        distances.append(abs(psnr - 33.5))
+        if psnr < 33.5:
+            expected.append(f'{image.stem}.png')
+    assert min(distances) > 0.01
+    assert listed == expected and 0 < len(listed) < len(made) - 1
+    assert 'flat_s001.png' not in listed
+    chosen = list_images(made[0].root, made[0].backend, str(tmp_path / 'sub_detailed.txt'))
+    assert [image.stem for image in chosen] == [name.removesuffix('.png') for name in listed]
+
+
 def test_small_images_are_kept_whole(tmp_path: Path) -> None:
     (tmp_path / 'gt').mkdir()
     imwrite(skimage.data.chelsea()[:40, :100], str(tmp_path / 'gt' / 'cat.png'))
