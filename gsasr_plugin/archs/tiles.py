@@ -55,7 +55,7 @@ def cut_axis(length: int, tile: int, overlap: int, multiple: int, density_per_ax
         density_per_axis: k.
     """
     tile = min(tile, length)
-    steps = -(-(length - tile) // (tile - overlap))
+    steps = -(-(length - tile) // (tile - overlap)) if tile < length else 0
     starts = [i * (length - tile) // (steps * multiple) * multiple for i in range(steps)] + [length - tile]
     points = (np.arange(length * density_per_axis) + 0.5) / density_per_axis  # reference points, LR pixels
     # How much of each point is drawn by tile i and those after it: 1 for the first, 0 beyond the last.

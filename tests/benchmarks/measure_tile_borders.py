@@ -1,0 +1,81 @@
+"""How far tiled inference is from whole, beside the seam of two tiles and elsewhere, for several overlaps.
+
+`python tests/benchmarks/measure_tile_borders.py [MODEL ...]`, each a packaged model, a file or official/NAME. Without:
+gsasr-small, and the paper's full size with each of the authors' encoders and initial weights, which takes minutes.
+
+Differences are in levels of 8 bits, of a photograph at x2.
+"""
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from skimage import data
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.data.bicubic import resize_bicubic
+
+HEIGHT, WIDTH = 48, 240  # LR pixels, multiples of the windows of all models
+SEAM = WIDTH // 2
+BESIDE = 24  # LR pixels on either side of the seam
+OVERLAPS = (0, 24, 48, 96)
+SCALE = 2
+
+
+def models(names: list[str]) -> Iterator[tuple[str, GSASR]]:
+    for name in names or ['gsasr-small']:
+        yield name, GSASR.from_pretrained(name)
+    if names:
+        return
+    for encoder in ('EDSR', 'RDN', 'SwinIR'):
+        torch.manual_seed(0)
+        yield f'{encoder}, initial weights', GSASR(encoder_opt={'type': encoder}).eval()
+    torch.manual_seed(0)
+    yield (
+        'HAT and the enhanced decoder, initial weights',
+        GSASR(
+            encoder_opt={'type': 'HAT'},
+            embed_dim=192,
+            num_heads=6,
+            window_size=16,
+            position_encoding='rope',
+            closing_conv=True,
+        ).eval(),
+    )
+
+
+def photograph() -> torch.Tensor:
+    image = data.coffee()[100:300].astype(np.float32) / 255
+    return torch.from_numpy(resize_bicubic(image, (HEIGHT, WIDTH))).float().clamp(0, 1).permute(2, 0, 1)[None]
+
+
+def report(name: str, net: GSASR) -> None:
+    lq = photograph()
+    with torch.inference_mode():
+        whole = net(lq, scale=SCALE, tile=None)
+        print(f'\n{name}, windows of {net.padding_multiple}')
+        print(
+            f'{"overlap":>8}{"beside the seam: largest":>26}{"mean":>10}{"elsewhere: largest":>20}{"mean":>10}',
+            flush=True,
+        )
+        for overlap in OVERLAPS:
+            tiled = net(lq, scale=SCALE, tile=SEAM + overlap // 2, tile_overlap=overlap)
+            difference = 255 * (tiled - whole).abs()[0].amax(0)  # (H, W)
+            distance = (torch.arange(difference.shape[1]) + 0.5) / SCALE - SEAM
+            beside = distance.abs() < BESIDE
+            near, far = difference[:, beside], difference[:, ~beside]
+            print(
+                f'{overlap:>8}{near.max():>26.4f}{near.mean():>10.5f}{far.max():>20.4f}{far.mean():>10.5f}', flush=True
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('models', nargs='*', metavar='MODEL')
+    for name, net in models(parser.parse_args().models):
+        report(name, net)
+
+
+if __name__ == '__main__':
+    main()
