@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ STAGING = '.unfinished_'  # what the names of files begin with while they are wr
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a name to write to, of the same ending, and renames it to `path` if all went well.
 
-    The name is this process's own: two that write the same file do not meet, and the last one's stays.
+    The name is its own each time: two that write the same file, on one machine or several, do not meet, and the last
+    one's stays.
     """
-    unfinished = path.with_name(f'{STAGING}{os.getpid()}_{path.name}')
+    unfinished = path.with_name(f'{STAGING}{secrets.token_hex(8)}_{path.name}')
     try:
         yield unfinished
         with unfinished.open('rb') as file:

@@ -49,7 +49,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
         ('prepare', ('prepare', 'data', 'whole_file')),
-        ('data', ('data', 'run_errors')),
+        ('data', ('data', 'run_errors', 'whole_file')),
         ('metrics', ('metrics', 'official')),
         ('paper_tables', ('paper_tables',)),
         ('cost', ('cost', 'archs', 'checkpoint', 'data', 'paper_tables', 'peak_memory', 'visuals', 'whole_file')),

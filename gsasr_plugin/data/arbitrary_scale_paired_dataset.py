@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.decoded_images import DecodedImages
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
@@ -23,6 +25,7 @@ from gsasr_plugin.data.variable_size import VariableSizeImage
 from gsasr_plugin.run_errors import DataError
 
 DECODING_THREADS = 4
+CACHE_DIR = 'decoded_images'  # below the current folder
 
 
 @DATASET_REGISTRY.register()
@@ -69,7 +72,10 @@ class ArbitraryScalePairedDataset(Dataset):
         if options.phase is None:
             raise ValueError(f"data set {options.name}: option 'phase' is missing: train, val or test")
         self.quantize_lq = options.phase != 'train' if options.quantize_lq is None else options.quantize_lq
-        self._decoded: dict[ImageFile, np.ndarray] = {}
+        self._decoded: dict[ImageFile, np.ndarray] = {}  # cache: memory
+        self._on_disk: DecodedImages | None = None
+        if options.cache == 'disk':
+            self._on_disk = DecodedImages(Path(options.cache_dir or CACHE_DIR).expanduser())
         self._reported: set[ImageFile] = set()  # images that could not be read
         self.images: list[ImageFile] = []  # training
         self.items: list[EvaluationItem] = []  # validation, testing
@@ -172,11 +178,13 @@ class ArbitraryScalePairedDataset(Dataset):
         return _to_tensor(lq)
 
     def _read(self, file: ImageFile) -> np.ndarray:
+        if self._on_disk is not None:
+            return self._on_disk.read(file)
         image = self._decoded.get(file)
         if image is None:
             image = read_image(file)
             if self.options.cache == 'memory':
-                self._decoded[file] = image
+                self._decoded[file] = np.ascontiguousarray(image)  # for crops to be copied row by row
         return image
 
     def _read_or_none(self, file: ImageFile) -> np.ndarray | None:

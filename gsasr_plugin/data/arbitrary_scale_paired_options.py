@@ -30,8 +30,11 @@ class ArbitraryScalePairedDatasetOptions:
             whose names end in .lmdb.
         filename_tmpl: name of the LR file of a GT file, both without extension: '{}' stands for the GT name,
             '{scale}' for the scale (2 or 3.7), so that '{}x{scale}' fits DIV2K.
-        cache: memory: decode all images once, at the start, and keep them (3 bytes per pixel); forked workers share
-            them. none: decode an image each time.
+        cache: disk: decode each image once, when it is first used, into a file of 3 bytes per pixel, of which crops
+            then read the rows that they need; 5 GiB of the disk are kept free. memory: decode all images once, at the
+            start, and keep them; forked workers share them. none: decode an image each time.
+        cache_dir: folder of `cache: disk`, which several runs and data sets may share; may be deleted between
+            runs. None: decoded_images below the current folder.
 
         scale_range: train: [lowest, highest] SR factor (the paper's s), drawn uniformly for each sample. None: [1, 4],
             the paper's, unless `scales` is given.
@@ -76,7 +79,8 @@ class ArbitraryScalePairedDatasetOptions:
     meta_info_file: str | list[str] | None = None
     io_backend: dict[Literal['type'], Literal['disk', 'lmdb']] = field(default_factory=lambda: {'type': 'disk'})
     filename_tmpl: str = '{}'
-    cache: Literal['none', 'memory'] = 'none'
+    cache: Literal['none', 'memory', 'disk'] = 'none'
+    cache_dir: str | None = None
 
     # Scales and sizes
     scale_range: Sequence[float] | None = None

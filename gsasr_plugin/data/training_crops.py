@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from gsasr_plugin.data.bicubic import resize_bicubic
@@ -46,20 +47,21 @@ class TrainingCrops:
             image: (H, W, 3), at least as large as `largest` says.
 
         Returns:
-            The GT crop, a view of the image, of round(lq_size * s) pixels along each axis, halves upwards; where the
+            The GT crop, a copy, of round(lq_size * s) pixels along each axis, halves upwards; where the
             factors are unequal they belong to the rows and columns before the crop is transposed.
         """
         height, width = self._crop_size(self._draw_scale(rng))
         top = int(rng.integers(image.shape[0] - height + 1))
         left = int(rng.integers(image.shape[1] - width + 1))
         flip_x, flip_y, transpose = rng.random(3) < 0.5
-        crop = image[top : top + height, left : left + width]  # (H, W, 3)
+        crop = np.ascontiguousarray(image[top : top + height, left : left + width])  # (H, W, 3)
+        # Several times as fast as NumPy's, which goes through reversed views number by number.
         if self.use_hflip and flip_x:
-            crop = crop[:, ::-1]
+            crop = cv2.flip(crop, 1)
         if self.use_rot and flip_y:
-            crop = crop[::-1]
+            crop = cv2.flip(crop, 0)
         if self.use_rot and transpose:
-            crop = crop.transpose(1, 0, 2)
+            crop = cv2.transpose(crop)
         return crop
 
     def make_lq(self, crop: np.ndarray) -> tuple[np.ndarray, Scale]:

@@ -2,7 +2,9 @@
 
 The paper's training samples: 48 x 48 from sub-images of 512 x 512 pixels (parts of a photograph, as PNG files), x1 to
 x4. The host's path is what its own data sets do: decode, crop, reduce with its `imresize`, flip, turn into tensors.
-One process and one thread, as each worker of a loader has. The median of several rounds, the two by turns.
+Ours with each `cache`; disk is cold while an image is decoded and written, then warm, with the files in the system's
+page cache or, dropped from it before each round, on the disk. One process and one thread, as each worker of a loader
+has. The median of several rounds, all by turns.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import random
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from basicsr.utils.matlab_functions import imresize
 
 LQ_SIZE = 48
 SUB_IMAGE = 512
+HOST = "the host's path"
 
 
 def write_sub_images(folder: Path) -> list[Path]:
@@ -57,6 +61,13 @@ def host_sample(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return gt, lq
 
 
+def drop_from_page_cache(folder: Path) -> None:
+    """Files that have been written to the disk are read from there again."""
+    for path in folder.iterdir():
+        with path.open('rb') as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def rate(sample: Callable[[int], object], count: int) -> float:
     """Samples per second."""
     start = time.perf_counter()
@@ -75,20 +86,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = write_sub_images(Path(folder))
         section = {'name': 'sub-images', 'phase': 'train', 'dataroot_gt': folder, 'lq_size': LQ_SIZE}
-        ours = {cache: ArbitraryScalePairedDataset({**section, 'cache': cache}) for cache in ('none', 'memory')}
-        rates: dict[str, list[float]] = {'host': [], 'none': [], 'memory': []}
+        folders = [Path(folder) / 'decoded' / str(turn) for turn in range(args.rounds)]
+
+        def dataset(cache: str, turn: int = 0) -> ArbitraryScalePairedDataset:
+            return ArbitraryScalePairedDataset({**section, 'cache': cache, 'cache_dir': str(folders[turn])})
+
+        none, memory = dataset('none'), dataset('memory')
+        rates: dict[str, list[float]] = defaultdict(list)
+
+        def measure(label: str, data: ArbitraryScalePairedDataset, count: int) -> None:
+            rates[label].append(rate(lambda n: data[EpochIndex(n % len(data), epoch=turn, repeat=n)], count))
+
         for turn in range(args.rounds):
-            rates['host'].append(rate(lambda n: host_sample(paths[n % len(paths)]), max(args.samples // 10, 1)))
-            for cache, dataset in ours.items():
-                rates[cache].append(
-                    rate(lambda n, d=dataset, e=turn: d[EpochIndex(n % len(d), epoch=e, repeat=n)], args.samples)
-                )
-    host = statistics.median(rates['host'])
+            rates[HOST].append(rate(lambda n: host_sample(paths[n % len(paths)]), max(args.samples // 10, 1)))
+            measure('ours, cache: none', none, args.samples)
+            measure('ours, cache: memory', memory, args.samples)
+            disk = dataset('disk', turn)
+            measure('ours, cache: disk, cold', disk, len(paths))
+            drop_from_page_cache(folders[turn])
+            measure('ours, cache: disk, warm, from the disk', disk, len(paths))
+            measure('ours, cache: disk, warm', disk, args.samples)
+    host = statistics.median(rates[HOST])
     print(f'{len(paths)} sub-images, {os.cpu_count()} cores, one thread; samples per second (least, median, most):')
-    for name, label in (('host', "the host's path"), ('none', 'ours'), ('memory', 'ours, cache: memory')):
-        values = sorted(rates[name])
-        median = statistics.median(values)
-        print(f'{label:<22}{values[0]:>9.1f}{median:>9.1f}{values[-1]:>9.1f}{median / host:>8.1f} x')
+    for label, found in rates.items():
+        median = statistics.median(found)
+        print(f'{label:<40}{min(found):>9.1f}{median:>9.1f}{max(found):>9.1f}{median / host:>8.1f} x')
 
 
 if __name__ == '__main__':

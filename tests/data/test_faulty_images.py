@@ -21,7 +21,7 @@ from basicsr.utils import get_root_logger
 from PIL import Image
 
 from gsasr_plugin.commands import main
-from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data import ArbitraryScalePairedDataset, decoded_images
 from gsasr_plugin.data.epoch_sampler import EpochSampler
 from gsasr_plugin.data.image_check import check_images
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, read_image
@@ -243,11 +243,14 @@ def test_a_key_that_leads_out_of_the_results_is_refused(tmp_path: Path, key: str
 
 
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs /proc')
-@pytest.mark.parametrize('workers', [0, 1])
-def test_memory_does_not_grow_over_epochs(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(('workers', 'cache'), [(0, 'none'), (1, 'none'), (1, 'disk')])
+def test_memory_does_not_grow_over_epochs(
+    tmp_path: Path, workers: int, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoded_images, 'KEPT_FREE', 0)
     for number in range(4):
         (tmp_path / f'{number}.png').write_bytes(encoded(np.tile(PHOTO, (4, 4, 1)), '.png'))
-    dataset = training(tmp_path)
+    dataset = training(tmp_path, cache=cache, cache_dir=str(tmp_path / 'decoded'))
     sampler = EpochSampler(dataset, 1, 0, 16)
     section = {
         'phase': 'train',
@@ -273,3 +276,4 @@ def test_memory_does_not_grow_over_epochs(tmp_path: Path, workers: int) -> None:
     # The first epochs fill pools. An epoch's images are 64 x 221 kB: one in a hundred kept would be seen.
     assert max(used[8:]) - max(used[3:6]) < 2 and open_files[11] <= open_files[3]
     assert all(isinstance(image, ImageFile) for image in dataset.images)
+    assert len(list(tmp_path.glob('decoded/*.rgb'))) == (4 if cache == 'disk' else 0)
