@@ -101,6 +101,18 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_both_stop_at_what_one_finds_in_the_images(runs: Runs, tmp_path: Path) -> None:
+    options = make_deterministic_project(tmp_path, batch_size=1)
+    options['datasets']['train']['check_images'] = True
+    write_options(options, tmp_path)
+    image = tmp_path / 'gt' / '1.png'
+    image.write_bytes(image.read_bytes()[:-100])
+    statuses, outputs = runs.run_several(tmp_path, 'train', '-opt', 'train.yml')
+    message = 'basicsr: error: data set noise: gt/1.png: cannot be decoded'
+    assert statuses == [1, 1] and all(message in output for output in outputs), outputs
+
+
+@pytest.mark.slow
 def test_a_batch_that_is_bad_in_one_process_is_left_out_in_both(runs: Runs, tmp_path: Path) -> None:
     options = make_deterministic_project(tmp_path, batch_size=1)
     options['train'] |= {'max_bad_steps': 1, 'optim_g': {'type': 'SGD', 'lr': 1e38}, 'total_iter': 50}

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.data.image_check import check_images
+from gsasr_plugin.data.image_check import check_images, index_faults
 from gsasr_plugin.data.image_files import Backend, list_images
 from gsasr_plugin.option_check import OptionError, read_option_file
 
@@ -42,13 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             images = list_images(root, backend, meta_info_file, recursive=True)
             found = check_images(images, progress=root)
+            stale = index_faults(root) if backend == 'lmdb' else []
         except (ValueError, FileNotFoundError) as error:
             print(f'{root}: {error}')
             faults += 1
             continue
-        for image, fault in found.items():
-            print(f'{image}: {fault}')
-        faults += len(found)
+        for line in [*(f'{image}: {fault}' for image, fault in found.items()), *stale]:
+            print(line)
+        faults += len(found) + len(stale)
         print(f'{root}: {len(images)} images, {len(found)} of them not usable')
     return 1 if faults else 0
 

@@ -17,7 +17,8 @@ from gsasr_plugin.data.decoded_images import DecodedImages
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
-from gsasr_plugin.data.image_check import check_images
+from gsasr_plugin.data.first_process import by_first_process
+from gsasr_plugin.data.image_check import check_images, index_faults
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, read_image, sizes_where_readable
 from gsasr_plugin.data.scales import as_scale, enlarged_size, format_scale, protocol_sizes
 from gsasr_plugin.data.training_crops import TrainingCrops
@@ -93,7 +94,7 @@ class ArbitraryScalePairedDataset(Dataset):
         else:
             self.items = list_evaluation_items(options)
             if options.check_images:
-                self._left_out(check_images(self._files(), progress=options.name))
+                self._left_out(self._check(self._files()))
         if options.cache == 'memory':
             with ThreadPoolExecutor(DECODING_THREADS) as pool:
                 list(pool.map(self._read_or_none, self._files()))
@@ -210,7 +211,7 @@ class ArbitraryScalePairedDataset(Dataset):
     def _readable(self, images: list[ImageFile]) -> list[ImageFile]:
         """The images whose headers, or with `check_images` all of whose pixels, can be read."""
         if self.options.check_images:
-            bad = check_images(images, progress=self.options.name)
+            bad = self._check(images)
         else:
             sizes = sizes_where_readable(images)
             bad = {image: 'not readable as an image' for image, size in zip(images, sizes) if size is None}
@@ -219,6 +220,20 @@ class ArbitraryScalePairedDataset(Dataset):
         if not left:
             raise DataError(f'data set {self.options.name}: none of its {len(images)} images can be read')
         return left
+
+    def _check(self, images: list[ImageFile]) -> dict[ImageFile, str]:
+        """The images that cannot be used, and why; of several processes the first looks. Stale indices are logged."""
+        name = self.options.name
+
+        def check() -> tuple[dict[ImageFile, str], list[str]]:
+            databases = dict.fromkeys(image.root for image in images if image.backend == 'lmdb')
+            stale = [fault for root in databases for fault in index_faults(root)]
+            return check_images(images, progress=name), stale
+
+        bad, stale = by_first_process(check, f'data set {name}: decoding all images (check_images)')
+        for fault in stale:
+            get_root_logger().warning(f'data set {name}: {fault}')
+        return bad
 
     def _left_out(self, bad: Mapping[ImageFile, str]) -> None:
         """Logs images that cannot be used.

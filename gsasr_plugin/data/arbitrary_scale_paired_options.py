@@ -49,7 +49,8 @@ class ArbitraryScalePairedDatasetOptions:
             their names.
         on_error: train: what to do about images that cannot be read: stop, or skip them and log their names (another
             image takes the place of one that fails later than at the start).
-        check_images: decode every image before anything else, as `gsasr check-data` does.
+        check_images: decode every image before anything else, as `gsasr check-data` does; of several processes the
+            first one does, for all.
 
         use_hflip: train: flip half of the samples left to right.
         use_rot: train: flip half of the samples upside down and transpose half of them, which with use_hflip gives

@@ -10,8 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 from tqdm import tqdm
 
-from gsasr_plugin.data.image_files import ImageFile, read_bytes, read_image
+from gsasr_plugin.data.data_roots import resolve_root
+from gsasr_plugin.data.image_files import ImageFile, list_images, list_some, read_bytes, read_image
+from gsasr_plugin.data.lmdb_values import lmdb_keys
 from gsasr_plugin.run_errors import DataError
+
+KEYS_SHOWN = 5  # of those that an LMDB and its index do not share
 
 
 def check_images(images: Sequence[ImageFile], *, progress: str | None = None) -> dict[ImageFile, str]:
@@ -54,3 +58,20 @@ def _fault(image: ImageFile) -> str | None:
     if image.recorded_size not in (None, size):
         return f'it has {size[0]} x {size[1]} pixels (rows x columns), its meta_info.txt says {image.recorded_size}'
     return None
+
+
+def index_faults(root: str) -> list[str]:
+    """Where an LMDB and its index, meta_info.txt, differ in their keys: a line for either direction.
+
+    Raises:
+        FileNotFoundError, DataError: index or LMDB cannot be read.
+    """
+    indexed, keys = {image.path for image in list_images(root, 'lmdb')}, set(lmdb_keys(resolve_root(root)))
+    return [
+        f'{root}: keys of {here} that are not in {there} ({len(surplus)}): {list_some(sorted(surplus), KEYS_SHOWN)}'
+        for surplus, here, there in (
+            (indexed - keys, 'its meta_info.txt', 'the LMDB'),
+            (keys - indexed, 'the LMDB', 'its meta_info.txt'),
+        )
+        if surplus
+    ]

@@ -6,7 +6,6 @@ An LMDB is made by `basicsr.utils.lmdb_util.make_lmdb_from_imgs`: its keys are f
 
 import os
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from basicsr.utils import FileClient, get_root_logger, imfrombytes
 from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
+from gsasr_plugin.data.lmdb_values import lmdb_value
 from gsasr_plugin.data.scales import Size
 from gsasr_plugin.run_errors import DataError
 
@@ -213,44 +213,14 @@ def read_bytes(image: ImageFile) -> bytes | None:
     """The encoded image; None where the LMDB has no such key.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file, or the LMDB, cannot be read.
     """
     if image.backend == 'disk':
         try:
             return FileClient('disk').get(image.path)
         except OSError as error:
             raise DataError(f'image {image} cannot be read: {error.strerror}') from error
-    return _lmdb_client(image.root).get(image.path, 'default')
-
-
-_lmdb_clients: dict[str, FileClient] = {}
-_lmdb_lock = threading.Lock()
-
-
-def _lmdb_client(root: str) -> FileClient:
-    """The process's one client of an LMDB, opened when first needed.
-
-    LMDB refuses to open a database twice in a process, and two data sets often share one (the GT of two scales).
-    """
-    root = os.path.realpath(root)
-    with _lmdb_lock:
-        if root not in _lmdb_clients:
-            _lmdb_clients[root] = FileClient('lmdb', db_paths=[root], client_keys=['default'])
-        return _lmdb_clients[root]
-
-
-def _forget_inherited_clients() -> None:
-    """In a forked worker: close the inherited databases, which must not be used there, so that they are opened anew."""
-    global _lmdb_lock
-    _lmdb_lock = threading.Lock()  # another thread of the parent may have held the old one
-    for client in _lmdb_clients.values():
-        for environment in client.client._client.values():
-            environment.close()
-    _lmdb_clients.clear()
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_forget_inherited_clients)
+    return lmdb_value(image.root, image.path)
 
 
 def list_some(names: Iterable[str], limit: int = 20) -> str:

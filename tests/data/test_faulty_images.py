@@ -211,7 +211,11 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_lmdb_that_differs_from_its_index(
-    tmp_path: Path, make_lmdb: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    make_lmdb: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / 'gt'
     folder.mkdir()
@@ -220,16 +224,29 @@ def test_an_lmdb_that_differs_from_its_index(
     root = make_lmdb(str(folder), ['a.png', 'b.png', 'c.png'])
     with lmdb.open(root, map_size=1 << 24) as database, database.begin(write=True) as transaction:
         transaction.delete(b'a')
+        for key in ('extra', *'123456'):
+            transaction.put(key.encode(), encoded(PHOTO, '.png'))
         transaction.put(b'b', encoded(PHOTO[:40], '.png'))
     assert main(['check-data', root]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f'{root}[a]: the LMDB has no such key: its meta_info.txt does not belong to it'
     assert lines[1] == f'{root}[b]: it has 40 x 72 pixels (rows x columns), its meta_info.txt says (64, 72)'
-    assert lines[2].endswith('3 images, 2 of them not usable')
+    assert lines[2] == f'{root}: keys of its meta_info.txt that are not in the LMDB (1): a'
+    assert lines[3] == f'{root}: keys of the LMDB that are not in its meta_info.txt (7): 1, 2, 3, 4, 5 and 2 more'
+    assert lines[4].endswith('3 images, 2 of them not usable')
     with pytest.raises(DataError, match='the LMDB has no such key'):
         training(root, io_backend={'type': 'lmdb'}, check_images=True)
     dataset = training(root, io_backend={'type': 'lmdb'}, on_error='skip', lq_size=8)
     assert dataset[0]['gt_path'] == 'b'
+
+    # What the index lacks is enough to be a fault.
+    index = tmp_path / 'gt.lmdb' / 'meta_info.txt'
+    index.write_text('c.png (64,72,3) 1\n')
+    assert main(['check-data', root]) == 1
+    assert 'keys of the LMDB that are not in its meta_info.txt (8)' in capsys.readouterr().out
+    monkeypatch.setattr(get_root_logger(), 'propagate', True)
+    training(root, io_backend={'type': 'lmdb'}, check_images=True)
+    assert 'keys of the LMDB that are not in its meta_info.txt (8)' in caplog.text
 
 
 @pytest.mark.parametrize('key', ['../../evil', '/etc/evil', 'a/../../evil', '..\\evil'])

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gsasr_plugin.data.image_files import image_sizes, list_images, read_image
+from gsasr_plugin.run_errors import DataError
 
 
 def test_folders_are_listed_by_name_without_other_files(write_images):
@@ -134,3 +135,15 @@ def test_wrong_roots_are_named(write_images, make_lmdb, tmp_path):
         list_images(make_lmdb(root, ['a.png']), 'disk')
     with pytest.raises(FileNotFoundError, match=r"meta information file 'absent.txt' does not exist"):
         list_images(root, 'disk', 'absent.txt')
+
+
+def test_an_lmdb_that_cannot_be_read_is_named(write_images, make_lmdb, tmp_path):
+    root = Path(make_lmdb(write_images('gt', {'a.png': (8, 9)}), ['a.png']))
+    (root / 'data.mdb').write_bytes(b'no database')
+    (image,) = list_images(str(root), 'lmdb')
+    with pytest.raises(DataError, match=r'LMDB \S*gt.lmdb cannot be read: .*not an LMDB file'):
+        read_image(image)
+    (root / 'meta_info.txt').write_text('\u00e4.png (8,9,3) 1\n', encoding='utf-8')
+    (image,) = list_images(str(root), 'lmdb')
+    with pytest.raises(DataError, match='the LMDB has no such key'):
+        read_image(image)
