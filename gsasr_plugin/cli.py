@@ -50,6 +50,7 @@ examples:
 examples:
   basicsr test -opt options/test.yml
   basicsr test -opt options/test.yml --skip_absent --auto_resume
+  torchrun --nproc_per_node=2 -m gsasr_plugin test -opt options/test.yml --launcher pytorch
   basicsr test -opt options/test.yml --force_yml path:pretrain_network_g=experiments/NAME/models/net_g_latest.pth
 """,
     ),

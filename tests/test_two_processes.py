@@ -101,6 +101,46 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_two_processes_test_as_one(runs: Runs, tmp_path: Path) -> None:
+    one, two = tmp_path / 'one', tmp_path / 'two'
+    for folder in (one, two):
+        options = make_deterministic_project(folder, batch_size=1)
+        gt = options['datasets']['val']
+        options['datasets'] = {'test_1': {**gt, 'name': 'first'}, 'test_2': {**gt, 'name': 'second', 'scales': [2]}}
+        del options['train'], options['logger'], options['val']['val_freq']
+        write_options(options, folder)
+    test = ['test', '-opt', 'train.yml']
+    again = [*test, '--auto_resume']
+    status, output = runs.run(one, *test)
+    assert status == 0, output[-3000:]
+    statuses, outputs = runs.run_several(two, *test)
+    assert statuses == [0, 0], outputs
+
+    def files(folder: Path) -> dict[str, bytes]:
+        left = (folder / 'results' / 'run').rglob('*.*')
+        kinds = ('.csv', '.md', '.json', '.png')
+        return {str(path.relative_to(folder)): path.read_bytes() for path in left if path.suffix in kinds}
+
+    expected = files(one)
+    assert len(expected) == 4 + 9 + 3 and files(two) == expected
+    results = two / 'results' / 'run'
+    assert len(list(results.glob('*.log'))) == 1 and 'Testing' not in outputs[1]
+
+    # Killed on the way: what either had done is known to those that go on, two or one.
+    values = [results / 'values.jsonl', results / 'values.jsonl.1']
+    assert [len(path.read_text().splitlines()) for path in values] == [5 + 2, 4 + 1]
+    for count in (2, 1):
+        lines = [line for path in values if path.exists() for line in path.read_text().splitlines()]
+        values[0].write_text(''.join(f'{line}\n' for line in lines[:4]) + lines[4][:20])
+        values[1].write_text(f'{lines[-1]}\n')
+        (results / 'metrics.csv').unlink()
+        output = runs.run(two, *again)[1] if count == 1 else runs.run_several(two, *again)[1][0]
+        assert 'first: 4 images are known from an earlier run' in output
+        assert 'second: 1 images are known from an earlier run' in output
+        assert files(two) == expected
+
+
+@pytest.mark.slow
 def test_both_stop_at_what_one_finds_in_the_images(runs: Runs, tmp_path: Path) -> None:
     options = make_deterministic_project(tmp_path, batch_size=1)
     options['datasets']['train']['check_images'] = True

@@ -17,10 +17,10 @@ from gsasr_plugin.data.decoded_images import DecodedImages
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
-from gsasr_plugin.data.first_process import by_first_process
 from gsasr_plugin.data.image_check import check_images, index_faults
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, read_image, sizes_where_readable
 from gsasr_plugin.data.scales import as_scale, enlarged_size, format_scale, protocol_sizes
+from gsasr_plugin.data.together import Together
 from gsasr_plugin.data.training_crops import TrainingCrops
 from gsasr_plugin.data.variable_size import VariableSizeImage
 from gsasr_plugin.run_errors import DataError
@@ -230,7 +230,8 @@ class ArbitraryScalePairedDataset(Dataset):
             stale = [fault for root in databases for fault in index_faults(root)]
             return check_images(images, progress=name), stale
 
-        bad, stale = by_first_process(check, f'data set {name}: decoding all images (check_images)')
+        with Together(f'data set {name}: check of all images') as processes:
+            bad, stale = processes.by_first(check)
         for fault in stale:
             get_root_logger().warning(f'data set {name}: {fault}')
         return bad

@@ -55,8 +55,7 @@ class GSASRModel(ResumableModel):
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
         self.means: list[Mean] = []
-        if self.is_train or opt['rank'] == 0:  # which tests alone
-            build_metrics(self)
+        build_metrics(self)
 
     def init_training_settings(self) -> None:
         """As the host's, with the average of the weights set up for validation, and losses scaled in fp16."""
@@ -237,9 +236,8 @@ class GSASRModel(ResumableModel):
         return visuals
 
     def dist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """As for one process: in training all take a share of the images, testing is the first one's."""
-        if self.is_train or self.opt['rank'] == 0:
-            self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
+        """As for one process, with a share of the images for each."""
+        self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
         """Runs the host's metrics for each scale of a data set, once for each iteration.
@@ -254,7 +252,7 @@ class GSASRModel(ResumableModel):
                 return
             self.validated.add((id(dataloader), current_iter))
         self.speed.interrupt()
-        share = my_share(dataloader) if self.is_train else dataloader
+        share = my_share(dataloader)
         draws = self.opt['rank'] == 0  # the others' images are not shown
         images = GridLoader(self, share, current_iter, tb_logger) if draws else share
         validate_scales(self, images, current_iter, tb_logger, save_img)

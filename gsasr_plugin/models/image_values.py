@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gsasr_plugin.whole_file import replacing
 
-FILE = 'values.jsonl'
+FILE = 'values.jsonl'  # of the first process; the others' have a number
 # Options that do not change a value or a picture.
 _NEUTRAL = {'pbar', 'paper_row', 'val_freq', 'num_worker_per_gpu', 'batch_size_per_gpu', 'pin_memory'}
 _NEUTRAL |= {'cache', 'cache_dir'}
@@ -47,14 +47,18 @@ class ValuesFile:
     Args:
         folder: the results' folder.
         key: what `run_key` gives. Values under other keys are of no use, and leave the file.
+        rank: of the process, each of which writes to a file of its own.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.path = folder / FILE
+    def __init__(self, folder: Path, key: str, rank: int = 0) -> None:
+        self.path = folder / (f'{FILE}.{rank}' if rank else FILE)
         self.key = key
 
     def read(self, dataset: str) -> list[ImageValues]:
-        """The values of one data set that this run may use; those of others stay in the file."""
+        """The values of one data set that this run may use; those of others stay in the file.
+
+        What several processes have left is brought together, while none of them adds to it.
+        """
         kept, found = [], []
         for line, key, values in self._lines():
             if values.dataset != dataset:
@@ -64,6 +68,9 @@ class ValuesFile:
                 found.append(values)
         with replacing(self.path) as path:  # without a last line that a kill cut short
             path.write_text(''.join(f'{line}\n' for line in kept))
+        for path in self._files():
+            if path != self.path:
+                path.unlink()
         return found
 
     def add(self, values: ImageValues) -> None:
@@ -72,14 +79,16 @@ class ValuesFile:
             file.write(json.dumps({'key': self.key, **asdict(values)}) + '\n')
 
     def _lines(self) -> Iterator[tuple[str, str, ImageValues]]:
-        if not self.path.exists():
-            return
-        for line in self.path.read_text().splitlines():
+        for line in (line for path in self._files() for line in path.read_text().splitlines()):
             try:
                 content = json.loads(line)
                 yield line, content.pop('key'), ImageValues(**content)
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue  # cut short by a kill
+
+    def _files(self) -> list[Path]:
+        """Of all processes."""
+        return sorted(self.path.parent.glob(f'{FILE}*'))
 
 
 def run_key(state: Mapping[str, Tensor], *sections: Mapping[str, Any]) -> str:

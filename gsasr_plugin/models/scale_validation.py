@@ -14,15 +14,16 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 from tqdm import tqdm
 
 from gsasr_plugin.data import ArbitraryScalePairedDataset
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.data.scales import Scale, format_scale
+from gsasr_plugin.data.together import Together
 from gsasr_plugin.models.image_values import ImageValues, ValuesFile, run_key
-from gsasr_plugin.models.shares import gathered
+from gsasr_plugin.models.shares import in_order, my_share_of
 from gsasr_plugin.models.testing_report import means, metric_tables, write_report
 from gsasr_plugin.models.training_table import MetricRow, add_to_tables
 from gsasr_plugin.paper_tables import PaperRow, paper_row
@@ -49,18 +50,20 @@ def validate_scales(
     all data sets so far, as the log does; with --auto_resume an image whose values are known from these weights and
     options is left out.
 
-    In training, several processes report in the first what they make of their shares of the images (see `my_share`).
+    Several processes report in the first what they make of their shares of the images (see `my_share`).
 
     Args:
         model: the model; its `opt['val']` holds the host's `metrics`, where `crop_border: auto` follows the scale.
-        dataloader: of one image per batch.
+        dataloader: of one image per batch; of several processes, of this one's share.
         current_iter: the iteration, or the name of the run when testing.
         tb_logger: tensorboard's, or None.
         save_img: whether to write the results as PNG files.
     """
     metrics = model.opt['val'].get('metrics') or {}
     if model.is_train:
-        table = means(gathered(list(_evaluate(model, dataloader, current_iter, save_img))), metrics, None)
+        with Together(f'validation of {dataloader.dataset.opt["name"]}') as processes:
+            shares = processes.gather(list(_evaluate(model, dataloader, current_iter, save_img)))
+        table = means(in_order(shares), metrics, None)
     else:
         values = _evaluate_or_reuse(model, dataloader, current_iter, save_img)
         row = _paper_row(model)
@@ -93,25 +96,40 @@ def _paper_row(model: GSASRModel) -> PaperRow | None:
 def _evaluate_or_reuse(
     model: GSASRModel, dataloader: Any, current_iter: int | str, save_img: bool
 ) -> list[ImageValues]:
-    """The values of all images when testing, in the data set's order; each is on the disk as soon as it is known."""
+    """The values of all images when testing, in the data set's order; each is on the disk as soon as it is known.
+
+    In all processes but the first, nothing.
+    """
     opt, dataset = model.opt, dataloader.dataset
     key = run_key(model.tested_net().state_dict(), opt['network_g'], opt['val'], dataset.opt)
-    file = ValuesFile(Path(opt['path']['results_root']), key)
-    known = {}
-    if opt.get('auto_resume'):
-        for image in file.read(dataset.opt['name']):
-            picture = _image_path(model, image.dataset, image.image, image.scale, current_iter)
-            if not save_img or picture.exists():
-                known[image.scale, image.file] = image
+    file = ValuesFile(Path(opt['path']['results_root']), key, opt['rank'])
+    with Together(f'test of {dataset.opt["name"]}') as processes:
+        known = processes.by_first(lambda: _known(model, file, dataset.opt['name'], current_iter, save_img))
         if known:
             get_root_logger().info(f'{dataset.opt["name"]}: {len(known)} images are known from an earlier run')
-    found = dict(known)
-    for image in _evaluate(model, _without(dataloader, known), current_iter, save_img):
-        file.add(image)
-        found[image.scale, image.file] = image
+        share = []
+        for image in _evaluate(model, _without(dataloader, known), current_iter, save_img):
+            file.add(image)
+            share.append(image)
+        found = known | {(image.scale, image.file): image for image in in_order(processes.gather(share))}
+    if opt['rank'] != 0:
+        return []
     if isinstance(dataset, ArbitraryScalePairedDataset):
         return [found[_identity(item.scale, item.named.path)] for item in dataset.items]
     return list(found.values())
+
+
+def _known(
+    model: GSASRModel, file: ValuesFile, dataset_name: str, current_iter: int | str, save_img: bool
+) -> dict[tuple[str, str], ImageValues]:
+    """With --auto_resume, what an earlier run has left of a data set, pictures included."""
+    if not model.opt.get('auto_resume'):
+        return {}
+    return {
+        (image.scale, image.file): image
+        for image in file.read(dataset_name)
+        if not save_img or _image_path(model, dataset_name, image.image, image.scale, current_iter).exists()
+    }
 
 
 def _without(dataloader: Any, known: dict[tuple[str, str], ImageValues]) -> Any:
@@ -120,8 +138,7 @@ def _without(dataloader: Any, known: dict[tuple[str, str], ImageValues]) -> Any:
     if not known or not isinstance(dataset, ArbitraryScalePairedDataset):
         return dataloader
     left = [i for i, item in enumerate(dataset.items) if _identity(item.scale, item.named.path) not in known]
-    # As the host's loader of a test, in the order of the data set; grids, which want all images, are not drawn again.
-    return DataLoader(Subset(dataset, left), batch_size=1, shuffle=False)
+    return my_share_of(dataset, left)  # grids, which want all images, are not drawn again
 
 
 def _identity(scale: Scale, file: str) -> tuple[str, str]:
