@@ -7,6 +7,7 @@ cache, which all processes of a machine share.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import mmap
 import os
@@ -94,8 +95,9 @@ class DecodedImages:
 
     def _remove_left_overs(self) -> None:
         for file in self.folder.glob(f'{STAGING}*'):
-            if time.time() - file.stat().st_mtime > LEFT_OVER_S:
-                file.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has finished or removed it
+                if time.time() - file.stat().st_mtime > LEFT_OVER_S:
+                    file.unlink()
 
 
 def _state(image: ImageFile) -> tuple[int, int]:
@@ -112,6 +114,6 @@ def _mapped(path: str, state: tuple[int, int]) -> np.ndarray | None:
         magic, height, width, *found = HEAD.unpack_from(content)
     except (OSError, ValueError, struct.error):  # not readable; empty; shorter than a head
         return None
-    if magic != MAGIC or tuple(found) != state or len(content) != HEAD.size + height * width * 3:
+    if magic != MAGIC or tuple(found) != state or height < 1 or len(content) != HEAD.size + height * width * 3:
         return None
     return np.frombuffer(content, np.uint8, offset=HEAD.size).reshape(height, width, 3)

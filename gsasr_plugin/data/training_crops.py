@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ class TrainingCrops:
     use_hflip: bool
     use_rot: bool
 
-    @property
+    @cached_property
     def largest(self) -> Size:
         """Size (H, W) that a GT image must have for every scale that can be drawn, in GT pixels."""
         sizes = [self._crop_size(scale) for scale in self.scales or [(self.scale_range[1], self.scale_range[1])]]

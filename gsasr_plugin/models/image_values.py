@@ -16,8 +16,10 @@ from gsasr_plugin.whole_file import replacing
 
 FILE = 'values.jsonl'  # of the first process; the others' have a number
 # Options that do not change a value or a picture.
-_NEUTRAL = {'pbar', 'paper_row', 'val_freq', 'num_worker_per_gpu', 'batch_size_per_gpu', 'pin_memory'}
-_NEUTRAL |= {'cache', 'cache_dir'}
+_NEUTRAL = {
+    *('pbar', 'paper_row', 'val_freq'),
+    *('num_worker_per_gpu', 'batch_size_per_gpu', 'pin_memory', 'cache', 'cache_dir'),
+}
 
 
 @dataclass(frozen=True)

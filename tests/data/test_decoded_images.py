@@ -134,6 +134,7 @@ def test_a_changed_lmdb_is_decoded_again(
         lambda content: content + b'x',
         lambda content: b'another!' + content[8:],
         lambda content: content[:8] + (1 << 62).to_bytes(8, 'little') + content[16:],
+        lambda content: HEAD.pack(content[:8], -20, -30, *HEAD.unpack_from(content)[3:]) + content[HEAD.size :],
     ],
 )
 def test_a_spoilt_entry_is_noticed_and_written_again(
