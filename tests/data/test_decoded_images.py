@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,10 @@ def test_left_overs_of_killed_processes_are_removed(cache: DecodedImages) -> Non
     os.utime(old, (time.time() - 7200,) * 2)
     DecodedImages(cache.folder)
     assert entries(cache) == [new]
+
+
+def test_what_a_spawned_worker_finds_out_holds_for_all(cache: DecodedImages, log: pytest.LogCaptureFixture) -> None:
+    copy = pickle.loads(ForkingPickler.dumps(cache))
+    copy._close('is full')
+    cache._close('is full')
+    assert cache._is_closed and len(log.records) == 1
