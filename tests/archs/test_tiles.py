@@ -40,7 +40,7 @@ def images(batch: int = 1, size: tuple[int, int] = (50, 51)) -> torch.Tensor:
 
 
 @pytest.mark.parametrize('multiple', [1, 4, 12])
-@pytest.mark.parametrize('windows', [(2, 2, 0), (9, 4, 1), (9, 4, 3), (10, 2, 1), (23, 5, 2), (3, 8, 2), (3, 8, 3), (3, 8, 5)])
+@pytest.mark.parametrize('windows', [(2, 2, 0), (9, 4, 1), (9, 4, 3), (10, 2, 1), (23, 5, 2), (3, 8, 2), (3, 8, 3)])
 @pytest.mark.parametrize('k', [1, 3])
 def test_tiles_of_an_axis(multiple: int, windows: tuple[int, int, int], k: int) -> None:
     length, tile, overlap = (n * multiple for n in windows)
