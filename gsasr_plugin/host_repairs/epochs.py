@@ -41,10 +41,12 @@ def repair_epoch_count(train: types.ModuleType) -> Repair:
     if host_function is None or not mentions(host_function, 'ceil'):
         return Repair(name, False, "the host's function does not count incomplete batches")
 
+    from gsasr_plugin.run_errors import RunError
+
     def create_train_val_dataloader(opt: dict[str, Any], logger: Any) -> tuple:
         train_loader, train_sampler, val_loaders, _, total_iters = host_function(opt, logger)
         if len(train_loader) == 0:
-            raise ValueError(
+            raise RunError(
                 f'datasets.train has {len(train_sampler)} samples per process and epoch, fewer than '
                 f'batch_size_per_gpu, {opt["datasets"]["train"]["batch_size_per_gpu"]}: raise dataset_enlarge_ratio'
             )

@@ -393,7 +393,7 @@ def test_a_run_of_short_epochs_reaches_its_last_iteration(monkeypatch: pytest.Mo
 def test_fewer_samples_than_a_batch_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     train = fresh('basicsr.train')
     host_repairs.repair_epoch_count(train)
-    with pytest.raises(ValueError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
+    with pytest.raises(RunError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
         loaders(train, monkeypatch, images=3, total_iter=20)
 
 

@@ -147,6 +147,11 @@ FAULTS_OF_THE_PLUGIN = [
 ]
 FAULTS_OF_THE_HOST = [
     ('name', 5, 'given 5', 'a text', None),
+    ('name', '../..', "given '../..' (no name of a folder)", 'without / and', None),
+    ('name', 'a\0b', 'no name of a folder', 'printable', None),
+    ('datasets__val__name', '..', "given '..'", 'not only dots', None),
+    ('datasets__train__num_worker_per_gpu', 10**30, 'given 1000', 'at most 1024', None),
+    ('datasets__train__dataset_enlarge_ratio', float('inf'), 'given inf', 'at most 1', None),
     ('name', MISSING, 'missing', 'a text', None),
     ('num_gpu', 'all', "given 'all'", 'auto or a whole number, at least 0', None),
     ('num_gpu', 64, 'given 64, but torch sees', 'auto, or 0 to', None),
