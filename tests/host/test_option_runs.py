@@ -50,9 +50,10 @@ def shrink(options: dict[str, Any]) -> None:
         section.pop('persistent_workers', None)
         if 'meta_info_file' in section:
             section['meta_info_file'] = 'names.txt'
-    network |= {'embed_dim': 8, 'num_heads': 2, 'window_size': 4, 'gaussian_density': 1}
-    network |= {key: 1 for key in network if key.startswith('num_i')}
-    network['encoder_opt'] |= ENCODERS[network['encoder_opt']['type']]
+    if 'encoder_opt' in network:  # not the packaged one, which is small
+        network |= {'embed_dim': 8, 'num_heads': 2, 'window_size': 4, 'gaussian_density': 1}
+        network |= {key: 1 for key in network if key.startswith('num_i')}
+        network['encoder_opt'] |= ENCODERS[network['encoder_opt']['type']]
     options['train'] |= {'total_iter': 1}
     options['val'] |= {'val_freq': 1}
     options['logger'] |= {'print_freq': 1, 'save_checkpoint_freq': 1}
