@@ -180,6 +180,7 @@ FAULTS_OF_THE_HOST = [
     ('train__optim_g__lr', 'fast', "given 'fast'", 'a number', None),
     ('train__optim_g__lr', MISSING, 'missing', 'a number', None),
     ('train__optim_g__betas', [0.9], 'given [0.9]', 'a list of 2', None),
+    ('train__optim_g__betas', [-1.0, 0.9], 'Adam refuses this: Invalid beta parameter at index 0: -1', '', None),
     ('train__optim_g__betta', [0.9], 'unknown key', 'betas', 'betas'),
     ('train__optim_g__type', 'AdamW', "given 'AdamW'", 'Adam', 'Adam'),
     ('train__scheduler__type', 'MultiStep', "given 'MultiStep'", 'MultiStepLR', 'MultiStepLR'),
