@@ -7,3 +7,7 @@ class RunError(RuntimeError):
 
 class DataError(RunError, ValueError):
     """Images that cannot be used; the message names them."""
+
+
+class MissingDataError(RunError, FileNotFoundError):
+    """Folders, lists or images that do not exist; the message names them."""

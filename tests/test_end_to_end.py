@@ -20,6 +20,7 @@ import yaml
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
 from gsasr_plugin.data.bicubic import resize_bicubic
+from tests.run_options import gsasr_run
 
 TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1'}
@@ -43,44 +44,14 @@ def make_project(folder: Path) -> dict[str, Any]:
     for scale, size in SCALES.items():
         small = {n: resize_bicubic(image / np.float32(255), size) for n, image in gt.items()}
         write_images(folder / f'x{scale:g}', {n: np.uint8((x * 255).round().clip(0, 255)) for n, x in small.items()})
-    return {
-        'name': 'run',
-        'model_type': 'GSASRModel',
-        'num_gpu': 'auto',
-        'manual_seed': 0,
-        'datasets': {
-            'train': {
-                'name': 'crops',
-                'type': 'ArbitraryScalePairedDataset',
-                'dataroot_gt': 'gt.lmdb',
-                'io_backend': {'type': 'lmdb'},
-                'lq_size': 12,
-                'scale_range': [1, 4],
-                'num_worker_per_gpu': 1,
-                'batch_size_per_gpu': 2,
-                'dataset_enlarge_ratio': 100,
-            }
-        },
-        'network_g': {
-            'type': 'GSASR',
-            'encoder_opt': {'type': 'RDN', 'num_feat': 8, 'num_block': 2, 'num_layer': 2, 'num_grow_ch': 4},
-            'embed_dim': 16,
-            'num_heads': 2,
-            'window_size': 4,
-            'num_interaction_blocks': 1,
-            'num_interaction_layers': 1,
-            'gaussian_density': 4,
-        },
-        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
-        'train': {
-            'ema_decay': 0.9,
-            'optim_g': {'type': 'Adam', 'lr': 0.001, 'betas': [0.9, 0.99]},
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [1000], 'gamma': 0.5},
-            'total_iter': 100000,
-            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
-        },
-        'logger': {'print_freq': 5, 'save_checkpoint_freq': 5, 'use_tb_logger': True},
-    }
+    options = gsasr_run({'type': 'RDN', 'num_feat': 8, 'num_block': 2, 'num_layer': 2, 'num_grow_ch': 4})
+    options['num_gpu'] = 'auto'
+    options['datasets']['train'] |= {'dataroot_gt': 'gt.lmdb', 'io_backend': {'type': 'lmdb'}, 'lq_size': 12}
+    options['datasets']['train'] |= {'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 100}
+    options['network_g'] |= {'embed_dim': 16, 'gaussian_density': 4}
+    options['train'] |= {'ema_decay': 0.9, 'total_iter': 100000}
+    options['logger'] |= {'print_freq': 5, 'save_checkpoint_freq': 5, 'use_tb_logger': True}
+    return options
 
 
 def command(*arguments: str) -> list[str]:

@@ -48,6 +48,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
     [
         ('archs', ('archs',)),
         ('official', ('official', 'archs')),
+        ('host_repairs', ('host_repairs', 'checkpoint_pairs', 'data', 'run_errors', 'stop_signals')),
         ('prepare', ('prepare', 'data', 'whole_file')),
         ('data', ('data', 'run_errors', 'whole_file')),
         ('metrics', ('metrics', 'official')),

@@ -6,9 +6,12 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from gsasr_plugin.visuals.event_files import read_series
 from tests.training_runs import Runs, checkpoint, make_project, same, saved_iterations, write_options
 
 
@@ -116,9 +119,9 @@ def test_a_signal_saves_and_stops_between_two_steps(
     assert ended == 0 and sorted(losses(output)) == [reached + 1, reached + 2], output[-3000:]
 
 
-@pytest.mark.slow
-def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> None:
-    options = make_project(tmp_path)
+def make_validated_project(folder: Path, total_iter: int) -> dict[str, Any]:
+    """Options of a run that saves and validates every second iteration. It learns nothing: the first is the best."""
+    options = make_project(folder)
     options['datasets']['train']['scale_range'] = [1, 2]
     options['datasets']['val'] = {
         'name': 'held-out',
@@ -126,11 +129,53 @@ def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> N
         'dataroot_gt': 'gt',
         'scales': [2, 3],
     }
-    # Nothing is learned, so that the first validation is the best.
-    options['train'] |= {'optim_g': {'type': 'SGD', 'lr': 0.0}, 'total_iter': 9, 'ema_decay': 0}
+    options['train'] |= {'optim_g': {'type': 'SGD', 'lr': 0.0}, 'total_iter': total_iter, 'ema_decay': 0}
     psnr = {'type': 'calculate_psnr', 'crop_border': 4}
     options['val'] = {'val_freq': 2, 'save_img': False, 'metrics': {'psnr': psnr}, 'keep_best': 'psnr'}
-    options['logger'] |= {'save_checkpoint_freq': 2, 'keep_last': 2}
+    options['logger'] |= {'save_checkpoint_freq': 2, 'use_tb_logger': True}
+    return options
+
+
+def told_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Iterations and values of each metric."""
+    series = read_series(folder / 'tb_logger' / 'run')
+    return {name: list(zip(*one)) for name, one in series.items() if name.startswith('metrics/')}
+
+
+@pytest.mark.slow
+def test_a_validation_that_was_cut_off_is_made_up_for(runs: Runs, tmp_path: Path) -> None:
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    for folder in (whole, killed):
+        write_options(make_validated_project(folder, total_iter=5), folder)
+    status, output = runs.run(whole, 'train', '-opt', 'train.yml')
+    assert status == 0, output[-3000:]
+
+    run, log = killed / 'experiments' / 'run', killed / 'output.txt'
+    moments = [
+        lambda: 2 in saved_iterations(killed),  # between saving and validating
+        lambda: 'iter:       3' in log.read_text(),  # validated, which the training state does not know
+    ]
+    for moment in moments:
+        arguments = ('train', '-opt', 'train.yml', '--auto_resume')
+        status, output = runs.run(killed, *arguments, until=moment, signal_number=signal.SIGKILL)
+        assert status == -signal.SIGKILL and saved_iterations(killed) == [2], output[-3000:]
+        assert (run / 'metrics.csv').exists() == (moment is moments[1])
+    status, output = runs.run(killed, 'train', '-opt', 'train.yml', '--auto_resume')
+    assert status == 0, output[-3000:]
+    for name in ('metrics.csv', 'metrics.md'):
+        assert (run / name).read_text() == (whole / 'experiments' / 'run' / name).read_text()
+    assert told_tensorboard(killed) == told_tensorboard(whole) != {}
+    (_, ours), (_, expected) = checkpoint(killed, 5), checkpoint(whole, 5)
+    assert ours['best'] == expected['best'] and ours['best']['iteration'] == 2
+    assert ours['best_metric_results'] == expected['best_metric_results']
+    best = [torch.load(one / 'experiments' / 'run' / 'models' / 'net_g_best.pth') for one in (killed, whole)]
+    assert same(best[0]['params'], best[1]['params'])
+
+
+@pytest.mark.slow
+def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> None:
+    options = make_validated_project(tmp_path, total_iter=9)
+    options['logger']['keep_last'] = 2
     write_options(options, tmp_path)
     status, output = runs.run(tmp_path, 'train', '-opt', 'train.yml')
     assert status == 0, output[-3000:]

@@ -18,6 +18,8 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.run_options import gsasr_run
+
 TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
 
 # For each line of the form [arguments, folder, outputs, environments] forks processes, one per file for its output;
@@ -153,47 +155,12 @@ def make_project(folder: Path) -> dict[str, Any]:
         pixels = generator.integers(0, 256, (40, 44, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / 'gt' / f'{number}.png')
     swinir = {'embed_dim': 6, 'depths': [2], 'num_heads': [2], 'window_size': 4, 'mlp_ratio': 1, 'drop_path_rate': 0.5}
-    return {
-        'name': 'run',
-        'model_type': 'GSASRModel',
-        'num_gpu': 0,
-        'manual_seed': 0,
-        'datasets': {
-            'train': {
-                'name': 'noise',
-                'type': 'ArbitraryScalePairedDataset',
-                'dataroot_gt': 'gt',
-                'io_backend': {'type': 'disk'},
-                'lq_size': 8,
-                'scale_range': [1, 4],
-                'num_worker_per_gpu': 0,
-                'batch_size_per_gpu': 2,
-                'dataset_enlarge_ratio': 5,  # 7 steps, and one sample left
-            }
-        },
-        'network_g': {
-            'type': 'GSASR',
-            'encoder_opt': {'type': 'SwinIR', **swinir},
-            'embed_dim': 8,
-            'num_heads': 2,
-            'window_size': 4,
-            'num_injection_layers': 1,
-            'num_interaction_blocks': 1,
-            'num_interaction_layers': 1,
-            'gaussian_density': 1,
-        },
-        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
-        'train': {
-            'ema_decay': 0.9,
-            'grad_clip': 0.1,
-            'optim_g': {'type': 'Adam', 'lr': 0.001, 'betas': [0.9, 0.99]},
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [8, 16], 'gamma': 0.5},
-            'total_iter': 24,
-            'warmup_iter': 4,
-            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
-        },
-        'logger': {'print_freq': 1, 'save_checkpoint_freq': 3, 'use_tb_logger': False},
-    }
+    options = gsasr_run({'type': 'SwinIR', **swinir})
+    options['datasets']['train']['dataset_enlarge_ratio'] = 5  # 7 steps, and one sample left
+    options['train'] |= {'ema_decay': 0.9, 'grad_clip': 0.1, 'total_iter': 24, 'warmup_iter': 4}
+    options['train']['scheduler']['milestones'] = [8, 16]
+    options['logger']['save_checkpoint_freq'] = 3
+    return options
 
 
 def write_options(options: dict[str, Any], folder: Path) -> None:

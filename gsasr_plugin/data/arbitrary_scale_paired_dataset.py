@@ -155,7 +155,7 @@ class ArbitraryScalePairedDataset(Dataset):
             assert gt is not None, 'an item has at least one image'
             lq_size, size = protocol_sizes(gt.shape[:2], item.scale)
             if 0 in lq_size:
-                raise ValueError(
+                raise DataError(
                     f'{item.gt} has {gt.shape[0]} x {gt.shape[1]} pixels (rows x columns), too few for scale '
                     f'{format_scale(item.scale)}'
                 )

@@ -3,6 +3,8 @@
 import os
 from importlib import resources
 
+from gsasr_plugin.run_errors import MissingDataError
+
 PACKAGE_PREFIX = 'package:'
 
 
@@ -14,15 +16,15 @@ def resolve_root(root: str) -> str:
             `package:skimage.data`, photographs that come with scikit-image).
 
     Raises:
-        FileNotFoundError: it does not exist; the message names it, and the folder from which a relative one was sought.
+        MissingDataError: it does not exist; the message names it, and the folder from which a relative one was sought.
     """
     if root.startswith(PACKAGE_PREFIX):
         name = root.removeprefix(PACKAGE_PREFIX)
         try:
             return str(resources.files(name))
         except (ModuleNotFoundError, TypeError, ValueError) as error:
-            raise FileNotFoundError(f'dataroot {root!r}: there is no package {name!r} here ({error})') from None
+            raise MissingDataError(f'dataroot {root!r}: there is no package {name!r} here ({error})') from None
     folder = os.path.expanduser(root)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f'dataroot {root!r} is not a folder (looked from {os.getcwd()})')
+        raise MissingDataError(f'dataroot {root!r} is not a folder (looked from {os.getcwd()})')
     return folder

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
 from gsasr_plugin.data.scales import Scale, Size, as_scale, format_scale, nominal_scale, paired_gt_size, protocol_sizes
+from gsasr_plugin.run_errors import DataError, MissingDataError
 
 
 class EvaluationItem(NamedTuple):
@@ -41,7 +42,7 @@ def list_evaluation_items(options: ArbitraryScalePairedDatasetOptions) -> list[E
     """All items of a data set for validation or testing.
 
     Raises:
-        FileNotFoundError, ValueError: images are missing or surplus, or their sizes do not fit; they are named.
+        MissingDataError, DataError: images are missing or surplus, or their sizes do not fit; they are named.
     """
     if options.dataroot_lq is None:
         images = list_gt_images(options)
@@ -60,7 +61,7 @@ def _check_large_enough(options: ArbitraryScalePairedDatasetOptions, images: lis
     for scale in _scales(options):
         small = [str(image) for image, size in zip(images, sizes) if 0 in protocol_sizes(size, scale)[0]]
         if small:
-            raise ValueError(
+            raise DataError(
                 f'data set {options.name}: too small for scale {format_scale(scale)}: {list_some(small)}. Leave the '
                 'images or the scale out'
             )
@@ -88,7 +89,7 @@ def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationI
             own = common or nominal_scale([(gt_size, lq_size)])
             if own is None or paired_gt_size(gt_size, lq_size, own) is None:
                 wanted = format_scale(own) if own else 'any of at least 1'
-                raise ValueError(
+                raise DataError(
                     f'sizes of a pair do not fit scale {wanted}: GT {gt} has {gt_size[0]} x {gt_size[1]} pixels '
                     f'(rows x columns), LR {lq} {lq_size[0]} x {lq_size[1]}'
                 )
@@ -106,13 +107,13 @@ def _match(
     """The LR images of the GT images, in their order."""
     template = options.filename_tmpl
     if '{scale}' in template and scale is None:
-        raise ValueError(
+        raise DataError(
             f'filename_tmpl {template!r} needs the scale of {root!r}: give `scales`, or dataroot_lq as {{scale: path}}'
         )
     by_stem = {image.stem: image for image in lq_images}
     if len(by_stem) < len(lq_images):
         twice = sorted(str(image) for image in lq_images if by_stem[image.stem] is not image)
-        raise ValueError(f'LR images that differ in the extension only: {list_some(twice)}')
+        raise DataError(f'LR images that differ in the extension only: {list_some(twice)}')
     # LR images lie in the sub-folders of their GT images or in none; the template is for the name alone.
     names = []
     for image in gt_images:
@@ -121,10 +122,10 @@ def _match(
         names.append(folder + slash + name if folder + slash + name in by_stem else name)
     missing = [f'{gt} (LR {name})' for gt, name in zip(gt_images, names) if name not in by_stem]
     if missing:
-        raise FileNotFoundError(f'GT images without an LR image in {root!r}: {list_some(missing)}')
+        raise MissingDataError(f'GT images without an LR image in {root!r}: {list_some(missing)}')
     surplus = sorted(set(by_stem) - set(names))
     if surplus and options.meta_info_file is None:
-        raise FileNotFoundError(
+        raise MissingDataError(
             f'LR images in {root!r} without a GT image in {options.dataroot_gt!r}: {list_some(surplus)}'
         )
     return [by_stem[name] for name in names]
@@ -138,7 +139,7 @@ def pair_crop(item: EvaluationItem, gt_size: Size, lq_size: Size) -> Size:
     """
     size = paired_gt_size(gt_size, lq_size, item.scale)
     if size is None:
-        raise ValueError(
+        raise DataError(
             f'sizes {gt_size} of GT {item.gt} and {lq_size} of LR {item.lq} do not fit scale {format_scale(item.scale)}'
         )
     return size

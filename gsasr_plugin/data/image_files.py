@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.lmdb_values import lmdb_value
 from gsasr_plugin.data.scales import Size
-from gsasr_plugin.run_errors import DataError
+from gsasr_plugin.run_errors import DataError, MissingDataError
 
 Backend = Literal['disk', 'lmdb']
 
@@ -65,14 +65,13 @@ def list_images(
         recursive: search the sub-folders of a folder too.
 
     Raises:
-        FileNotFoundError: the root, the meta_info_file, or an image it names does not exist.
-        ValueError: the root is of the other backend.
-        DataError: the root has no images or cannot be read; an LMDB's keys lead out of it.
+        MissingDataError: the root, the meta_info_file, or an image it names does not exist.
+        DataError: the root is of the other backend, has no images or cannot be read; an LMDB's keys lead out of it.
     """
     root = resolve_root(root)
     is_lmdb = root.rstrip('/').endswith('.lmdb')
     if is_lmdb != (backend == 'lmdb'):
-        raise ValueError(
+        raise DataError(
             f'dataroot {root!r} does not fit io_backend type {backend!r}: lmdb takes folders whose names end in .lmdb, '
             'disk any others'
         )
@@ -137,7 +136,7 @@ def _select(images: list[ImageFile], root: str, meta_info_file: str) -> list[Ima
         else:
             missing.append(name)
     if missing:
-        raise FileNotFoundError(
+        raise MissingDataError(
             f'meta_info_file {meta_info_file!r} names images that {root!r} lacks: {list_some(missing)}'
         )
     return selected
@@ -146,7 +145,7 @@ def _select(images: list[ImageFile], root: str, meta_info_file: str) -> list[Ima
 def _meta_info_lines(path: str) -> Iterator[tuple[str, Size | None]]:
     """Names and recorded sizes (H, W) of the lines of a meta information file."""
     if not os.path.isfile(path):
-        raise FileNotFoundError(f'meta information file {path!r} does not exist (looked from {os.getcwd()})')
+        raise MissingDataError(f'meta information file {path!r} does not exist (looked from {os.getcwd()})')
     with open(path, encoding='utf-8') as lines:
         for line in lines:
             match = META_INFO_LINE.match(line.strip())

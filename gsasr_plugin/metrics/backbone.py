@@ -20,6 +20,18 @@ _ALEX_FIRST_STRIDE, _ALEX_FIRST_PADDING = 4, 2
 LEAST_SIDE: dict[Net, int] = {'alex': 31, 'vgg': 16}
 
 
+class Normalize(nn.Module):
+    """(image - mean) / std of each channel, as a backbone wants its images (B, 3, H, W)."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer('mean', torch.tensor(mean)[:, None, None])
+        self.register_buffer('std', torch.tensor(std)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.get_buffer('mean')) / self.get_buffer('std')
+
+
 class MaxPool(nn.Module):
     """The networks' own pooling: 3 x 3 in AlexNet, 2 x 2 in VGG16."""
 

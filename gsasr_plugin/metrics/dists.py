@@ -11,7 +11,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from gsasr_plugin.metrics.backbone import Backbone, L2Pool
+from gsasr_plugin.metrics.backbone import Backbone, L2Pool, Normalize
 from gsasr_plugin.metrics.image_pairs import compare
 from gsasr_plugin.metrics.weights import Convolution, backbone_weights, dists_heads
 
@@ -37,8 +37,7 @@ class DISTS(nn.Module):
         total = alpha.sum() + beta.sum()
         self.register_buffer('alpha', alpha / total)
         self.register_buffer('beta', beta / total)
-        self.register_buffer('mean', torch.tensor(MEAN)[:, None, None])
-        self.register_buffer('std', torch.tensor(STD)[:, None, None])
+        self.normalize = Normalize(MEAN, STD)
 
     def forward(self, images: Tensor, other: Tensor) -> Tensor:
         """Distances (K,) of images (K, 3, H, W) to another (1, 3, H, W), all RGB in 0..1."""
@@ -58,7 +57,7 @@ class DISTS(nn.Module):
 
     def _stages(self, x: Tensor):
         yield x
-        yield from self.backbone((x - self.get_buffer('mean')) / self.get_buffer('std'))
+        yield from self.backbone(self.normalize(x))
 
 
 @METRIC_REGISTRY.register()

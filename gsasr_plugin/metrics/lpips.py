@@ -11,7 +11,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
-from gsasr_plugin.metrics.backbone import LEAST_SIDE, Backbone
+from gsasr_plugin.metrics.backbone import LEAST_SIDE, Backbone, Normalize
 from gsasr_plugin.metrics.image_pairs import compare
 from gsasr_plugin.metrics.weights import Convolution, Net, backbone_weights, lpips_heads
 
@@ -34,13 +34,11 @@ class LPIPS(nn.Module):
         super().__init__()
         self.backbone = Backbone(net, convolutions)
         self.heads = nn.ParameterList(nn.Parameter(head, requires_grad=False) for head in heads)
-        self.register_buffer('mean', torch.tensor(MEAN)[:, None, None])
-        self.register_buffer('std', torch.tensor(STD)[:, None, None])
+        self.normalize = Normalize(MEAN, STD)
 
     def forward(self, images: Tensor, other: Tensor) -> Tensor:
         """Distances (K,) of images (K, 3, H, W) to another (1, 3, H, W), all RGB in 0..1."""
-        x = torch.cat([images, other]) * 2 - 1
-        x = (x - self.get_buffer('mean')) / self.get_buffer('std')
+        x = self.normalize(torch.cat([images, other]) * 2 - 1)
         distances = x.new_zeros(len(images))
         for features, head in zip(self.backbone(x), self.heads, strict=True):
             features = features / (features.square().sum(1, keepdim=True).sqrt() + EPSILON)  # (K + 1, C, H', W')

@@ -47,8 +47,7 @@ class ResumableModel(SRModel):
         """Keeps the network, if all data sets are validated and the metric of `val.keep_best` is the best so far."""
         if self.best.metric is None:
             return
-        validated = sum(1 for _, at in self.validated if at == iteration)
-        if validated < sum(key != 'train' for key in self.opt['datasets']) or not self.best.is_reached(iteration):
+        if not self._is_validated(iteration) or not self.best.is_reached(iteration):
             return
         nets, keys = [self.net_g], ['params']
         if hasattr(self, 'net_g_ema'):
@@ -56,6 +55,11 @@ class ResumableModel(SRModel):
         with host_files_whole(self.opt['path'], ('models',)):
             self.save_network(nets, 'net_g', 'best', keys)
         get_root_logger().info(f'net_g_best.pth: {self.best.metric} {self.best.value:.4f} at iteration {iteration}')
+
+    def _is_validated(self, iteration: int) -> bool:
+        """Whether all data sets are validated at an iteration."""
+        validated = sum(1 for _, at in self.validated if at == iteration)
+        return validated >= sum(key != 'train' for key in self.opt['datasets'])
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes network and training state; a kill leaves the files of before, or the new ones.
@@ -99,6 +103,8 @@ class ResumableModel(SRModel):
             'scaler': self.scaler.state_dict(),
             'best_metric_results': getattr(self, 'best_metric_results', {}),
             'best': self.best.state_dict(),
+            # Mostly it is not: the host saves first. Then a resumed run begins with the validation that is due.
+            'validated': self._is_validated(current_iter),
             DIGESTS: digests(Path(path['models']).glob(f'net_*_{current_iter}.pth')),
         }
         torch.save(state, os.path.join(path['training_states'], f'{current_iter}.state'))

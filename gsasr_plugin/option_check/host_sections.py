@@ -18,6 +18,12 @@ def _whole(value: float) -> float:
     return value
 
 
+def _in_its_folder(name: str) -> str:
+    if not name.isprintable() or set(name) & {'/', '\\'} or not name.strip('. '):
+        raise ValueError('no name of a folder')
+    return name
+
+
 _WHOLE_AND_POSITIVE = 'a whole number, at least 1'
 # As often as that, or so many: written as a whole number or, like the host's `!!float 5e3`, with an exponent.
 Count = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(_whole), Words(_WHOLE_AND_POSITIVE)]
@@ -25,6 +31,13 @@ Count = Annotated[float, Field(ge=1, allow_inf_nan=False), AfterValidator(_whole
 PretrainedModel = Annotated[
     str | Annotated[list[str], Field(min_length=2, max_length=2)],
     Words('a path, or a list of two: encoder and decoder'),
+]
+# Of a run or a data set: what it writes goes into a folder of that name.
+FolderName = Annotated[
+    str,
+    Field(min_length=1, max_length=150),
+    AfterValidator(_in_its_folder),
+    Words('a text of 1 to 150 printable characters without / and \\, and not only dots'),
 ]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
@@ -34,7 +47,7 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 class RootOptions:
     """The top level of an option file, beside `network_*` (one section per network)."""
 
-    name: str  # of the run, and of its folders
+    name: FolderName
     model_type: str
     num_gpu: Literal['auto'] | NonNegativeInt
     datasets: dict[str, Any]
@@ -54,9 +67,10 @@ class RootOptions:
 class LoaderOptions:
     """Keys that every section under `datasets` may have: the host's loop and data loader read them."""
 
-    name: str
+    name: FolderName
     type: str
-    dataset_enlarge_ratio: Annotated[float, Field(gt=0)] = 1
+    # The host makes a list of all samples of an epoch.
+    dataset_enlarge_ratio: Annotated[float, Field(gt=0, le=1e6)] = 1
     prefetch_mode: Literal['cpu', 'cuda'] | None = None
     num_prefetch_queue: PositiveInt = 1
     pin_memory: bool = False
@@ -68,7 +82,7 @@ class TrainLoaderOptions(LoaderOptions):
     """Keys of `datasets.train`."""
 
     batch_size_per_gpu: PositiveInt
-    num_worker_per_gpu: NonNegativeInt
+    num_worker_per_gpu: Annotated[int, Field(ge=0, le=1024)]  # a mistyped one would take all memory
     # Stands in all of the host's option files, though nothing reads it.
     use_shuffle: bool = True
 

@@ -119,11 +119,18 @@ def check_optimizer(report: Report, section: dict[str, Any], path: KeyPath, mode
     name = type_name(report, section, path, known, listed(known))
     if name is None:
         return
-    accepted = accepted_by_class(getattr(torch.optim, name), leave_out=['params'])
+    before = len(report.problems)
+    cls = getattr(torch.optim, name)
+    accepted = accepted_by_class(cls, leave_out=['params'])
     # The host's get_optimizer takes lr as an argument of its own.
     if 'lr' not in section:
         report.error((*path, 'lr'), 'missing', 'a number, the learning rate')
     check_arguments(report, section, path, accepted)
+    if len(report.problems) == before:
+        try:  # torch knows the ranges
+            cls([torch.zeros(1)], **{key: value for key, value in section.items() if key != 'type'})
+        except (TypeError, ValueError, RuntimeError) as error:
+            report.error(path, f'{name} refuses this: {error}')
 
 
 def check_scheduler(report: Report, section: dict[str, Any], path: KeyPath, total_iter: Any) -> None:

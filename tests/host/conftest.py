@@ -1,5 +1,6 @@
 """A tiny project of the host: images, and an option file that trains its EDSR, as a dictionary and on disk."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -13,9 +14,18 @@ import pytest
 import yaml
 
 import gsasr_plugin  # noqa: F401 (repairs the host, so that test modules can import it)
+from gsasr_plugin.option_check import type_check
+from tests.run_options import gsasr_data, gsasr_run, host_run
 
 # Fresh processes on a busy machine: importing torch and the host alone can take half a minute.
 TIMEOUT_S = 240
+
+
+VAL = {
+    'val_freq': 4,
+    'save_img': True,
+    'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
+}
 
 
 @pytest.fixture
@@ -40,85 +50,39 @@ def edsr_options() -> dict[str, Any]:
         'dataroot_lq': 'lq',
         'io_backend': {'type': 'disk'},
     }
+    train = {'name': 'pairs', **pairs, 'gt_size': 16, 'use_hflip': True, 'use_rot': True}
+    loader = {'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2}
     return {
+        **host_run(),
         'name': 'tiny',
-        'model_type': 'SRModel',
         'scale': 2,
-        'num_gpu': 0,
-        'manual_seed': 0,
-        'datasets': {
-            'train': {
-                'name': 'pairs',
-                **pairs,
-                'gt_size': 16,
-                'use_hflip': True,
-                'use_rot': True,
-                'num_worker_per_gpu': 0,
-                'batch_size_per_gpu': 2,
-            },
-            'val': {'name': 'held-out', **pairs},
-        },
-        'network_g': {
-            'type': 'EDSR',
-            'num_in_ch': 3,
-            'num_out_ch': 3,
-            'num_feat': 4,
-            'num_block': 1,
-            'upscale': 2,
-        },
-        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
-        'train': {
-            'optim_g': {'type': 'Adam', 'lr': 0.001, 'weight_decay': 0, 'betas': [0.9, 0.99]},
-            'scheduler': {'type': 'MultiStepLR', 'milestones': [100], 'gamma': 0.5},
-            'total_iter': 4,
-            'warmup_iter': -1,
-            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
-        },
-        'val': {
-            'val_freq': 4,
-            'save_img': True,
-            'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 2, 'test_y_channel': True}},
-        },
-        'logger': {'print_freq': 1, 'save_checkpoint_freq': 2, 'use_tb_logger': False},
+        'datasets': {'train': {**train, **loader}, 'val': {'name': 'held-out', **pairs}},
+        'network_g': {'type': 'EDSR', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2},
+        'val': copy.deepcopy(VAL),
     }
 
 
 @pytest.fixture
-def gsasr_options(edsr_options: dict[str, Any]) -> dict[str, Any]:
+def gsasr_options() -> dict[str, Any]:
     """Options that use the classes of the plugin."""
-    options = {key: value for key, value in edsr_options.items() if key != 'scale'}
-    options['model_type'] = 'GSASRModel'
-    options['datasets'] = {
-        'train': {
-            'name': 'photographs',
-            'type': 'ArbitraryScalePairedDataset',
-            'dataroot_gt': 'gt',
-            'io_backend': {'type': 'disk'},
-            'lq_size': 8,
-            'scale_range': [1, 4],
-            'num_worker_per_gpu': 0,
-            'batch_size_per_gpu': 2,
-        },
-        'val': {
-            'name': 'held-out',
-            'type': 'ArbitraryScalePairedDataset',
-            'dataroot_gt': 'gt',
-            'io_backend': {'type': 'disk'},
-            'scales': [2, 3.3],
-        },
-    }
-    options['network_g'] = {
-        'type': 'GSASR',
-        'encoder_opt': {'type': 'EDSR', 'num_feat': 4, 'num_block': 1},
-        'embed_dim': 8,
-        'num_heads': 2,
-        'window_size': 4,
-        'num_injection_layers': 1,
-        'num_interaction_blocks': 1,
-        'num_interaction_layers': 1,
-        'gaussian_density': 1,
-    }
+    options = {**gsasr_run({'type': 'EDSR', 'num_feat': 4, 'num_block': 1}), 'name': 'tiny', 'val': copy.deepcopy(VAL)}
+    options['datasets']['val'] = gsasr_data('held-out', scales=[2, 3.3])
     return options
+
+
+@pytest.fixture
+def networks_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check builds the same network once, not for every fault elsewhere."""
+    built: dict[str, Exception | None] = {}
+    build = type_check._building_fault
+
+    def build_once(cls: type, arguments: dict[str, Any]) -> Exception | None:
+        key = repr((cls, arguments))
+        if key not in built:
+            built[key] = build(cls, arguments)
+        return built[key]
+
+    monkeypatch.setattr(type_check, '_building_fault', build_once)
 
 
 def write_options(options: dict[str, Any], path: Path) -> Path:

@@ -19,6 +19,7 @@ import torch
 
 from gsasr_plugin import host_repairs
 from gsasr_plugin.checkpoint_pairs import DIGESTS, digests, prune
+from gsasr_plugin.host_repairs import resuming, vanished_modules
 from gsasr_plugin.run_errors import RunError
 from tests.host.conftest import write_options
 
@@ -57,7 +58,9 @@ def test_every_repair_is_listed_with_its_reason() -> None:
         'dict2str',
         'EnlargedSampler',
         'create_train_val_dataloader',
+        'build_model',
         'PrefetchGenerator',
+        'MessageLogger',
         'make_exp_dirs',
     ]
     assert all(repair.why for repair in host_repairs.repairs())
@@ -76,7 +79,7 @@ def test_repairing_again_changes_nothing() -> None:
 def test_a_vanished_module_is_answered_by_its_successor(meta_path: None) -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module('json.vanished')
-    repair = host_repairs._alias('json.vanished', 'collections', ['Counter', 'deque'])
+    repair = vanished_modules._alias('json.vanished', 'collections', ['Counter', 'deque'])
     assert repair.in_force
     import collections
 
@@ -89,13 +92,13 @@ def test_a_vanished_module_is_answered_by_its_successor(meta_path: None) -> None
 def test_an_alias_is_installed_once_and_imports_nothing_early(meta_path: None) -> None:
     before = len(sys.meta_path)
     for _ in range(2):
-        assert host_repairs._alias('json.vanished', 'a_module_that_does_not_exist', ['x']).in_force
+        assert vanished_modules._alias('json.vanished', 'a_module_that_does_not_exist', ['x']).in_force
     assert len(sys.meta_path) == before + 1
 
 
 def test_a_module_that_exists_gets_no_alias(meta_path: None) -> None:
     before = list(sys.meta_path)
-    assert not host_repairs._alias('json.decoder', 'collections', ['Counter']).in_force
+    assert not vanished_modules._alias('json.decoder', 'collections', ['Counter']).in_force
     assert sys.meta_path == before
 
 
@@ -201,7 +204,7 @@ def test_a_damaged_pair_is_left_out_with_a_warning(
 ) -> None:
     said = spoil(damage, states)
     opt = resume_options(states)
-    state = host_repairs._load_resume_state(opt)
+    state = resuming._load_resume_state(opt)
     assert state is not None and state['iter'] == 9
     assert opt['path']['pretrain_network_g'] == str(states.parent / 'models' / 'net_g_9.pth')
     assert opt['resumed'] == {'epoch': 1, 'iter': 9, 'position': 4}
@@ -209,7 +212,7 @@ def test_a_damaged_pair_is_left_out_with_a_warning(
     assert not (states.parent / 'planted').exists()
 
     with pytest.raises(RunError, match=rf'path\.resume_state: .*{said}'):
-        host_repairs._load_resume_state(resume_options(states, resume_state=str(states / '10.state')))
+        resuming._load_resume_state(resume_options(states, resume_state=str(states / '10.state')))
     assert not (states.parent / 'planted').exists()
 
 
@@ -217,9 +220,9 @@ def test_nothing_but_damaged_pairs_is_no_reason_to_start_again(states: Path) -> 
     for network in (states.parent / 'models').iterdir():
         network.unlink()
     with pytest.raises(RunError, match='none of the 3 training states'):
-        host_repairs._load_resume_state(resume_options(states))
+        resuming._load_resume_state(resume_options(states))
     with pytest.raises(RunError, match=r'path\.resume_state: .*gone\.state: there is no such file'):
-        host_repairs._load_resume_state(resume_options(states, resume_state=str(states / 'gone.state')))
+        resuming._load_resume_state(resume_options(states, resume_state=str(states / 'gone.state')))
 
 
 def test_a_pair_that_the_host_wrote_needs_whole_files(states: Path) -> None:
@@ -228,17 +231,17 @@ def test_a_pair_that_the_host_wrote_needs_whole_files(states: Path) -> None:
     del state[DIGESTS], state['position']
     torch.save(state, states / '10.state')
     opt = resume_options(states)
-    assert host_repairs._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
+    assert resuming._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
     assert opt['resumed']['position'] is None
     spoil('truncated network', states)
-    assert host_repairs._load_resume_state(resume_options(states))['iter'] == 9  # type: ignore[index]
+    assert resuming._load_resume_state(resume_options(states))['iter'] == 9  # type: ignore[index]
 
 
 def test_a_network_that_is_not_resumed_is_not_needed(states: Path) -> None:
     spoil('no network', states)
     opt = resume_options(states, ignore_resume_networks=['network_g'])
     opt['auto_resume'] = True
-    assert host_repairs._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
+    assert resuming._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
 
 
 def test_pruning_keeps_the_last_pairs_up_to_an_iteration(states: Path) -> None:
@@ -390,7 +393,7 @@ def test_a_run_of_short_epochs_reaches_its_last_iteration(monkeypatch: pytest.Mo
 def test_fewer_samples_than_a_batch_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     train = fresh('basicsr.train')
     host_repairs.repair_epoch_count(train)
-    with pytest.raises(ValueError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
+    with pytest.raises(RunError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
         loaders(train, monkeypatch, images=3, total_iter=20)
 
 
@@ -426,6 +429,51 @@ def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None
         lengths.append(len(drawn) // 4)
     assert lengths[:2] == [3, 6] and positions[:2] == [12, 0]
     assert 21 + sum(lengths) >= 30
+
+
+@pytest.mark.parametrize(
+    ('state', 'expected'), [({'iter': 4}, [4]), ({'iter': 4, 'validated': True}, []), ({'iter': 5}, [])]
+)
+def test_a_resumed_run_begins_with_the_validation_that_is_due(state: dict[str, Any], expected: list[int]) -> None:
+    validated = []
+    model = types.SimpleNamespace(
+        resume_training=lambda state: None,
+        validation=lambda loader, iteration, tb_logger, save_img: validated.append(iteration),
+    )
+    train = stand_in(
+        init_tb_loggers=lambda opt: None,
+        create_train_val_dataloader=lambda opt, logger: (None, None, ['loader'], 1, 10),
+        build_model=lambda opt: model,
+    )
+    for _ in range(2):
+        assert host_repairs.repair_lost_validation(train).in_force
+    opt = {'val': {'val_freq': 2, 'save_img': False}}
+    train.init_tb_loggers(opt)
+    train.create_train_val_dataloader(opt, None)
+    train.build_model(opt).resume_training(state)
+    assert validated == expected
+    assert not host_repairs.repair_lost_validation(stand_in()).in_force
+
+
+def test_the_last_iteration_needs_no_more_time() -> None:
+    logger = fresh('basicsr.utils.logger')
+
+    def remaining(iteration: int) -> str:
+        opt = {'name': 'run', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 10}}
+        message_logger = logger.MessageLogger(opt, 1)
+        messages: list[str] = []
+        message_logger.logger = types.SimpleNamespace(info=messages.append)
+        message_logger.start_time -= 60 * iteration
+        message_logger({'epoch': 0, 'iter': iteration, 'lrs': [], 'time': 60.0, 'data_time': 0.0})
+        (found,) = re.findall('eta: (.*?), time', messages[0])
+        return found
+
+    assert remaining(10) == '-1 day, 23:59:00'
+    assert logger.MessageLogger is not importlib.import_module('basicsr.utils.logger').MessageLogger
+    assert host_repairs.repair_remaining_time(logger).in_force
+    assert host_repairs.repair_remaining_time(logger).in_force
+    assert (remaining(8), remaining(10)) == ('0:02:00', '0:00:00')
+    assert not host_repairs.repair_remaining_time(stand_in()).in_force
 
 
 # ---- results ----

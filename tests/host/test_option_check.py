@@ -147,6 +147,11 @@ FAULTS_OF_THE_PLUGIN = [
 ]
 FAULTS_OF_THE_HOST = [
     ('name', 5, 'given 5', 'a text', None),
+    ('name', '../..', "given '../..' (no name of a folder)", 'without / and', None),
+    ('name', 'a\0b', 'no name of a folder', 'printable', None),
+    ('datasets__val__name', '..', "given '..'", 'not only dots', None),
+    ('datasets__train__num_worker_per_gpu', 10**30, 'given 1000', 'at most 1024', None),
+    ('datasets__train__dataset_enlarge_ratio', float('inf'), 'given inf', 'at most 1', None),
     ('name', MISSING, 'missing', 'a text', None),
     ('num_gpu', 'all', "given 'all'", 'auto or a whole number, at least 0', None),
     ('num_gpu', 64, 'given 64, but torch sees', 'auto, or 0 to', None),
@@ -175,6 +180,7 @@ FAULTS_OF_THE_HOST = [
     ('train__optim_g__lr', 'fast', "given 'fast'", 'a number', None),
     ('train__optim_g__lr', MISSING, 'missing', 'a number', None),
     ('train__optim_g__betas', [0.9], 'given [0.9]', 'a list of 2', None),
+    ('train__optim_g__betas', [-1.0, 0.9], 'Adam refuses this: Invalid beta parameter at index 0: -1', '', None),
     ('train__optim_g__betta', [0.9], 'unknown key', 'betas', 'betas'),
     ('train__optim_g__type', 'AdamW', "given 'AdamW'", 'Adam', 'Adam'),
     ('train__scheduler__type', 'MultiStep', "given 'MultiStep'", 'MultiStepLR', 'MultiStepLR'),

@@ -12,29 +12,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gsasr_plugin.option_check import OptionError, check_options, force_options, read_option_file, type_check
+from gsasr_plugin.option_check import OptionError, check_options, force_options, read_option_file
+from tests.host.option_faults import OTHER_TYPES, key_paths, misspelt, parent
 
 OPTIONS = Path(__file__).parents[2] / 'options'
 SHIPPED = sorted(OPTIONS.glob('*.yml'))
 # GSASR_FUZZ=2000 makes so many of each file.
 EXAMPLES = int(os.environ.get('GSASR_FUZZ', '12'))
-
-OTHER_TYPES: list[Any] = [
-    *(None, True, False, 0, -1, 1, 7, 10**30, -0.5, float('nan'), float('inf'), '', 'x', '1e-4', '../..', 'a\0b'),
-    *([], [None], [1, 2], [[1]], ['a', 'b'], {}, {'type': None}, {'type': 'L1Loss'}, {1: 2}, {'a': {'b': []}}),
-]
-
-
-def key_paths(options: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths of all keys and list items."""
-    inside = options.items() if isinstance(options, dict) else enumerate(options) if isinstance(options, list) else ()
-    return [path for key, value in inside for path in [(*before, key), *key_paths(value, (*before, key))]]
-
-
-def parent(options: Any, path: tuple[Any, ...]) -> Any:
-    for key in path[:-1]:
-        options = options[key]
-    return options
 
 
 def spoil(options: dict[str, Any], draw: st.DrawFn) -> None:
@@ -49,10 +33,7 @@ def spoil(options: dict[str, Any], draw: st.DrawFn) -> None:
     else:
         value = section.pop(key)
         if fault == 'misspell':
-            wrong = list(str(key))
-            position = draw(st.integers(0, max(len(wrong) - 2, 0)))
-            wrong[position : position + 2] = reversed(wrong[position : position + 2])
-            section[''.join(wrong) if wrong != list(str(key)) else f'{key}{key}'] = value
+            section[misspelt(key, draw(st.integers(0, max(len(str(key)) - 2, 0))))] = value
         elif fault == 'move up':
             options[key] = value
         elif fault == 'move into':
@@ -71,19 +52,10 @@ def faulty(draw: st.DrawFn, shipped: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.name)
-def test_a_faulty_file_is_explained(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faulty_file_is_explained(
+    path: Path, tmp_path: Path, networks_built_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(OPTIONS.parent)
-    # The same network need not be built for every fault elsewhere.
-    built: dict[str, Exception | None] = {}
-    build = type_check._building_fault
-
-    def build_once(cls: type, arguments: dict[str, Any]) -> Exception | None:
-        key = repr((cls, arguments))
-        if key not in built:
-            built[key] = build(cls, arguments)
-        return built[key]
-
-    monkeypatch.setattr(type_check, '_building_fault', build_once)
     shipped = yaml.safe_load(path.read_text())
 
     @settings(

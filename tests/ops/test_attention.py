@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from gsasr_ops import backend, window_attention
+from gsasr_ops import window_attention
+from tests.ops import instruction_sets
 
-ROOT = Path(__file__).resolve().parents[2]
 # Logits of a few units: sums of D products and S weighted values in float32, each within some 1e-7 of its size. A
 # result in bfloat16 is rounded once more, by at most 2^-8 of it: half a unit in the last of 8 places.
 TOLERANCE = {torch.float32: {'atol': 1e-5, 'rtol': 1e-5}, torch.bfloat16: {'atol': 1e-5, 'rtol': 2**-8 + 1e-5}}
@@ -66,21 +62,9 @@ def check_values() -> None:
         torch.testing.assert_close(found.double(), exact(*inputs), **TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize('name', ['portable', 'avx2', 'avx512'])
+@instruction_sets.each
 def test_values_with_each_instruction_set(name):
-    if name not in backend()['instruction_sets']:
-        pytest.skip(f'this machine or this build has no {name}: {backend()["instruction_sets"]}')
-    script = (
-        'from gsasr_ops import backend\n'
-        'from tests.ops.test_attention import check_values\n'
-        f'assert backend()["instruction_sets"][0] == "{name}"\n'
-        'check_values()'
-    )
-    environment = {**os.environ, 'GSASR_CPU': name, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
-    result = subprocess.run(
-        [sys.executable, '-c', script], env=environment, cwd=ROOT, text=True, capture_output=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr
+    instruction_sets.run_with(name, 'from tests.ops.test_attention import check_values\ncheck_values()')
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE)

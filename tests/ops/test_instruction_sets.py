@@ -1,14 +1,8 @@
 """Each instruction set of this machine draws the same picture: GSASR_CPU chooses one at the start of a process."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
-
-from gsasr_ops import backend
+from tests.ops import instruction_sets
 
 SCRIPT = """
 import json
@@ -36,22 +30,13 @@ for dtype in (torch.float32, torch.float64):
                     ((a - b).abs().max() / b.abs().max()).item()
                     for a, b in zip(gradients, torch.autograd.grad((twin * v).sum(), exact))
                 )
-print(json.dumps({'sets': gsasr_ops.backend()['instruction_sets'], **{k: float(max(e)) for k, e in errors.items()}}))
+print(json.dumps({k: float(max(e)) for k, e in errors.items()}))
 """
 
 
-@pytest.mark.parametrize('name', ['portable', 'avx2', 'avx512'])
+@instruction_sets.each
 def test_instruction_set(name):
-    if name not in backend()['instruction_sets']:
-        pytest.skip(f'this machine or this build has no {name}: {backend()["instruction_sets"]}')
-    root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, 'GSASR_CPU': name, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(root)}
-    result = subprocess.run(
-        [sys.executable, '-c', SCRIPT], env=environment, cwd=root, text=True, capture_output=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr
-    errors = json.loads(result.stdout)
-    assert errors['sets'][0] == name
+    errors = json.loads(instruction_sets.run_with(name, SCRIPT))
     # Tolerances as in test_values.py and test_gradients.py, four times wider for rho = 0.97: 1 / sqrt(1 - rho^2) = 4.
     assert errors['image torch.float32'] < 4e-5 and errors['image torch.float64'] < 1e-12
     assert errors['gradient torch.float32'] < 8e-5 and errors['gradient torch.float64'] < 1e-11

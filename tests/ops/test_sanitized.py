@@ -1,92 +1,67 @@
-"""The CPU rasterizer under AddressSanitizer and UndefinedBehaviorSanitizer: its own tests, and random hostile calls.
+"""The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer: their tests, random hostile calls, and proof
+that the sanitizers would tell.
 
-Compiled once into the folder of temporary files (a minute), again when its sources change. GSASR_HOSTILE=10000 makes so
-many hostile calls, and runs the tests of gradients and properties too.
+GSASR_HOSTILE=10000, as .ci/run sets it, makes so many hostile calls, plants the faults, and runs all tests of the CPU
+kernels; without it there are fewer calls, no faults and only the most basic tests.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
-from filelock import FileLock
-from torch.utils.cpp_extension import include_paths
 
 from gsasr_ops import build
+from tests.ops import sanitizers
 
-ROOT = Path(__file__).resolve().parents[2]
-SANITIZERS = ('-fsanitize=address,undefined', '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer')
-CALLS = os.environ.get('GSASR_HOSTILE', '300')
+EVERYTHING = 'GSASR_HOSTILE' in os.environ
+CALLS = int(os.environ.get('GSASR_HOSTILE', '300'))
+TESTS = Path(__file__).parent
+# Tests of other things than the CPU kernels in the library that this process has loaded.
+OF_OTHERS = {'aarch64', 'build', 'cuda_device', 'cuda_faults', 'cuda_simt', 'cuda_static', 'fallback', 'sanitized'}
+OF_THE_CPU = sorted({path.stem.removeprefix('test_') for path in TESTS.glob('test_*.py')} - OF_OTHERS)
+
+# Fault -> file of ops/csrc/cpu, what stands there, what the broken copy has instead, and what the sanitizers say.
+BROKEN = {
+    'one Gaussian too few': (
+        'rasterize.cpp',
+        'new uint16_t[static_cast<size_t>(B * N)]',
+        'new uint16_t[static_cast<size_t>(B * N - 1)]',
+        'AddressSanitizer: heap-buffer-overflow',
+    ),
+    'a sum too large': (
+        'rasterize.cpp',
+        'int32_t total = 0;',
+        'int32_t total = INT32_MAX;',
+        'runtime error: signed integer overflow',
+    ),
+    'scratch too small': (
+        'attention.cpp',
+        'new float[elements + kAlignment]',
+        'new float[elements - kAlignment]',
+        'AddressSanitizer: heap-buffer-overflow',
+    ),
+}
 
 
 @pytest.fixture(scope='module')
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables with which a process finds a copy of gsasr_ops with a sanitized library, and its sanitizers."""
-    gcc = shutil.which('g++')
-    if gcc is None or sys.platform != 'linux':
-        pytest.skip('needs g++ on Linux')
-    # Exceptions pass through the sanitizer, which looks for the C++ library when the process starts.
-    runtime = [
-        subprocess.run([gcc, f'-print-file-name={name}'], capture_output=True, text=True, check=True).stdout.strip()
-        for name in ('libasan.so', 'libstdc++.so')
-    ]
-    if not all(map(os.path.isabs, runtime)):
-        pytest.skip('this g++ has no AddressSanitizer')
-    package = tmp_path_factory.mktemp('sanitized') / 'gsasr_ops'
-    shutil.copytree(Path(build.__file__).parent, package, ignore=shutil.ignore_patterns('_C*', '__pycache__'))
-    shutil.copy(_library(gcc), package / '_C.so')
-    return {
-        **os.environ,
-        'PYTHONPATH': os.pathsep.join([str(package.parent), str(ROOT)]),
-        'LD_PRELOAD': ' '.join(runtime),
-        # Python and torch keep what they have until the end; an allocation that is too large is torch's to refuse.
-        'ASAN_OPTIONS': 'detect_leaks=0:allocator_may_return_null=1:abort_on_error=0:exitcode=99',
-        'UBSAN_OPTIONS': 'print_stacktrace=1',
-        'OMP_NUM_THREADS': '2',
-    }
+def gcc() -> str:
+    return sanitizers.compiler()
 
 
-def _library(gcc: str) -> Path:
-    flags = [flag for flag in build.cxx_flags(torch.__version__, None) if flag not in ('-O3', '-g0')]
-    flags += ['-O1', '-g1', '-fPIC', *SANITIZERS, *(f'-I{path}' for path in include_paths())]
-    digest = hashlib.sha256(repr((gcc, flags)).encode())
-    for path in sorted(build.CSRC.rglob('*')):
-        digest.update(path.read_bytes() if path.is_file() else b'')
-    folder = Path(tempfile.gettempdir()) / f'gsasr_sanitized_{os.getuid()}_{digest.hexdigest()[:16]}'
-    folder.mkdir(mode=0o700, exist_ok=True)
-    library = folder / '_C.so'
-    with FileLock(folder / 'lock'):
-        if not library.exists():
-            objects = [folder / f'{source.stem}.o' for source in build.sources(cuda=False)]
+@pytest.fixture(scope='module')
+def objects(gcc: str) -> Path:
+    return sanitizers.sanitized_objects(gcc)
 
-            def compile_one(source: Path, target: Path) -> None:
-                subprocess.run([gcc, *flags, '-c', str(source), '-o', str(target)], check=True)
 
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(compile_one, build.sources(cuda=False), objects))
-            torch_libraries = [f'-L{Path(torch.__file__).parent / "lib"}', '-lc10', '-ltorch_cpu', '-ltorch']
-            unfinished = folder / 'unfinished.so'
-            subprocess.run(
-                [gcc, '-shared', *SANITIZERS, *map(str, objects), '-o', str(unfinished), *torch_libraries], check=True
-            )
-            for path in objects:
-                path.unlink()
-            unfinished.rename(library)
-    return library
+@pytest.fixture(scope='module')
+def environment(gcc: str, objects: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return sanitizers.package_with(gcc, sorted(objects.glob('*.o')), tmp_path_factory.mktemp('sanitized'))
 
 
 def run(environment: dict[str, str], *arguments: str) -> str:
-    result = subprocess.run(
-        [sys.executable, *arguments], env=environment, cwd=ROOT, text=True, capture_output=True, timeout=1200
-    )
+    result = sanitizers.start(environment, *arguments)
     assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
     return result.stdout
 
@@ -99,16 +74,38 @@ def test_the_library_in_use_is_the_sanitized_one(environment: dict[str, str]) ->
     ]
 
 
+@pytest.mark.skipif(not EVERYTHING, reason='GSASR_HOSTILE=10000 plants them, which takes half a minute')
+@pytest.mark.parametrize('fault', BROKEN)
+def test_planted_faults_are_seen(gcc: str, objects: Path, tmp_path: Path, fault: str) -> None:
+    name, before, after, report = BROKEN[fault]
+    source = build.CSRC / 'cpu' / name
+    text = source.read_text()
+    assert text.count(before) == 1
+    broken = tmp_path / name
+    broken.write_text(text.replace(before, after).replace('#include "', f'#include "{source.parent}/'))
+    sanitizers.compile_sanitized(gcc, broken, broken.with_suffix('.o'))
+    others = [path for path in objects.glob('*.o') if path.stem != broken.stem]
+    environment = sanitizers.package_with(gcc, [broken.with_suffix('.o'), *others], tmp_path)
+    test = 'values' if broken.stem == 'rasterize' else 'attention'
+    only = 'equals_the_dense_sum' if test == 'values' else 'any_strides'
+    result = sanitizers.start(environment, *pytest_arguments(test), '-k', only)
+    assert result.returncode != 0 and report in result.stderr, (result.stdout + result.stderr)[-4000:]
+
+
+def pytest_arguments(test: str) -> list[str]:
+    # Not tests/conftest.py, which imports the host. What a sanitizer prints goes straight out: it ends the process.
+    options = ['-q', '--noconftest', '-p', 'no:cacheprovider', '-x', '--capture=no']
+    return ['-m', 'pytest', *options, str(TESTS / f'test_{test}.py')]
+
+
 @pytest.mark.slow
-def test_its_own_tests_pass(environment: dict[str, str]) -> None:
-    names = ('values', 'arguments') if CALLS == '300' else ('values', 'arguments', 'gradients', 'properties')
-    files = [f'tests/ops/test_{name}.py' for name in names]
-    # Not tests/conftest.py, which imports the host.
-    out = run(environment, '-m', 'pytest', '-q', '--noconftest', '-p', 'no:cacheprovider', '-x', *files)
-    assert ' passed' in out
+@pytest.mark.parametrize('test', OF_THE_CPU if EVERYTHING else ['arguments', 'values'])
+def test_its_own_tests_pass(environment: dict[str, str], test: str) -> None:
+    assert ' passed' in run(environment, *pytest_arguments(test))
 
 
-def test_hostile_calls_end_in_an_error_or_the_right_result(environment: dict[str, str]) -> None:
-    for name in ('portable', 'avx2', 'avx512'):  # one that this machine lacks falls back to another
-        out = run({**environment, 'GSASR_CPU': name}, '-m', 'tests.ops.hostile', str(int(CALLS) // 3), name)
-        assert 'compared' in out and 'error' in out
+@pytest.mark.parametrize('name', ['portable', 'avx2', 'avx512'])  # one that this machine lacks falls back to another
+def test_hostile_calls_end_in_an_error_or_the_right_result(environment: dict[str, str], name: str) -> None:
+    out = run({**environment, 'GSASR_CPU': name}, '-m', 'tests.ops.hostile', str(CALLS // 3 + 1), name)
+    for operator in ('rasterizer', 'attention'):
+        assert f'{operator} compared' in out and f'{operator} error' in out

@@ -25,18 +25,22 @@ struct IntegerOf;
 template <>
 struct IntegerOf<float> {
     using type = int32_t;
+    using unsigned_type = uint32_t;
 };
 template <>
 struct IntegerOf<double> {
     using type = int64_t;
+    using unsigned_type = uint64_t;
 };
 
 template <class T, int L>
 struct Lanes {
     using Integer = typename IntegerOf<T>::type;
+    using Unsigned = typename IntegerOf<T>::unsigned_type;
 #if defined(__GNUC__)
     typedef T Vector __attribute__((vector_size(L * sizeof(T))));
     typedef Integer Mask __attribute__((vector_size(L * sizeof(T))));  // all bits of a lane set or none
+    typedef Unsigned Bits __attribute__((vector_size(L * sizeof(T))));
 #else
     template <class E>
     struct Array {
@@ -57,6 +61,7 @@ struct Lanes {
     };
     using Vector = Array<T>;
     using Mask = Array<Integer>;
+    using Bits = Array<Unsigned>;
 #endif
 };
 
@@ -64,6 +69,8 @@ template <class T, int L>
 using Vector = typename Lanes<T, L>::Vector;
 template <class T, int L>
 using Mask = typename Lanes<T, L>::Mask;
+template <class T, int L>
+using Bits = typename Lanes<T, L>::Bits;
 
 template <class T, int L>
 GSASR_INLINE Vector<T, L> broadcast(T value) {
@@ -302,6 +309,23 @@ inline __attribute__((always_inline)) void sums_of<float, 16, 8>(const Vector<fl
 }
 #endif
 
+// p * 2^n, with n in the low bits of `rounded`, by adding n to the exponent. Unsigned, for the bits may run over where a NaN
+// among the logits hides the largest: the sum that takes this in is NaN anyway.
+template <class T, int L, int MANTISSA>
+GSASR_INLINE Vector<T, L> times_power_of_two(const Vector<T, L>& p, const Vector<T, L>& rounded) {
+    Bits<T, L> bits, n;
+    std::memcpy(&bits, &p, sizeof p);
+    std::memcpy(&n, &rounded, sizeof p);
+#if defined(__GNUC__)
+    bits += n << MANTISSA;
+#else
+    for (int k = 0; k < L; ++k) bits[k] += n[k] << MANTISSA;
+#endif
+    Vector<T, L> r;
+    std::memcpy(&r, &bits, sizeof r);
+    return r;
+}
+
 // 2^x for x <= 0. Below the clamp the result is 2^clamp, some 1e-26 in float: small enough to vanish in any sum, and
 // large enough to keep products with it from becoming denormal, which would cost ten times the time.
 template <class T, int L>
@@ -324,21 +348,7 @@ struct Exp2<float, L> {
         const Vector<float, L> middle = broadcast<float, L>(5.550733744e-2f) * f + broadcast<float, L>(2.402224208e-1f);
         const Vector<float, L> low = broadcast<float, L>(6.931469776e-1f) * f + broadcast<float, L>(1.0f);
         const Vector<float, L> p = (high * f2 + middle) * f2 + low;
-        return scale(p, rounded);
-    }
-    // p * 2^n, by adding n to the exponent bits.
-    GSASR_INLINE Vector<float, L> scale(const Vector<float, L>& p, const Vector<float, L>& rounded) {
-        Mask<float, L> bits, n;
-        std::memcpy(&bits, &p, sizeof p);
-        std::memcpy(&n, &rounded, sizeof p);
-#if defined(__GNUC__)
-        bits += n << 23;
-#else
-        for (int k = 0; k < L; ++k) bits[k] = static_cast<int32_t>(static_cast<uint32_t>(bits[k]) + (static_cast<uint32_t>(n[k]) << 23));
-#endif
-        Vector<float, L> r;
-        std::memcpy(&r, &bits, sizeof r);
-        return r;
+        return times_power_of_two<float, L, 23>(p, rounded);
     }
 };
 
@@ -354,17 +364,7 @@ struct Exp2<double, L> {
         const Vector<double, L> y = f * broadcast<double, L>(0.69314718055994530942);
         Vector<double, L> p = broadcast<double, L>(1.0);
         for (int order = 13; order > 0; --order) p = p * y * broadcast<double, L>(1.0 / order) + broadcast<double, L>(1.0);
-        Mask<double, L> bits, n;
-        std::memcpy(&bits, &p, sizeof p);
-        std::memcpy(&n, &rounded, sizeof p);
-#if defined(__GNUC__)
-        bits += n << 52;
-#else
-        for (int k = 0; k < L; ++k) bits[k] = static_cast<int64_t>(static_cast<uint64_t>(bits[k]) + (static_cast<uint64_t>(n[k]) << 52));
-#endif
-        Vector<double, L> r;
-        std::memcpy(&r, &bits, sizeof r);
-        return r;
+        return times_power_of_two<double, L, 52>(p, rounded);
     }
 };
 

@@ -1,0 +1,54 @@
+"""What makes tensors hostile: values, layouts of memory, shapes and types that do not fit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+# What a caller may get; torch's own, of a tensor that does not fit, is a RuntimeError, of a layout NotImplementedError.
+ERRORS = (ValueError, TypeError, RuntimeError, NotImplementedError)
+STRANGE = (0.0, -0.0, 1e-45, 1e-30, -1.0, 1e30, -1e30, 3.4e38, float('inf'), float('-inf'), float('nan'))
+
+
+def spoil(tensors: list[Tensor], choice: random.Random) -> None:
+    """Puts a few strange values in."""
+    for tensor in tensors:
+        for _ in range(choice.randrange(4) if tensor.numel() else 0):
+            tensor.view(-1)[choice.randrange(tensor.numel())] = choice.choice(STRANGE)
+
+
+def strided(tensor: Tensor, choice: random.Random) -> Tensor:
+    """The same values in another layout of memory (steps, offsets, transposed axes), or the first image's for all."""
+    kind = choice.randrange(5)
+    if kind == 0 or tensor.dim() == 0:
+        return tensor
+    if kind == 1:  # every second element of a larger tensor
+        larger = tensor.new_full((*tensor.shape, 2), float('nan'))
+        larger[..., 0] = tensor
+        return larger[..., 0]
+    if kind == 2:  # last axis first in memory
+        return tensor.movedim(-1, 0).contiguous().movedim(0, -1)
+    if kind == 3:  # at an odd offset
+        larger = tensor.new_full((tensor.numel() + 3,), float('nan'))
+        larger[3:] = tensor.reshape(-1)
+        return larger[3:].view(tensor.shape)
+    return tensor[:1].expand(tensor.shape)  # all images the same memory
+
+
+def misfit(tensor: Tensor, choice: random.Random) -> Tensor:
+    """Another shape, type, device or layout."""
+    types = (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool, torch.complex64)
+    changes: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda t: t[..., :-1],
+        lambda t: t.unsqueeze(0),
+        lambda t: t.flatten(),
+        lambda t: torch.cat([t, t]),
+        lambda t: t.to(choice.choice(types)),
+        lambda t: t.to('meta'),
+        lambda t: t.new_empty(0),
+        lambda t: t.to_sparse() if t.dim() else t,
+    )
+    return choice.choice(changes)(tensor)

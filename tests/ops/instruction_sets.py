@@ -1,0 +1,40 @@
+"""Scripts in processes of their own, whose kernels are those of one instruction set."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gsasr_ops import backend
+
+ROOT = Path(__file__).resolve().parents[2]
+each = pytest.mark.parametrize('name', ['portable', 'avx2', 'avx512'])
+
+
+def run_with(name: str, script: str) -> str:
+    """What a script prints with an instruction set and one thread; skips the test where there is no such set.
+
+    It gets the library that this process has, which may be a sanitized one.
+    """
+    here = backend()
+    if name not in here['instruction_sets']:
+        pytest.skip(f'this machine or this build has no {name}: {here["instruction_sets"]}')
+    check = (
+        'from gsasr_ops import backend\n'
+        f'assert backend()["instruction_sets"][0] == {name!r} and backend()["library"] == {here["library"]!r}\n'
+    )
+    path = os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT))))
+    result = subprocess.run(
+        [sys.executable, '-c', check + script],
+        env={**os.environ, 'GSASR_CPU': name, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path},
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
