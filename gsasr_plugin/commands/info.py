@@ -16,8 +16,9 @@ import gsasr_ops
 from gsasr_ops import build
 from gsasr_plugin.host_repairs import repairs
 from gsasr_plugin.plugins import distribution, installed_plugins
+from gsasr_plugin.precision import name_of
 from gsasr_plugin.pretrained import packaged_models
-from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
+from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
 DESCRIPTION = """\
 Show versions, the hardware and what is used of it, which rasterizer draws and why, the repairs of BasicSR that are in
@@ -127,8 +128,7 @@ def _hardware() -> dict[str, Any]:
         memory = properties.total_memory / 2**30
         devices[f'cuda:{index}'] = f'{properties.name}, {properties.major}.{properties.minor}, {memory:.0f} GiB'
     device = choose_device()
-    dtype = str(choose_dtype('auto', device)).removeprefix('torch.')
-    return {**devices, 'chosen (auto)': f'{device} in {dtype}'}
+    return {**devices, 'chosen (auto)': f'{device} in {name_of(choose_dtype(AUTO, device))}'}
 
 
 def _extras() -> dict[str, list[str]]:

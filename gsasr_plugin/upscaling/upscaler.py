@@ -19,6 +19,7 @@ from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.target_size import Size
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.precision import autocast
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
 Progress = Callable[[float], None]
@@ -66,12 +67,11 @@ class Upscaler:
         """
         h, w = lq.shape[2:]
         lq = lq.to(self.device, next(self.net.parameters()).dtype)
-        autocast = torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
         def tile_done(_: int, total: int) -> None:
             progress(h * w / total)
 
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), autocast(self.device, self.dtype):
             return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
 
     def tiles(self, lq_size: Size) -> list[Size]:
