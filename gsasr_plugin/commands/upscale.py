@@ -96,7 +96,7 @@ def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: i
             one_encoding=one_encoding,
             quality=quality,
             progress=lambda pixels: bar.update(pixels / 1e6) and None,
-            begin=lambda job: bar.set_description(job.source.name.name),
+            begin=lambda job: bar.set_description(job.source.name.name, refresh=False),
         )
 
 
