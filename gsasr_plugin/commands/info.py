@@ -28,7 +28,7 @@ EXAMPLES = """\
   gsasr info --json > info.json
 """
 DISTRIBUTION = 'gsasr-plugin'
-LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'pillow', 'opencv-python', 'scikit-image', 'tifffile')
+LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'pillow', 'opencv-python', 'scikit-image')
 REINSTALL = 'pip install --force-reinstall --no-deps --no-build-isolation .   (in the folder of gsasr-plugin)'
 
 

@@ -15,9 +15,11 @@ import skimage.data
 import torch
 import yaml
 from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
 
 from gsasr_plugin import GSASR
 from gsasr_plugin.commands import main
+from gsasr_plugin.pictures import read_picture
 from gsasr_plugin.upscaling import Upscaler, upscale
 
 PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
@@ -59,6 +61,28 @@ def test_a_folder_with_a_broken_file(pictures: Path, gsasr, net: GSASR, capsys: 
     np.testing.assert_array_equal(np.asarray(Image.open(pictures / 'out' / 'a_x2.5.png')), expected)
     deep = cv2.imread(str(pictures / 'out' / 'd_x2.5.tif'), cv2.IMREAD_UNCHANGED)
     assert deep.dtype == np.uint16 and np.abs(deep[..., ::-1] / 257 - expected).max() <= 0.51
+
+
+def test_exif_survives_in_tiff_files_of_16_bits(pictures: Path, gsasr) -> None:
+    """All of its directories, of a file that another program wrote."""
+    data = Image.Exif()
+    data[Base.Artist], data[Base.Orientation] = 'A. Painter', 6
+    data.get_ifd(IFD.Exif).update({Base.ExposureTime: 0.008, Base.ExifImageWidth: 18})
+    data.get_ifd(IFD.GPSInfo)[GPS.GPSLatitudeRef] = 'N'
+    head = data.tobytes().removeprefix(b'Exif\0\0')
+    pixels = (PHOTO.astype(np.uint16) * 257).astype('<u2' if head[:2] == b'II' else '>u2').tobytes()
+    storage = {256: 18, 257: 12, 258: (16, 16, 16), 259: 1, 262: 2, 273: 0, 277: 3, 278: 12, 279: len(pixels)}
+    for tag, value in storage.items():
+        data[tag] = value
+    (pictures / 'camera.tif').write_bytes(data.tobytes().removeprefix(b'Exif\0\0') + pixels)
+    assert gsasr('camera.tif', '-o', 'large.tif', '--scale', '2') == 0
+    large = cv2.imread('large.tif', cv2.IMREAD_UNCHANGED)
+    assert large.dtype == np.uint16 and large.shape == (36, 24, 3)  # upright
+    found = read_picture(pictures / 'large.tif').metadata.exif_data()
+    assert found[Base.Artist] == 'A. Painter' and Base.Orientation not in found
+    details = found.get_ifd(IFD.Exif)
+    assert float(details[Base.ExposureTime]) == 0.008 and details[Base.ExifImageWidth] == 24
+    assert found.get_ifd(IFD.GPSInfo)[GPS.GPSLatitudeRef] == 'N'
 
 
 def test_existing_files_are_kept_unless_told_otherwise(
