@@ -14,7 +14,7 @@ from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 from tqdm import tqdm
 
 from gsasr_plugin.data import ArbitraryScalePairedDataset
@@ -25,6 +25,7 @@ from gsasr_plugin.models.image_values import ImageValues, ValuesFile, run_key
 from gsasr_plugin.models.shares import gathered
 from gsasr_plugin.models.testing_report import means, metric_tables, write_report
 from gsasr_plugin.models.training_table import MetricRow, add_to_tables
+from gsasr_plugin.models.validation_grids import GridLoader
 from gsasr_plugin.paper_tables import PaperRow, paper_row
 from gsasr_plugin.whole_file import replacing
 
@@ -47,7 +48,7 @@ def validate_scales(
     The log gets the host's lines, under the name `<data set>_x<scale>`, and tables. In training, the experiment's
     folder gets `metrics.csv` and `metrics.md`. In testing, the results' folder gets the files of `testing_report`, for
     all data sets so far, as the log does; with --auto_resume an image whose values are known from these weights and
-    options is left out.
+    options, and whose grid is drawn, is left out.
 
     In training, several processes report in the first what they make of their shares of the images (see `my_share`).
 
@@ -91,7 +92,7 @@ def _paper_row(model: GSASRModel) -> PaperRow | None:
 
 
 def _evaluate_or_reuse(
-    model: GSASRModel, dataloader: Any, current_iter: int | str, save_img: bool
+    model: GSASRModel, dataloader: GridLoader, current_iter: int | str, save_img: bool
 ) -> list[ImageValues]:
     """The values of all images when testing, in the data set's order; each is on the disk as soon as it is known."""
     opt, dataset = model.opt, dataloader.dataset
@@ -106,7 +107,7 @@ def _evaluate_or_reuse(
         if known:
             get_root_logger().info(f'{dataset.opt["name"]}: {len(known)} images are known from an earlier run')
     found = dict(known)
-    for image in _evaluate(model, _without(dataloader, known), current_iter, save_img):
+    for image in _evaluate(model, _left(dataloader, known), current_iter, save_img):
         file.add(image)
         found[image.scale, image.file] = image
     if isinstance(dataset, ArbitraryScalePairedDataset):
@@ -114,14 +115,16 @@ def _evaluate_or_reuse(
     return list(found.values())
 
 
-def _without(dataloader: Any, known: dict[tuple[str, str], ImageValues]) -> Any:
-    """The loader, without images whose values are known."""
-    dataset = dataloader.dataset
-    if not known or not isinstance(dataset, ArbitraryScalePairedDataset):
+def _left(dataloader: GridLoader, known: dict[tuple[str, str], ImageValues]) -> GridLoader:
+    """The loader, without images that need not be computed again."""
+    dataset: Any = dataloader.dataset
+    if not isinstance(dataset, ArbitraryScalePairedDataset):
         return dataloader
-    left = [i for i, item in enumerate(dataset.items) if _identity(item.scale, item.named.path) not in known]
-    # As the host's loader of a test, in the order of the data set; grids, which want all images, are not drawn again.
-    return DataLoader(Subset(dataset, left), batch_size=1, shuffle=False)
+    scales = [item.scale for item in dataset.items]
+    if not known:
+        dataloader.remove_grids(scales)
+        return dataloader
+    return dataloader.resumed(scales, [_identity(item.scale, item.named.path) in known for item in dataset.items])
 
 
 def _identity(scale: Scale, file: str) -> tuple[str, str]:
