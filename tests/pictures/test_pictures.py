@@ -155,6 +155,31 @@ def test_exif_states_the_new_size() -> None:
     assert details[Base.MakerNote] == MAKERS_NOTE
 
 
+@pytest.mark.parametrize('format', ['PNG', 'JPEG', 'WEBP', 'TIFF'])
+def test_nothing_is_made_up(format: str) -> None:
+    """Of a file without resolution, where Pillow speaks of 72 or 1 dpi, and with EXIF of one directory."""
+    plain = Image.Exif()
+    plain[Base.Artist] = 'A. Painter'
+    file = io.BytesIO()
+    Image.new('RGB', (4, 6)).save(file, format, exif=plain)
+    found = read_picture(file.getvalue())
+    metadata = found.metadata.of_size((12, 8))
+    assert metadata.dpi is None and list(metadata.exif_data()) == [Base.Artist]
+    again = read_picture(encode_picture(dataclasses.replace(found, metadata=metadata)))
+    assert again.metadata == dataclasses.replace(metadata, exif=again.metadata.exif)
+    assert list(again.metadata.exif_data()) == [Base.Artist]
+
+
+@pytest.mark.parametrize('source', ['jfif', 'exif'])
+def test_the_resolution_of_a_jpeg_file_is_kept(source: str) -> None:
+    file = io.BytesIO()
+    data = Image.Exif()
+    if source == 'exif':
+        data.update({Base.XResolution: 300.0, Base.YResolution: 300.0, Base.ResolutionUnit: 2})
+    Image.new('RGB', (4, 6)).save(file, 'JPEG', exif=data, **({'dpi': (300, 300)} if source == 'jfif' else {}))
+    assert read_picture(file.getvalue()).metadata.dpi == (300, 300)
+
+
 @pytest.mark.parametrize(('mode', 'channels'), [('1', 1), ('P', 3), ('CMYK', 3), ('LA', 1), ('RGBA', 3)])
 def test_other_modes_become_grey_or_rgb(mode: str, channels: int) -> None:
     image = Image.new('RGBA', (4, 6), (255, 255, 255, 255)).convert(mode)
