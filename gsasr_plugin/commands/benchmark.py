@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from gsasr_plugin.checkpoint import load_model
 from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
 from gsasr_plugin.commands.model_arguments import add_device_arguments
 from gsasr_plugin.cost.contestants import Contestant, bicubic, from_network, from_options
@@ -40,7 +41,7 @@ OPTION_SUFFIXES = ('.yml', '.yaml')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest='what', required=True, metavar='{cost}')
-    cost = what.add_parser('cost', help='time and memory', description=DESCRIPTION)
+    cost = what.add_parser('cost', help='time and memory', description=DESCRIPTION, **examples_of(EXAMPLES))
     cost.add_argument(
         '--gt', required=True, metavar='FOLDER', help="images of the results' size, from 'gsasr prepare cost'"
     )

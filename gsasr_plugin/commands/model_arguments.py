@@ -62,6 +62,8 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
         net = load_pretrained(source, options)
     except ValueError as error:
         raise CommandError(f'--model: {error}') from error
+    if arguments.memory is not None and not arguments.memory > 0:
+        raise CommandError(f'--memory is a number of GiB above 0, got {arguments.memory:g}')
     try:
         return Upscaler(
             net,

@@ -22,7 +22,7 @@ DEFAULT_QUALITY = 95
 PNG_HEADER_BYTES = 33  # signature and IHDR, which come first
 
 
-def complaint(size: tuple[int, int], format: str, *, alpha: bool) -> str | None:
+def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool) -> str | None:
     """Why a format cannot hold a picture of the size (H, W), None where it can."""
     known = FORMATS[format]
     if alpha and not known.alpha:
@@ -55,7 +55,7 @@ def encode_picture(picture: Picture, *, quality: int = DEFAULT_QUALITY) -> bytes
     Raises:
         PictureError: the format cannot hold it.
     """
-    problem = complaint(picture.size, picture.format, alpha=picture.alpha is not None)
+    problem = cannot_hold(picture.size, picture.format, alpha=picture.alpha is not None)
     if problem:
         raise PictureError(problem)
     deep = picture.bits == 16 and FORMATS[picture.format].deep

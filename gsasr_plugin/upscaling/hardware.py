@@ -18,10 +18,13 @@ def choose_device(name: str = AUTO) -> torch.device:
     """
     if name == AUTO:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    device: torch.device | None
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f'device {name!r} is unknown; accepted: {DEVICES}') from None
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise ValueError(f'device {name!r} is unknown; accepted: {DEVICES}')
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f'device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices')
     return device

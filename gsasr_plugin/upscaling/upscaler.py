@@ -40,7 +40,7 @@ class Upscaler:
         tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
     Raises:
-        ValueError: see `choose_device`, `choose_dtype` and `TileOptions`.
+        ValueError: see `choose_device`, `choose_dtype`, `TileOptions` and `TileOptions.tile_size`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Upscaler:
         self.net = net.to(self.device).eval()
         self.self_ensemble = self_ensemble
         self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
+        self.tiles((1, 1))  # whether the network can have such tiles at all
 
     def gaussians(self, lq: Tensor, size: Size, progress: Progress = no_progress) -> Gaussians:
         """The Gaussians of LR images (B, 3, h, w), conditioned on the scale that leads to (H, W).

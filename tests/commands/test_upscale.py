@@ -163,6 +163,30 @@ def test_what_does_not_fit_into_memory_does_not_stop_the_others(
     assert 'in/a.png: failed: it does not fit into memory' in capsys.readouterr().err
 
 
+def test_what_cannot_be_written_is_known_before_the_work(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Upscaler, 'pixels', lambda *_, **__: pytest.fail('work was done'))
+    Image.fromarray(np.dstack([PHOTO, PHOTO[..., 0]])).save('alpha.png')
+    for arguments, message in (
+        (['in/a.png', '-o', 'x.webp', '--scale', '1000'], 'WEBP files hold at most 16383 pixels per side'),
+        (['alpha.png', '-o', 'x.jpg', '--scale', '2'], 'JPEG files hold no alpha channel'),
+        (['alpha.png', '-o', '-', '--format', 'bmp', '--scale', '2'], 'BMP files hold no alpha channel'),
+        (
+            ['in/a.png', '-o', 'x.png', '--scale', '50000'],
+            'memory: the result takes .* GiB are free',
+        ),
+    ):
+        assert gsasr(*arguments) == 1
+        assert re.search(message, capsys.readouterr().err)
+    assert not list(pictures.glob('x.*'))
+
+
+def test_a_size_asked_for_twice_is_made_once(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gsasr('in/a.png', '-o', 'out/', '--scale', '2', '--scale', '2.0', '--scale', '2', '2') == 0
+    assert files(pictures / 'out') == ['a_x2.png'] and '1 written' in capsys.readouterr().err
+
+
 def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({'params_ema': net.state_dict()}, pictures / 'net_g_5.pth')
     arguments = ['upscale', 'in/a.png', '-o', 'x.png', '--scale', '2', '--model', 'net_g_5.pth', '--device', 'cpu']
@@ -190,6 +214,11 @@ def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: 
         (['in/a.png', '-o', 'x.png', '--width', '0'], 'at least 1'),
         (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', 'big'], '--tile is a number of pixels, auto or none'),
         (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', '0'], 'tile must be'),
+        (
+            ['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', '8', '--tile-overlap', '9'],
+            'tile_overlap must be less',
+        ),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--memory', '0'], '--memory is a number of GiB above 0'),
     ],
 )
 def test_wrong_arguments_are_named(

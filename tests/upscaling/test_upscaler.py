@@ -171,8 +171,9 @@ def test_other_images_are_named(net: GSASR, image: Any, error: type[Exception]) 
 
 def test_devices_and_types_are_checked() -> None:
     cpu = torch.device('cpu')
-    with pytest.raises(ValueError, match='accepted: auto, cpu'):
-        choose_device('gpu!')
+    for name in ('gpu!', 'meta', 'mps'):
+        with pytest.raises(ValueError, match='accepted: auto, cpu'):
+            choose_device(name)
     with pytest.raises(ValueError, match='this machine has'):
         choose_device('cuda:99')
     with pytest.raises(ValueError, match='accepted: auto, float32'):
