@@ -13,6 +13,7 @@ from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
 from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
+from gsasr_plugin.upscaling.estimate import beyond_memory
 from gsasr_plugin.upscaling.upscaler import lq_tensor, result_pixels
 from gsasr_plugin.visuals.layers import Cutoff, Region, crop_gaussians
 from gsasr_plugin.visuals.plotting import PlotsMissing
@@ -46,6 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     source = one_input(arguments)
+    if min(arguments.highlight, arguments.seed) < 0:
+        raise CommandError(f'--highlight and --seed are 0 or more, got {min(arguments.highlight, arguments.seed)}')
     path = Path(arguments.output).expanduser()
     if path.suffix.lower() != '.png':
         raise CommandError(f'-o {path}: the name must end in .png')
@@ -56,6 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     gt = None if reference is None else _on_white(reference.color, reference.alpha)
     region = _region(arguments.crop, picture.size)
     size = _size(arguments, picture.size, gt)
+    problem = beyond_memory([size])
+    if problem:
+        raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     upscaler = load_upscaler(arguments)
 
     gaussians = upscaler.gaussians(lq_tensor(picture.color, picture.alpha), size)

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import torch
 
-from gsasr_plugin.archs.tile_memory import free_bytes
 from gsasr_plugin.pictures import FORMATS, Picture, PictureError, encode_picture, read_picture, write_picture
-from gsasr_plugin.upscaling.estimate import RESULT_BYTES
+from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory
 from gsasr_plugin.upscaling.plan import Job
 from gsasr_plugin.upscaling.upscaler import Progress, Upscaler, no_progress
-
-OUT_OF_MEMORY = 'it does not fit into memory'
 
 
 @dataclass
@@ -48,7 +45,7 @@ def run_jobs(
     report = Report()
     for job in jobs:
         begin(job)
-        too_large = _too_large(job)
+        too_large = beyond_memory([output.size for output in job.outputs])
         if too_large:
             report.failures.append((str(job.source), too_large))
             continue
@@ -79,15 +76,6 @@ def run_jobs(
             if upscaler.device.type == 'cuda':
                 torch.cuda.empty_cache()
     return report
-
-
-def _too_large(job: Job) -> str | None:
-    """Why the results alone do not fit into memory, None where they do."""
-    needed = RESULT_BYTES * sum(output.size[0] * output.size[1] for output in job.outputs)
-    free = free_bytes(torch.device('cpu'))
-    if needed <= free:
-        return None
-    return f'{OUT_OF_MEMORY}: the result takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free'
 
 
 def _losses(picture: Picture, format: str) -> list[str]:

@@ -201,6 +201,9 @@ def test_wrong_arguments_are_named(
     for arguments, message in (
         (['-o', 'sheet.jpg'], 'must end in .png'),
         (['-o', 'x.png', '--crop', '1,2,3'], 'X,Y,WIDTH,HEIGHT'),
+        (['-o', 'x.png', '--highlight', '-5'], '--highlight and --seed are 0 or more, got -5'),
+        (['-o', 'x.png', '--scale', '50000'], '4800000 x 4800000 pixels: it does not fit into memory'),
+        (['-o', 'x.png', '--seed', '-1'], '--highlight and --seed are 0 or more, got -1'),
         (['-o', 'x.png', '--crop', '90,0,20,5'], 'the picture has 96 x 96 pixels'),
         (['-o', 'x.png', '--gt', 'small.png'], 'smaller than the picture'),
         (['-o', 'x.png', '--gt', 'photo.png', '--scale', '2'], 'give one of --scale and --gt'),
