@@ -89,6 +89,8 @@ def read_gaussians(path: Path) -> StoredGaussians:
         ValueError: it is damaged, or holds something else.
     """
     try:
+        if not zipfile.is_zipfile(path) and path.exists():  # what NumPy would take for a pickle
+            raise ValueError(f'its content is not that of a {SUFFIX} file')
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
     except FileNotFoundError:

@@ -53,19 +53,28 @@ def test_the_rasterizer_knows_torch_only() -> None:
         ('data', ('data', 'run_errors', 'whole_file')),
         ('metrics', ('metrics', 'official')),
         ('paper_tables', ('paper_tables',)),
-        ('cost', ('cost', 'archs', 'checkpoint', 'data', 'paper_tables', 'peak_memory', 'visuals', 'whole_file')),
+        (
+            'cost',
+            (
+                *('cost', 'archs', 'checkpoint', 'data', 'paper_tables', 'peak_memory', 'precision', 'visuals'),
+                'whole_file',
+            ),
+        ),
         (
             'models',
             (
                 *('models', 'archs', 'checkpoint', 'checkpoint_pairs', 'data', 'paper_tables'),
-                *('run_errors', 'stop_signals', 'whole_file'),
+                *('precision', 'run_errors', 'stop_signals', 'whole_file'),
             ),
         ),
         ('option_check', ('option_check', 'archs', 'checkpoint', 'data', 'official', 'packaged')),
         ('pictures', ('pictures', 'whole_file')),
         ('visuals', ('visuals', 'archs', 'whole_file')),
         ('demo', ('demo', 'archs', 'data', 'upscaling', 'visuals')),
-        ('upscaling', ('upscaling', 'archs', 'checkpoint', 'data', 'peak_memory', 'pictures', 'pretrained')),
+        (
+            'upscaling',
+            ('upscaling', 'archs', 'checkpoint', 'data', 'peak_memory', 'pictures', 'precision', 'pretrained'),
+        ),
     ],
 )
 def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:

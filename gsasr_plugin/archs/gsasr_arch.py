@@ -302,6 +302,45 @@ def render(
     )
 
 
+def render_part(
+    gaussians: Gaussians, size: Size, whole: Size, *, support: float = 4.5, raster_ratio: float | None = None
+) -> Tensor:
+    """Draws a part of an image as `render` draws it in the whole, whose size the raster ratio refers to.
+
+    Args:
+        gaussians: those that reach into the part, with positions and `lq_size` of the part.
+        size: (H, W) of the part.
+        whole: (h, w) of the whole LR image.
+        support, raster_ratio: see `GSASR`. A cut may be off by half an output pixel along one axis where part and whole
+            differ in shape.
+
+    Returns:
+        (B, 3, H, W).
+    """
+    if raster_ratio is None:
+        image = render(gaussians, size, support=support)
+        assert isinstance(image, Tensor)
+        return image
+    (H, W), (h, w) = size, gaussians.lq_size
+    # The rasterizer's window is a share of what it draws along both axes: so it draws an area of the whole's
+    # proportions, of which the part is a corner.
+    share = max(h / whole[0], w / whole[1])
+    area = (round(H * share * whole[0] / h), round(W * share * whole[1] / w))
+    image = rasterize_gaussians(
+        gaussians.means,
+        gaussians.sigmas,
+        gaussians.rhos,
+        gaussians.opacities,
+        gaussians.colors,
+        area,
+        (H / h, W / w),
+        support=support,
+        window=raster_ratio / share,
+    )
+    assert isinstance(image, Tensor)
+    return image[..., :H, :W]
+
+
 def _lq_size(lq: Tensor) -> Size:
     if lq.ndim != 4 or lq.shape[1] != 3 or not lq.is_floating_point() or 0 in lq.shape:
         raise ValueError(f'lq must be (B, 3, h, w) floats, B, h and w at least 1; got {tuple(lq.shape)} {lq.dtype}')

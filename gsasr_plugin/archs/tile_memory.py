@@ -63,10 +63,11 @@ def largest_side(pixels: float, h: int, w: int, multiple: int, least: int) -> in
 
 def free_budget(device: torch.device) -> float:
     """Bytes that the network may take on a device where no budget is given."""
-    return FREE_PART * _free_bytes(device)
+    return FREE_PART * free_bytes(device)
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
+    """Memory of a device that is free for this process."""
     if device.type == 'cuda':
         free, _ = torch.cuda.mem_get_info(device)
         # What PyTorch holds without using it is free for this process.

@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from gsasr_plugin.checkpoint import load_model
 from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
+from gsasr_plugin.commands.model_arguments import add_device_arguments
 from gsasr_plugin.cost.contestants import Contestant, bicubic, from_network, from_options
 from gsasr_plugin.cost.measure import Cost, measure
 from gsasr_plugin.cost.report import markdown, write_chart, write_tables
@@ -22,6 +24,8 @@ from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
 from gsasr_plugin.data.scales import Scale, Size, format_scale, protocol_sizes
 from gsasr_plugin.option_check import OptionError, read_option_file
+from gsasr_plugin.precision import FLOAT32, name_of
+from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
 from gsasr_plugin.visuals.plotting import PlotsMissing
 
 DESCRIPTION = """\
@@ -37,7 +41,7 @@ OPTION_SUFFIXES = ('.yml', '.yaml')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest='what', required=True, metavar='{cost}')
-    cost = what.add_parser('cost', help='time and memory', description=DESCRIPTION)
+    cost = what.add_parser('cost', help='time and memory', description=DESCRIPTION, **examples_of(EXAMPLES))
     cost.add_argument(
         '--gt', required=True, metavar='FOLDER', help="images of the results' size, from 'gsasr prepare cost'"
     )
@@ -53,21 +57,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_scales_argument(cost)
     cost.add_argument('--images', type=positive_number, default=100, metavar='N', help='at most (default: 100)')
     cost.add_argument('--warmup', type=int, default=2, metavar='N', help='images that do not count (default: 2)')
-    cost.add_argument('--device', metavar='DEVICE', help='cpu or cuda (default: cuda if there is one)')
+    add_device_arguments(cost, dtype=FLOAT32)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    device = torch.device(arguments.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise CommandError('--device: there is no CUDA device')
+    try:
+        device = choose_device(arguments.device)
+        dtype = choose_dtype(arguments.dtype, device)
+    except ValueError as error:
+        raise CommandError(f'--device, --dtype: {error}') from None
     files = listed_images(arguments.gt)[: arguments.images]
     if not 0 <= arguments.warmup < len(files):
         raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
     contestants = [bicubic(), *map(_contestant, arguments.network)]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    costs = _measured(contestants, files, arguments.scales, device, arguments.warmup)
+    costs = _measured(contestants, files, arguments.scales, device, dtype, arguments.warmup)
     rows = {contestant.name: contestant.paper_row for contestant in contestants}
-    conditions = _conditions(device, files, arguments.warmup)
+    conditions = _conditions(device, dtype, files, arguments.warmup)
     write_tables(arguments.out, costs, conditions, rows)
     print(markdown(costs, rows), end='')
     try:
@@ -82,6 +88,7 @@ def _measured(
     files: Sequence[ImageFile],
     scales: Sequence[Scale],
     device: torch.device,
+    dtype: torch.dtype,
     warmup: int,
 ) -> list[Cost]:
     costs = []
@@ -96,6 +103,7 @@ def _measured(
                     [_lq(file, scale) for file in files],
                     scale,
                     device,
+                    dtype,
                     warmup=warmup,
                     progress=bar.update,
                 )
@@ -137,13 +145,13 @@ def _contestant(given: str) -> Contestant:
         raise CommandError(f'--network: {given}: no network can be made of it: {error}') from error
 
 
-def _conditions(device: torch.device, files: Sequence[ImageFile], warmup: int) -> str:
+def _conditions(device: torch.device, dtype: torch.dtype, files: Sequence[ImageFile], warmup: int) -> str:
     height, width = read_image(files[0]).shape[:2]
     if device.type == 'cuda':
         machine = torch.cuda.get_device_name(device)
     else:
         machine = f'CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
     return (
-        f'{machine}, torch {torch.__version__}, float32; {len(files)} images of {height} x {width} '
+        f'{machine}, torch {torch.__version__}, {name_of(dtype)}; {len(files)} images of {height} x {width} '
         f'(the first one), the first {warmup} dropped, whole images at once.'
     )

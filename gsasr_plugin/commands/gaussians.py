@@ -41,9 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it')
     picture = read_input(source)
+    if picture.alpha is not None:
+        print(f'{source}: its alpha channel is left out: Gaussians have colours only', file=sys.stderr)
     upscaler = load_upscaler(arguments)
     (size,) = output_sizes(picture.size, 1, scale, None)
-    gaussians = upscaler.gaussians(lq_tensor(picture.color), size)
+    gaussians = upscaler.gaussians(lq_tensor(picture.color, picture.alpha), size)
     write_gaussians(StoredGaussians(gaussians, scale, upscaler.net.support, upscaler.net.raster_ratio), path)
     print(f'gsasr gaussians: {gaussians.means.shape[1]} Gaussians written to {path}', file=sys.stderr)
     return 0

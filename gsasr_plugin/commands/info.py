@@ -14,10 +14,12 @@ import torch
 
 import gsasr_ops
 from gsasr_ops import build
+from gsasr_plugin.commands.versions import DISTRIBUTION, version_of
 from gsasr_plugin.host_repairs import repairs
 from gsasr_plugin.packaged import packaged_models
 from gsasr_plugin.plugins import distribution, installed_plugins
-from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
+from gsasr_plugin.precision import name_of
+from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
 DESCRIPTION = """\
 Show versions, the hardware and what is used of it, which rasterizer draws and why, the repairs of BasicSR that are in
@@ -26,8 +28,7 @@ EXAMPLES = """\
   gsasr info
   gsasr info --json > info.json
 """
-DISTRIBUTION = 'gsasr-plugin'
-LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'pillow', 'opencv-python', 'scikit-image', 'tifffile')
+LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'pillow', 'opencv-python', 'scikit-image')
 REINSTALL = 'pip install --force-reinstall --no-deps --no-build-isolation .   (in the folder of gsasr-plugin)'
 
 
@@ -53,9 +54,9 @@ def gather() -> dict[str, dict[str, Any]]:
     backend = gsasr_ops.backend()
     return {
         'versions': {
-            DISTRIBUTION: _version(DISTRIBUTION),
+            DISTRIBUTION: version_of(DISTRIBUTION),
             'Python': f'{platform.python_version()} on {platform.platform()}',
-            **{name: _version(name) for name in LIBRARIES},
+            **{name: version_of(name) for name in LIBRARIES},
             'CUDA of torch': torch.version.cuda,
             'plugins of BasicSR': [f'{entry.name} ({distribution(entry)})' for entry in installed_plugins()],
         },
@@ -89,7 +90,7 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
         first = f'install the CUDA toolkit {torch.version.cuda} ({plan.reason}), then ' if plan.home is None else ''
         commands['CUDA kernels'] = first + REINSTALL
     for extra, packages in _extras().items():
-        absent = [package for package in packages if _version(package) is None]
+        absent = [package for package in packages if version_of(package) is None]
         if absent:
             commands[f'extra {extra} ({", ".join(absent)})'] = f"pip install '{DISTRIBUTION}[{extra}]'"
     return commands
@@ -127,8 +128,7 @@ def _hardware() -> dict[str, Any]:
         memory = properties.total_memory / 2**30
         devices[f'cuda:{index}'] = f'{properties.name}, {properties.major}.{properties.minor}, {memory:.0f} GiB'
     device = choose_device()
-    dtype = str(choose_dtype('auto', device)).removeprefix('torch.')
-    return {**devices, 'chosen (auto)': f'{device} in {dtype}'}
+    return {**devices, 'chosen (auto)': f'{device} in {name_of(choose_dtype(AUTO, device))}'}
 
 
 def _extras() -> dict[str, list[str]]:
@@ -143,10 +143,3 @@ def _extras() -> dict[str, list[str]]:
         if match:
             extras.setdefault(match[2], []).append(match[1])
     return extras
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -23,6 +23,6 @@ def read_input(argument: str) -> Picture:
         picture = read_picture(source.content())
     except PictureError as error:
         raise CommandError(f'{argument}: {error}') from error
-    for remark in (*picture.remarks, *(['its alpha channel is left out'] if picture.alpha is not None else [])):
+    for remark in picture.remarks:
         print(f'{argument}: {remark}', file=sys.stderr)
     return picture

@@ -8,10 +8,17 @@ import sys
 from collections.abc import Sequence
 
 from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.help_text import examples_of
+from gsasr_plugin.commands.versions import DISTRIBUTION, version_of
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+EXAMPLE = """\
+  gsasr upscale photo.jpg -o large.png --scale 3.14
+
+'gsasr COMMAND --help' tells more. Training and testing: 'basicsr --help'."""
 
 # Subcommand -> the line that `gsasr --help` shows. Its module, of the same name with underscores, is imported when it
 # is called.
@@ -61,8 +68,10 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='gsasr',
         description='Arbitrary-scale super-resolution by 2D Gaussians.',
-        epilog="'gsasr COMMAND --help' tells more. Training and testing: 'basicsr --help'.",
+        **examples_of(EXAMPLE),
     )
+    version = f'{DISTRIBUTION} {version_of(DISTRIBUTION) or "(not installed)"}'
+    parser.add_argument('--version', action='version', version=version)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, summary in COMMANDS.items():
         module = _module(name) if name == chosen else None
@@ -70,8 +79,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
             name,
             help=summary,
             description=module.DESCRIPTION if module else None,
-            epilog=f'examples:\n{module.EXAMPLES}' if module else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **(examples_of(module.EXAMPLES) if module else {}),
         )
         if module:
             module.add_arguments(command)

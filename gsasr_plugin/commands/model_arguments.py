@@ -7,9 +7,10 @@ import argparse
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
 from gsasr_plugin.packaged import DEFAULT_MODEL
+from gsasr_plugin.precision import DTYPES
 from gsasr_plugin.pretrained import load_pretrained
 from gsasr_plugin.upscaling import Upscaler
-from gsasr_plugin.upscaling.hardware import AUTO, DEVICES, DTYPES
+from gsasr_plugin.upscaling.hardware import AUTO, DEVICES
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +24,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         f'with --opt (default: {DEFAULT_MODEL})',
     )
     group.add_argument('--opt', metavar='FILE', help="option file of the checkpoint's training")
-    group.add_argument('--device', default=AUTO, help=f'{DEVICES} (default: {AUTO})')
-    group.add_argument(
-        '--dtype',
-        default=AUTO,
-        choices=[AUTO, *DTYPES],
-        help='of encoder and decoder; auto is bfloat16 where the hardware has instructions for it (default: auto)',
-    )
-
+    add_device_arguments(group)
     group.add_argument(
         '--tile',
         default=AUTO,
@@ -41,6 +35,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--tile-overlap', type=int, metavar='N', help='pixels that neighbouring tiles share at least')
     group.add_argument(
         '--memory', type=float, metavar='GIB', help='what --tile auto lets the network take (default: half of the rest)'
+    )
+
+
+def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) -> None:
+    """--device and --dtype, with the type that is the default."""
+    parser.add_argument('--device', default=AUTO, metavar='DEVICE', help=f'{DEVICES} (default: {AUTO})')
+    parser.add_argument(
+        '--dtype',
+        default=dtype,
+        choices=[AUTO, *DTYPES],
+        help='of encoder and decoder; fp16 is for CUDA devices; auto is bf16 where the hardware has instructions for '
+        f'it, else float32 (default: {dtype})',
     )
 
 
@@ -57,6 +63,8 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
         net = load_pretrained(source, options)
     except (FileNotFoundError, ValueError) as error:
         raise CommandError(f'--model: {error}') from error
+    if arguments.memory is not None and not arguments.memory > 0:
+        raise CommandError(f'--memory is a number of GiB above 0, got {arguments.memory:g}')
     try:
         return Upscaler(
             net,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, listed_sizes, positive_number
 from gsasr_plugin.data.image_files import ImageFile, list_some
 from gsasr_plugin.data.scales import Scale, format_scale, protocol_sizes
@@ -20,9 +21,10 @@ from gsasr_plugin.prepare.lmdb_folder import is_packed, pack, staging_folder
 from gsasr_plugin.prepare.runner import run_jobs
 from gsasr_plugin.whole_file import replacing
 
-DESCRIPTION = """\
-Makes images from GT images. What is there already is left out, so that a command that was interrupted goes on when it
-is given again; each file appears whole or not at all."""
+RESUMABLE = """\
+What is there already is left out, so that a command that was interrupted goes on when it is given again; each file
+appears whole or not at all."""
+DESCRIPTION = f'Makes images from GT images.\n{RESUMABLE}'
 EXAMPLES = """\
   gsasr prepare benchmark --gt datasets/Set5/GT datasets/Set14/GT --scales 2 3 3.7 4 --out datasets/benchmark
   gsasr prepare train --gt datasets/DIV2K/DIV2K_train_HR --out datasets/DIV2K/DIV2K_train_HR_sub --lmdb
@@ -36,11 +38,21 @@ _PLAIN_NAMES = ('gt', 'hr', 'original', 'images')
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest='what', required=True, metavar='{benchmark,train,cost}')
-    benchmark = what.add_parser(
-        'benchmark', help='GT crops, LR and bicubic images of test sets: OUT/SET/x<scale>/{GT,LR,Bicubic}'
+    summaries = {
+        'benchmark': 'GT crops, LR and bicubic images of test sets: OUT/SET/x<scale>/{GT,LR,Bicubic}',
+        'train': 'overlapping sub-images of training images',
+        'cost': "central crops for 'gsasr benchmark cost'",
+    }
+    benchmark, train, cost = (
+        what.add_parser(
+            name,
+            help=summary,
+            description=f'Makes {summary}.\n{RESUMABLE}',
+            **examples_of(EXAMPLES, f'prepare {name} '),
+        )
+        for name, summary in summaries.items()
     )
     add_scales_argument(benchmark)
-    train = what.add_parser('train', help='overlapping sub-images of training images')
     train.add_argument('--size', type=positive_number, default=512, metavar='N', help='side in pixels (default: 512)')
     train.add_argument('--step', type=positive_number, metavar='N', help='between them (default: half the size)')
     train.add_argument(
@@ -59,7 +71,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='also list the sub-images that bicubic x2 restores to less than so many dB of PSNR, in'
         ' FOLDER_detailed.txt, for meta_info_file: flat and blurred ones teach little',
     )
-    cost = what.add_parser('cost', help="central crops for 'gsasr benchmark cost'")
     cost.add_argument('--size', type=positive_number, default=720, metavar='N', help="side (default: the paper's 720)")
     cost.add_argument('--count', type=positive_number, default=100, metavar='N', help='how many images (default: 100)')
     for command in (benchmark, train, cost):

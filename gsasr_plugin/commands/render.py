@@ -16,7 +16,8 @@ from gsasr_plugin.commands.result_arguments import (
     targets_of,
 )
 from gsasr_plugin.gaussian_file import read_gaussians
-from gsasr_plugin.pictures import FORMATS, Picture, PictureError, encode_picture, write_picture
+from gsasr_plugin.pictures import FORMATS, Picture, PictureError, cannot_hold, encode_picture, write_picture
+from gsasr_plugin.upscaling.estimate import beyond_memory
 
 DESCRIPTION = """\
 Draw the Gaussians that 'gsasr gaussians' has written, at any size: no network is needed. Sizes refer to the picture
@@ -41,12 +42,19 @@ def run(arguments: argparse.Namespace) -> int:
     quality = checked_quality(arguments)
     goal = destination_of(arguments, len(targets))
     format = goal.format or FORMATS['PNG']
+    if arguments.bits == 16 and not format.deep:
+        deep = ', '.join(known.name for known in FORMATS.values() if known.deep)
+        raise CommandError(f'--bits 16: {format.name} files hold 8 bits; choose one of {deep}')
     file = Path(source).expanduser()
     try:
         stored = read_gaussians(file)
         sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]
     except ValueError as error:
         raise CommandError(str(error)) from error
+    for size in sizes:  # drawn one after the other
+        problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([size])
+        if problem:
+            raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     written = 0
     for target, size in zip(targets, sizes):
         path = goal.path

@@ -138,4 +138,4 @@ def targets_of(arguments: argparse.Namespace) -> list[Target]:
         targets.append(Target(max_pixels=bound))
     if not targets:
         raise CommandError('how large? give --scale, --size, --width, --height or --max-pixels')
-    return targets
+    return list(dict.fromkeys(targets))

@@ -19,6 +19,7 @@ from gsasr_plugin.commands.result_arguments import (
     targets_of,
 )
 from gsasr_plugin.pictures import STANDARD_STREAM, find_sources
+from gsasr_plugin.precision import name_of
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.batch import Report, run_jobs
 from gsasr_plugin.upscaling.estimate import measure_cost
@@ -95,7 +96,7 @@ def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: i
             one_encoding=one_encoding,
             quality=quality,
             progress=lambda pixels: bar.update(pixels / 1e6) and None,
-            begin=lambda job: bar.set_description(job.source.name.name),
+            begin=lambda job: bar.set_description(job.source.name.name, refresh=False),
         )
 
 
@@ -115,10 +116,10 @@ def _show_plan(plan: Plan, upscaler: Upscaler, *, one_encoding: bool) -> None:
             H, W = output.size
             parts = f', in {len(tiles)} tiles' if len(tiles) > 1 else ''
             print(f'{job.source} ({w} x {h}{parts}) -> {target} ({W} x {H}, {job.format})', file=sys.stderr)
-    dtype = str(upscaler.dtype).removeprefix('torch.')
     memory = f'{peak / 2**30:.2f} GiB beside the network' if peak else 'unknown on this system'
     print(
-        f'on {upscaler.device} in {dtype}: about {_duration(seconds)} and {memory} at most, from a measured sample',
+        f'on {upscaler.device} in {name_of(upscaler.dtype)}: about {_duration(seconds)} and {memory} at most, '
+        'from a measured sample',
         file=sys.stderr,
     )
 

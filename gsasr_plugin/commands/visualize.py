@@ -13,8 +13,9 @@ from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
 from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
-from gsasr_plugin.upscaling.upscaler import lq_tensor
-from gsasr_plugin.visuals.layers import Region, crop_gaussians
+from gsasr_plugin.upscaling.estimate import beyond_memory
+from gsasr_plugin.upscaling.upscaler import lq_tensor, result_pixels
+from gsasr_plugin.visuals.layers import Cutoff, Region, crop_gaussians
 from gsasr_plugin.visuals.plotting import PlotsMissing
 from gsasr_plugin.visuals.sheet import Subject, make_panels, write_panel, write_sheet
 
@@ -22,6 +23,8 @@ DESCRIPTION = """\
 Show the Gaussians of a picture, as the paper's Figures 6 and 9 do: the SR image; the distribution of positions, with
 sigma, rho and colour fixed; a random part of the Gaussians in red, with their ellipses; a close-up; the density; and,
 if the ground truth is given, the error. OUT.png is a labelled sheet; OUT_sr.png, OUT_positions.png, ... are its panels.
+The SR image is the one that 'gsasr upscale' writes; LR, SR and GT with an alpha channel are shown on white, while the
+Gaussians themselves know colours only.
 Needs matplotlib: pip install 'gsasr-plugin[plots]'."""
 EXAMPLES = """\
   gsasr visualize photo.png -o sheet.png
@@ -44,27 +47,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     source = one_input(arguments)
+    if min(arguments.highlight, arguments.seed) < 0:
+        raise CommandError(f'--highlight and --seed are 0 or more, got {min(arguments.highlight, arguments.seed)}')
     path = Path(arguments.output).expanduser()
     if path.suffix.lower() != '.png':
         raise CommandError(f'-o {path}: the name must end in .png')
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it and its panels')
     picture = read_input(source)
-    gt = _rgb(read_input(arguments.gt).color) if arguments.gt else None
+    reference = read_input(arguments.gt) if arguments.gt else None
+    gt = None if reference is None else _on_white(reference.color, reference.alpha)
     region = _region(arguments.crop, picture.size)
     size = _size(arguments, picture.size, gt)
+    problem = beyond_memory([size])
+    if problem:
+        raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     upscaler = load_upscaler(arguments)
 
-    gaussians = upscaler.gaussians(lq_tensor(picture.color), size)
+    gaussians = upscaler.gaussians(lq_tensor(picture.color, picture.alpha), size)
+    # All of it, as it would be written: what a region shows does not depend on the region.
+    sr = _on_white(*result_pixels(upscaler.draw(gaussians, size), picture.color, picture.alpha))
+    cutoff = Cutoff.of(upscaler.net, picture.size)
     rows, columns = size[0] / picture.size[0], size[1] / picture.size[1]
     y, x = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
     # The region in pixels of the result; the network has seen all of the picture.
     Y, X = slice(round(y.start * rows), round(y.stop * rows)), slice(round(x.start * columns), round(x.stop * columns))
     subject = Subject(
         name=Path(source).name + (f', region {arguments.crop}' if arguments.crop else ''),
-        gaussians=crop_gaussians(gaussians, region),
-        lq=_rgb(picture.color)[y, x],
-        size=(Y.stop - Y.start, X.stop - X.start),
+        gaussians=crop_gaussians(gaussians, region, cutoff.support),
+        cutoff=cutoff,
+        lq=_on_white(picture.color, picture.alpha)[y, x],
+        sr=sr[Y, X],
         density=upscaler.net.density_per_axis**2,
         gt=None if gt is None else gt[Y, X],
         highlighted=arguments.highlight,
@@ -82,8 +95,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _rgb(color: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(color, (*color.shape[:2], 3))
+def _on_white(color: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """A picture as a white page shows it: (H, W, 3), 0..1."""
+    color = np.broadcast_to(color, (*color.shape[:2], 3)).clip(0, 1)
+    return color if alpha is None else color * alpha[..., None] + (1 - alpha[..., None])
 
 
 def _region(text: str | None, lq_size: tuple[int, int]) -> Region:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gsasr_plugin.cost.contestants import Contestant, DoesNotFitError
 from gsasr_plugin.data.scales import Scale, Size, format_scale
 from gsasr_plugin.peak_memory import PeakMemory
+from gsasr_plugin.precision import autocast, name_of
 
 RENDERING = 'rendering'
 STAGES = ('encoder', 'decoder', RENDERING)
@@ -26,6 +27,7 @@ class Cost:
     Attributes:
         name: the contestant's.
         scale: the scale's name.
+        dtype: the name of the type in which its network multiplies.
         images: how many images the means are over.
         milliseconds: by stage: `encoder`, `decoder`, `rendering` (all the rest) of GSASR; and `total`.
         peak_bytes: memory at most: of CUDA's allocator, weights included, or of the whole process; None if unknown.
@@ -34,6 +36,7 @@ class Cost:
 
     name: str
     scale: str
+    dtype: str
     images: int
     milliseconds: dict[str, float]
     peak_bytes: int | None
@@ -45,6 +48,7 @@ def measure(
     images: Sequence[tuple[Tensor, Size]],
     scale: Scale,
     device: torch.device,
+    dtype: torch.dtype = torch.float32,
     *,
     warmup: int,
     progress: Callable[[], Any] = lambda: None,
@@ -56,6 +60,7 @@ def measure(
         images: LR (1, 3, h, w) on the CPU and size (H, W) of the result.
         scale: their scale.
         device: where to compute; a transfer to it is not counted.
+        dtype: in which a network multiplies.
         warmup: so many images come first and do not count.
         progress: called after each image.
 
@@ -64,7 +69,9 @@ def measure(
     """
     clocks = {name: _Clock(device) for name in contestant.stages}
     total = _Clock(device)
-    with torch.inference_mode(), _timed(contestant.stages, clocks), PeakMemory(device) as memory:
+    used = torch.float32 if contestant.network is None else dtype
+    stages = _timed(contestant.stages, clocks)
+    with torch.inference_mode(), autocast(device, used), stages, PeakMemory(device) as memory:
         for index, (lq, size) in enumerate(images):
             if index == warmup:
                 for clock in (total, *clocks.values()):
@@ -83,7 +90,15 @@ def measure(
     if milliseconds:
         milliseconds[RENDERING] = whole - sum(milliseconds.values())
     peak = None if memory.bytes is None else memory.before + memory.bytes
-    return Cost(contestant.name, format_scale(scale), counted, {**milliseconds, 'total': whole}, peak, memory.bytes)
+    return Cost(
+        name=contestant.name,
+        scale=format_scale(scale),
+        dtype=name_of(used),
+        images=counted,
+        milliseconds={**milliseconds, 'total': whole},
+        peak_bytes=peak,
+        added_bytes=memory.bytes,
+    )
 
 
 class _Clock:

@@ -36,13 +36,13 @@ def markdown(costs: Sequence[Cost], rows: Mapping[str, PaperRow | None]) -> str:
     """The table, by scale as in the paper, with the paper's total and memory where it has them."""
     papers = {(cost.name, cost.scale): paper_cost(row, cost.scale) for cost in costs if (row := rows.get(cost.name))}
     has_paper = any(papers.values())
-    header = ['Scale', 'Network', *(f'{stage} (ms)' for stage in (*STAGES, 'total')), 'peak memory (MB)']
+    header = ['Scale', 'Network', 'dtype', *(f'{stage} (ms)' for stage in (*STAGES, 'total')), 'peak memory (MB)']
     header += ['paper, A100 (ms)', 'paper (MB)'] * has_paper
     lines = [' | '.join(['', *header, '']).strip(), '|---' * len(header) + '|']
     for scale in dict.fromkeys(cost.scale for cost in costs):
         for cost in (cost for cost in costs if cost.scale == scale):
             times = [cost.milliseconds.get(stage) for stage in (*STAGES, 'total')]
-            cells = [f'x{scale}', cost.name, *('' if ms is None else f'{ms:.1f}' for ms in times)]
+            cells = [f'x{scale}', cost.name, cost.dtype, *('' if ms is None else f'{ms:.1f}' for ms in times)]
             cells.append('' if cost.peak_bytes is None else f'{cost.peak_bytes / MEGABYTE:.0f}')
             if has_paper:
                 paper = papers.get((cost.name, scale))

@@ -13,7 +13,7 @@ from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.upscaler import lq_tensor
 from gsasr_plugin.visuals import layers
-from gsasr_plugin.visuals.layers import Region
+from gsasr_plugin.visuals.layers import Cutoff, Region
 from gsasr_plugin.visuals.sheet import PANEL_PIXELS, close_up_panel, close_up_side, panel_png
 
 # What the network sees around the region: so the time is the same in a picture of any size.
@@ -60,7 +60,8 @@ def view_region(
     (seen_size,) = output_sizes(seen.shape[:2], 1, scale, None)
     gaussians = upscaler.gaussians(lq_tensor(seen), seen_size)
     inside = Region(region.x - left, region.y - top, region.width, region.height)
-    gaussians = layers.crop_gaussians(gaussians, inside)
+    cutoff = Cutoff.of(upscaler.net, (h, w))
+    gaussians = layers.crop_gaussians(gaussians, inside, cutoff.support)
 
     (size,) = output_sizes((region.height, region.width), 1, scale, None)
     # Of the whole neighbourhood, so that the border of the region is no border.
@@ -74,9 +75,9 @@ def view_region(
     return RegionView(
         region=region,
         bicubic=_levels(enlarged[y : y + size[0], x : x + size[1]]),
-        sr=_levels(layers.draw(gaussians, size)),
+        sr=_levels(layers.draw(gaussians, size, cutoff)),
         positions=_levels(layers.positions(gaussians, shown, density)),
-        close_up=np.asarray(Image.open(io.BytesIO(panel_png(close_up_panel(gaussians, near)))).convert('RGB')),
+        close_up=np.asarray(Image.open(io.BytesIO(panel_png(close_up_panel(gaussians, near, cutoff)))).convert('RGB')),
         count=gaussians.means.shape[1],
     )
 

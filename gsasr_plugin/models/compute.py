@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from gsasr_plugin import precision
 from gsasr_plugin.archs import GSASR
-
-AutocastType = Literal['bf16', 'fp16']
-AUTOCAST_TYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+from gsasr_plugin.precision import DTYPES, FLOAT32, HalfPrecision
 
 
 @dataclass
@@ -27,15 +26,14 @@ class ComputeOptions:
             sizes. Where it fails the log says why, and they run as they are.
     """
 
-    autocast: AutocastType | None = None
+    autocast: HalfPrecision | None = None
     channels_last: bool = False
     compile: bool = False
 
 
 def autocast(device: torch.device, options: dict[str, Any]) -> torch.autocast:
     """The context in which a network runs by the options of a section `train` or `val`."""
-    dtype = AUTOCAST_TYPES.get(str(options.get('autocast')))
-    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+    return precision.autocast(device, DTYPES[options.get('autocast') or FLOAT32])
 
 
 def laid_out(image: Tensor, options: dict[str, Any]) -> Tensor:

@@ -252,9 +252,7 @@ class GSASRModel(ResumableModel):
                 return
             self.validated.add((id(dataloader), current_iter))
         self.speed.interrupt()
-        share = my_share(dataloader)
-        draws = self.opt['rank'] == 0  # the others' images are not shown
-        images = GridLoader(self, share, current_iter, tb_logger) if draws else share
+        images = GridLoader(self, my_share(dataloader), current_iter, tb_logger)
         validate_scales(self, images, current_iter, tb_logger, save_img)
         if self.is_train:
             self._keep_best(int(current_iter))

@@ -23,9 +23,10 @@ from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.data.scales import Scale, format_scale
 from gsasr_plugin.data.together import Together
 from gsasr_plugin.models.image_values import ImageValues, ValuesFile, run_key
-from gsasr_plugin.models.shares import in_order, my_share_of
+from gsasr_plugin.models.shares import in_order
 from gsasr_plugin.models.testing_report import means, metric_tables, write_report
 from gsasr_plugin.models.training_table import MetricRow, add_to_tables
+from gsasr_plugin.models.validation_grids import GridLoader
 from gsasr_plugin.paper_tables import PaperRow, paper_row
 from gsasr_plugin.whole_file import replacing
 
@@ -48,7 +49,7 @@ def validate_scales(
     The log gets the host's lines, under the name `<data set>_x<scale>`, and tables. In training, the experiment's
     folder gets `metrics.csv` and `metrics.md`. In testing, the results' folder gets the files of `testing_report`, for
     all data sets so far, as the log does; with --auto_resume an image whose values are known from these weights and
-    options is left out.
+    options, and whose grid is drawn, is left out.
 
     Several processes report in the first what they make of their shares of the images (see `my_share`).
 
@@ -94,7 +95,7 @@ def _paper_row(model: GSASRModel) -> PaperRow | None:
 
 
 def _evaluate_or_reuse(
-    model: GSASRModel, dataloader: Any, current_iter: int | str, save_img: bool
+    model: GSASRModel, dataloader: GridLoader, current_iter: int | str, save_img: bool
 ) -> list[ImageValues]:
     """The values of all images when testing, in the data set's order; each is on the disk as soon as it is known.
 
@@ -104,11 +105,11 @@ def _evaluate_or_reuse(
     key = run_key(model.tested_net().state_dict(), opt['network_g'], opt['val'], dataset.opt)
     file = ValuesFile(Path(opt['path']['results_root']), key, opt['rank'])
     with Together(f'test of {dataset.opt["name"]}') as processes:
-        known = processes.by_first(lambda: _known(model, file, dataset.opt['name'], current_iter, save_img))
+        known, left = processes.by_first(lambda: _known_and_left(model, dataloader, file, current_iter, save_img))
         if known:
             get_root_logger().info(f'{dataset.opt["name"]}: {len(known)} images are known from an earlier run')
         share = []
-        for image in _evaluate(model, _without(dataloader, known), current_iter, save_img):
+        for image in _evaluate(model, dataloader if left is None else dataloader.only(left), current_iter, save_img):
             file.add(image)
             share.append(image)
         found = known | {(image.scale, image.file): image for image in in_order(processes.gather(share))}
@@ -119,26 +120,26 @@ def _evaluate_or_reuse(
     return list(found.values())
 
 
-def _known(
-    model: GSASRModel, file: ValuesFile, dataset_name: str, current_iter: int | str, save_img: bool
-) -> dict[tuple[str, str], ImageValues]:
-    """With --auto_resume, what an earlier run has left of a data set, pictures included."""
-    if not model.opt.get('auto_resume'):
-        return {}
-    return {
-        (image.scale, image.file): image
-        for image in file.read(dataset_name)
-        if not save_img or _image_path(model, dataset_name, image.image, image.scale, current_iter).exists()
-    }
-
-
-def _without(dataloader: Any, known: dict[tuple[str, str], ImageValues]) -> Any:
-    """The loader, without images whose values are known."""
-    dataset = dataloader.dataset
-    if not known or not isinstance(dataset, ArbitraryScalePairedDataset):
-        return dataloader
-    left = [i for i, item in enumerate(dataset.items) if _identity(item.scale, item.named.path) not in known]
-    return my_share_of(dataset, left)  # grids, which want all images, are not drawn again
+def _known_and_left(
+    model: GSASRModel, dataloader: GridLoader, file: ValuesFile, current_iter: int | str, save_img: bool
+) -> tuple[dict[tuple[str, str], ImageValues], list[int] | None]:
+    """With --auto_resume, what an earlier run knew of a data set, and the positions of what is left; None: of all."""
+    dataset: Any = dataloader.dataset
+    name = dataset.opt['name']
+    known = {}
+    if model.opt.get('auto_resume'):
+        known = {
+            (image.scale, image.file): image
+            for image in file.read(name)
+            if not save_img or _image_path(model, name, image.image, image.scale, current_iter).exists()
+        }
+    if not isinstance(dataset, ArbitraryScalePairedDataset):
+        return known, None
+    scales = [item.scale for item in dataset.items]
+    if not known:
+        dataloader.remove_grids(scales)
+        return known, None
+    return known, dataloader.left(scales, [_identity(item.scale, item.named.path) in known for item in dataset.items])
 
 
 def _identity(scale: Scale, file: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from gsasr_plugin.pictures.formats import FORMATS, Format, format_of_path
 from gsasr_plugin.pictures.picture import Picture, PictureError
 from gsasr_plugin.pictures.reading import from_pillow, picture_header, read_picture
 from gsasr_plugin.pictures.sources import STANDARD_STREAM, Source, find_sources
-from gsasr_plugin.pictures.writing import encode_picture, to_pillow, write_picture
+from gsasr_plugin.pictures.writing import cannot_hold, encode_picture, to_pillow, write_picture
 
 __all__ = [
     'FORMATS',
@@ -13,6 +13,7 @@ __all__ = [
     'Picture',
     'PictureError',
     'Source',
+    'cannot_hold',
     'encode_picture',
     'find_sources',
     'format_of_path',

@@ -49,7 +49,7 @@ class Metadata:
     def of_size(self, size: tuple[int, int]) -> Metadata:
         """The same for a picture of another size (H, W), which EXIF may state."""
         exif = self.exif_data()
-        details = exif.get_ifd(IFD.Exif)
+        details = exif.get_ifd(IFD.Exif) if IFD.Exif in exif else {}
         for tag, length in ((Base.ExifImageHeight, size[0]), (Base.ExifImageWidth, size[1])):
             if tag in details:
                 details[tag] = length
@@ -59,6 +59,7 @@ class Metadata:
 def metadata_of(image: Image.Image) -> Metadata:
     """The metadata of an image that has been loaded (a PNG may have them after its pixels)."""
     exif = image.getexif()
+    dpi = _resolution(image, exif)
     for tag in {Base.Orientation, *STORAGE_TAGS}:
         if tag in exif:
             del exif[tag]
@@ -71,11 +72,18 @@ def metadata_of(image: Image.Image) -> Metadata:
     comment = image.info.get('comment')
     if isinstance(comment, bytes):
         texts['Comment'] = comment.decode('utf-8', errors='replace')
-    dpi = image.info.get('dpi')
     return Metadata(
         icc=image.info.get('icc_profile') or None,
         exif=exif.tobytes() if len(exif) else None,
         xmp=xmp or None,
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi else None,
+        dpi=dpi,
         texts=texts,
     )
+
+
+def _resolution(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
+    """In dots per inch, where a file states it: Pillow gives files of some formats one of its own."""
+    if image.format in ('JPEG', 'MPO', 'TIFF') and Base.XResolution not in exif and not image.info.get('jfif_unit'):
+        return None
+    dpi = image.info.get('dpi')
+    return (float(dpi[0]), float(dpi[1])) if dpi else None

@@ -38,10 +38,17 @@ UPRIGHT = {
 
 
 class Header(NamedTuple):
-    """What is known of a picture before its pixels are read: (H, W) upright, and the format's name."""
+    """What is known of a picture before its pixels are read.
+
+    Attributes:
+        size: (H, W), upright.
+        format: a name of `FORMATS`.
+        alpha: whether it has an alpha channel; of what stands behind the pixels nothing is known.
+    """
 
     size: tuple[int, int]
     format: str
+    alpha: bool
 
 
 def picture_header(source: Path | bytes) -> Header:
@@ -56,7 +63,8 @@ def picture_header(source: Path | bytes) -> Header:
         # A PNG would be decoded to the end in search of EXIF; `info` has it where it stands in the header. Pillow
         # turns TIFF itself, and its size is that of the upright picture.
         sideways = image.format != 'TIFF' and 'exif' in image.info and _orientation(image) >= 5
-        return Header((width, height) if sideways else (height, width), _format_name(image))
+        size = (width, height) if sideways else (height, width)
+        return Header(size, _format_name(image), image.has_transparency_data)
 
 
 def read_picture(source: Path | bytes) -> Picture:

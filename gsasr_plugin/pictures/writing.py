@@ -1,4 +1,4 @@
-"""Writing pictures, with their metadata: Pillow writes 8 bits, OpenCV and tifffile 16 bits."""
+"""Writing pictures, with their metadata: Pillow writes 8 bits, OpenCV PNG files of 16 bits, tiff.py TIFF files."""
 
 from __future__ import annotations
 
@@ -9,25 +9,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-import tifffile
 from PIL import Image
-from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from gsasr_plugin.pictures.formats import FORMATS
 from gsasr_plugin.pictures.metadata import Metadata
 from gsasr_plugin.pictures.picture import Picture, PictureError
+from gsasr_plugin.pictures.tiff import tiff_content
 from gsasr_plugin.whole_file import replacing
 
 DEFAULT_QUALITY = 95
-TIFF_COMPRESSION = 'tiff_adobe_deflate'
-XMP_TAG = 700
 PNG_HEADER_BYTES = 33  # signature and IHDR, which come first
-# tifffile writes these itself.
-TIFF_OWN_TAGS = (Base.ImageDescription, Base.Software, Base.DateTime, Base.ExifOffset, Base.GPSInfo)
 
 
-def complaint(size: tuple[int, int], format: str, *, alpha: bool) -> str | None:
+def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool) -> str | None:
     """Why a format cannot hold a picture of the size (H, W), None where it can."""
     known = FORMATS[format]
     if alpha and not known.alpha:
@@ -60,24 +55,23 @@ def encode_picture(picture: Picture, *, quality: int = DEFAULT_QUALITY) -> bytes
     Raises:
         PictureError: the format cannot hold it.
     """
-    problem = complaint(picture.size, picture.format, alpha=picture.alpha is not None)
+    problem = cannot_hold(picture.size, picture.format, alpha=picture.alpha is not None)
     if problem:
         raise PictureError(problem)
-    if picture.bits == 16 and FORMATS[picture.format].deep:
-        if picture.alpha is not None and picture.color.shape[2] == 1:  # what no reader of 16 bits understands
-            picture = dataclasses.replace(picture, color=np.repeat(picture.color, 3, axis=2))
-        return _png_16(picture) if picture.format == 'PNG' else _tiff_16(picture)
+    deep = picture.bits == 16 and FORMATS[picture.format].deep
+    if deep and picture.alpha is not None and picture.color.shape[2] == 1:  # what no reader of 16 bits understands
+        picture = dataclasses.replace(picture, color=np.repeat(picture.color, 3, axis=2))
     metadata = picture.metadata
+    if picture.format == 'TIFF':
+        levels = _levels(picture, 65535, np.uint16) if deep else _levels(picture, 255, np.uint8)
+        return tiff_content(levels, metadata, alpha=picture.alpha is not None)
+    if deep:
+        return _png_16(picture)
     exif = metadata.exif_data()
     options: dict[str, Any] = {'icc_profile': metadata.icc}
     if metadata.dpi:
         options['dpi'] = metadata.dpi
-    if picture.format == 'TIFF':
-        if metadata.xmp:
-            exif[XMP_TAG] = metadata.xmp
-        if not {IFD.Exif, IFD.GPSInfo} & set(exif):  # which libtiff, that compresses, cannot write
-            options['compression'] = TIFF_COMPRESSION
-    elif picture.format == 'PNG':
+    if picture.format == 'PNG':
         options['pnginfo'] = _png_texts(metadata)
     else:
         options |= {'quality': quality, 'xmp': metadata.xmp or b''}
@@ -127,36 +121,3 @@ def _encoded_by_opencv(suffix: str, pixels: np.ndarray) -> bytes:
     if not done:
         raise PictureError('OpenCV cannot encode it')
     return content.tobytes()
-
-
-def _tiff_16(picture: Picture) -> bytes:
-    """A file of tifffile's, with the descriptive tags of the EXIF data (their sub-directories cannot be written)."""
-    pixels = _levels(picture, 65535, np.uint16)
-    metadata = picture.metadata
-    exif = metadata.exif_data()
-    tags: list[tuple[int, str, int, str | bytes, bool]] = [
-        (int(tag), 's', 0, value, True)
-        for tag, value in exif.items()
-        if isinstance(value, str) and tag not in TIFF_OWN_TAGS
-    ]
-    if metadata.xmp:
-        tags.append((XMP_TAG, 'B', len(metadata.xmp), metadata.xmp, True))
-    file = io.BytesIO()
-    tifffile.imwrite(
-        file,
-        pixels[..., 0] if pixels.shape[2] == 1 else pixels,
-        photometric='minisblack' if picture.color.shape[2] == 1 else 'rgb',
-        planarconfig='contig' if pixels.shape[2] > 1 else None,
-        extrasamples=['unassalpha'] if picture.alpha is not None else None,
-        compression='zlib',
-        predictor=True,
-        iccprofile=metadata.icc,
-        description=exif.get(Base.ImageDescription),
-        software=exif.get(Base.Software, ''),
-        datetime=exif.get(Base.DateTime),
-        resolution=metadata.dpi,
-        resolutionunit='inch' if metadata.dpi else None,
-        metadata=None,
-        extratags=tags,
-    )
-    return file.getvalue()

@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 
 from gsasr_plugin.pictures import FORMATS, Picture, PictureError, encode_picture, read_picture, write_picture
+from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory
 from gsasr_plugin.upscaling.plan import Job
 from gsasr_plugin.upscaling.upscaler import Progress, Upscaler, no_progress
-
-OUT_OF_MEMORY = 'it does not fit into memory'
 
 
 @dataclass
@@ -46,6 +45,10 @@ def run_jobs(
     report = Report()
     for job in jobs:
         begin(job)
+        too_large = beyond_memory([output.size for output in job.outputs])
+        if too_large:
+            report.failures.append((str(job.source), too_large))
+            continue
         try:
             picture = read_picture(job.content)
             report.remarks += [

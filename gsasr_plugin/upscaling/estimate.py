@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from gsasr_plugin.archs.target_size import Size
+from gsasr_plugin.archs.tile_memory import free_bytes
 from gsasr_plugin.peak_memory import PeakMemory
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
@@ -21,6 +22,16 @@ PROBE_SIDE = 64  # about: a multiple of the network's windows is taken
 PROBE_SCALE = 3
 # Bytes per output pixel beside the drawing: the sum over turns, and the pixels as floats and as levels when written.
 RESULT_BYTES = 3 * (4 + 4 + 4 + 2)
+OUT_OF_MEMORY = 'it does not fit into memory'
+
+
+def beyond_memory(sizes: Sequence[Size]) -> str | None:
+    """Why results of these sizes (H, W) do not fit into memory together, None where they do."""
+    needed = RESULT_BYTES * sum(H * W for H, W in sizes)
+    free = free_bytes(torch.device('cpu'))
+    if needed <= free:
+        return None
+    return f'{OUT_OF_MEMORY}: the result takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free'
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from gsasr_plugin.precision import DTYPES
+
 DEVICES = 'auto, cpu, cuda, cuda:1, ...'
-DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 AUTO = 'auto'
 
 
@@ -17,10 +18,13 @@ def choose_device(name: str = AUTO) -> torch.device:
     """
     if name == AUTO:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    device: torch.device | None
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f'device {name!r} is unknown; accepted: {DEVICES}') from None
+        device = None
+    if device is None or device.type not in ('cpu', 'cuda'):
+        raise ValueError(f'device {name!r} is unknown; accepted: {DEVICES}')
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f'device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices')
     return device
@@ -30,19 +34,19 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     """The type in which encoder and decoder multiply; the rasterizer is float32 always.
 
     Args:
-        name: 'auto' or one of `DTYPES`. 'auto' is bfloat16 where the hardware multiplies it faster than float32
+        name: 'auto' or a name of `DTYPES`. 'auto' is bf16 where the hardware multiplies it faster than float32
             (`bfloat16_is_fast`).
         device: where they run.
 
     Raises:
-        ValueError: an unknown type, or float16 on a CPU.
+        ValueError: an unknown type, or fp16 on a CPU.
     """
     if name == AUTO:
         return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
     if name not in DTYPES:
         raise ValueError(f'dtype {name!r} is unknown; accepted: {AUTO}, {", ".join(DTYPES)}')
-    if device.type == 'cpu' and name == 'float16':
-        raise ValueError('dtype float16 is for CUDA devices; on a CPU choose float32 or bfloat16')
+    if device.type == 'cpu' and name == 'fp16':
+        raise ValueError('dtype fp16 is for CUDA devices; on a CPU choose float32 or bf16')
     return DTYPES[name]
 
 

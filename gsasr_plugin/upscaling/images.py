@@ -43,7 +43,7 @@ def upscale(
         size: (H, W).
         model: a network, or what `GSASR.from_pretrained` takes; a network that is kept is read only once.
         device: 'auto', 'cpu', 'cuda', ...; None: where a given network is, else 'auto'.
-        dtype: 'auto', 'float32', 'bfloat16' or 'float16', of encoder and decoder.
+        dtype: 'auto', 'float32', 'bf16' or 'fp16', of encoder and decoder.
         self_ensemble: average over the 8 flips and rotations.
         tile_options: see `Upscaler`.
 

@@ -15,6 +15,7 @@ from gsasr_plugin.pictures import (
     Format,
     PictureError,
     Source,
+    cannot_hold,
     format_of_path,
     picture_header,
 )
@@ -124,15 +125,14 @@ def make_plan(
             path = destination.path
             if path is not None and destination.is_folder:
                 path /= source.name.with_name(f'{source.name.stem}_{target.label(size)}{format.suffixes[0]}')
-            if path is None:
-                outputs.append(Output(size, None))
-                continue
-            complaint = _complaint(path, source, taken)
+            complaint = None if path is None else _complaint(path, source, taken)
+            complaint = complaint or cannot_hold(size, format.name, alpha=header.alpha)
             if complaint:
                 plan.failures.append((str(source), complaint))
                 continue
-            taken[path] = str(source)
-            if path.exists() and not overwrite:
+            if path is not None:
+                taken[path] = str(source)
+            if path is not None and path.exists() and not overwrite:
                 plan.kept.append(path)
             else:
                 outputs.append(Output(size, path))

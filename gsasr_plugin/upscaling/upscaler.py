@@ -19,6 +19,7 @@ from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.target_size import Size
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.precision import autocast
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
 Progress = Callable[[float], None]
@@ -39,7 +40,7 @@ class Upscaler:
         tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
     Raises:
-        ValueError: see `choose_device`, `choose_dtype` and `TileOptions`.
+        ValueError: see `choose_device`, `choose_dtype`, `TileOptions` and `TileOptions.tile_size`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Upscaler:
         self.net = net.to(self.device).eval()
         self.self_ensemble = self_ensemble
         self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
+        self.tiles((1, 1))  # whether the network can have such tiles at all
 
     def gaussians(self, lq: Tensor, size: Size, progress: Progress = no_progress) -> Gaussians:
         """The Gaussians of LR images (B, 3, h, w), conditioned on the scale that leads to (H, W).
@@ -66,13 +68,19 @@ class Upscaler:
         """
         h, w = lq.shape[2:]
         lq = lq.to(self.device, next(self.net.parameters()).dtype)
-        autocast = torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
         def tile_done(_: int, total: int) -> None:
             progress(h * w / total)
 
-        with torch.inference_mode(), autocast:
+        with torch.inference_mode(), autocast(self.device, self.dtype):
             return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
+
+    def draw(self, gaussians: Gaussians, size: Size) -> Tensor:
+        """Draws Gaussians of B images at (H, W): (B, 3, H, W), float32, on the CPU, not clipped."""
+        with torch.inference_mode():
+            drawn = self.net.render(gaussians, size)
+        assert isinstance(drawn, Tensor)
+        return drawn.float().cpu()
 
     def tiles(self, lq_size: Size) -> list[Size]:
         """The sizes of the parts in which an image of (h, w) goes through the network: one, if there are no tiles."""
@@ -107,10 +115,7 @@ class Upscaler:
                 if gaussians is None or not one_encoding:
                     largest = max(turned_sizes, key=lambda size: size[0] * size[1])
                     gaussians = self.gaussians(turned, largest if one_encoding else size, progress)
-                with torch.inference_mode():
-                    drawn = self.net.render(gaussians, size)
-                assert isinstance(drawn, Tensor)
-                drawn = _turn_back(drawn.float().cpu(), k, flip)
+                drawn = _turn_back(self.draw(gaussians, size), k, flip)
                 sums[i] = sums[i] + drawn if i in sums else drawn
         return [total / len(turns) for total in sums.values()]
 
@@ -127,7 +132,7 @@ class Upscaler:
 
         Alpha is enlarged by bicubic interpolation and not by the network, which has learnt photographs: what is wholly
         opaque or transparent stays exactly so, and at edges it changes as smoothly as the colours do. Colours that
-        cannot be seen are replaced by the nearest that can, so that they do not seep into the edge.
+        cannot be seen do not seep into the edge, see `lq_tensor`.
 
         Args:
             color: (h, w, 1 or 3), float32, 0..1.
@@ -137,21 +142,28 @@ class Upscaler:
         Returns:
             For each size colour (H, W, 1 or 3), not clipped, and alpha (H, W) in 0..1 or None.
         """
-        if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
-            nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
-            color = color[tuple(nearest)]
-        lq = lq_tensor(color)
-        results = []
-        for size, drawn in zip(sizes, self.tensors(lq, sizes, one_encoding=one_encoding, progress=progress)):
-            drawn = drawn.mean(1, keepdim=True) if color.shape[2] == 1 else drawn
-            large_alpha = None if alpha is None else _enlarged_alpha(alpha, size)
-            results.append((drawn[0].permute(1, 2, 0).numpy(), large_alpha))
-        return results
+        tensors = self.tensors(lq_tensor(color, alpha), sizes, one_encoding=one_encoding, progress=progress)
+        return [result_pixels(drawn, color, alpha) for drawn in tensors]
 
 
-def lq_tensor(color: np.ndarray) -> Tensor:
-    """(h, w, 1 or 3), 0..1, as a batch of one LR image (1, 3, h, w); grey is repeated."""
+def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None) -> Tensor:
+    """What the network sees of a picture: a batch of one LR image (1, 3, h, w), 0..1.
+
+    Args:
+        color: (h, w, 1 or 3), 0..1; grey is repeated.
+        alpha: (h, w), 0..1. Colours that cannot be seen are replaced by the nearest that can.
+    """
+    if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
+        nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
+        color = color[tuple(nearest)]
     return torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
+
+
+def result_pixels(drawn: Tensor, color: np.ndarray, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """What is drawn of a picture (1, 3, H, W) as `Upscaler.pixels` gives it; colour and alpha are the picture's."""
+    drawn = drawn.mean(1, keepdim=True) if color.shape[2] == 1 else drawn
+    large_alpha = None if alpha is None else _enlarged_alpha(alpha, (drawn.shape[2], drawn.shape[3]))
+    return drawn[0].permute(1, 2, 0).numpy(), large_alpha
 
 
 def _enlarged_alpha(alpha: np.ndarray, size: Size) -> np.ndarray:

@@ -12,13 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy import special
-from torch import Tensor
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.gsasr_arch import render
+from gsasr_plugin.archs.gsasr_arch import GSASR, render_part
 from gsasr_plugin.archs.target_size import Size
 
-REACH = 4.5  # standard deviations to which a Gaussian is drawn
 # Deviation of the dots that show positions: of the grid's spacing, but not finer than the pixels show.
 DOT_OF_SPACING, DOT_PIXELS = 1 / 4, 0.6
 DENSITY_BLUR = 0.5  # LR pixels
@@ -32,6 +30,27 @@ class Region(NamedTuple):
     y: int
     width: int
     height: int
+
+
+class Cutoff(NamedTuple):
+    """How far a network draws a Gaussian; in drawings that are diagrams, as far as can be seen.
+
+    Attributes:
+        support, raster_ratio: see `GSASR`.
+        whole: (h, w) of the LR image to which the raster ratio refers; None where there is no ratio.
+    """
+
+    support: float = 4.5
+    raster_ratio: float | None = None
+    whole: Size | None = None
+
+    @classmethod
+    def of(cls, net: GSASR, whole: Size) -> Cutoff:
+        """That of a network in an LR image of (h, w)."""
+        return cls(net.support, net.raster_ratio, whole)
+
+
+DIAGRAM = Cutoff()
 
 
 class Ellipses(NamedTuple):
@@ -48,11 +67,15 @@ class Ellipses(NamedTuple):
     angles: np.ndarray
 
 
-def crop_gaussians(gaussians: Gaussians, region: Region) -> Gaussians:
-    """The Gaussians that reach into a region, as those of an image that is the region; of one image."""
+def crop_gaussians(gaussians: Gaussians, region: Region, support: float) -> Gaussians:
+    """The Gaussians that reach into a region, as those of an image that is the region; of one image.
+
+    Args:
+        support: standard deviations to which a Gaussian is drawn.
+    """
     means = gaussians.means - gaussians.means.new_tensor((region.x, region.y))
     size = means.new_tensor((region.width, region.height))
-    reach = REACH * gaussians.sigmas
+    reach = support * gaussians.sigmas
     (here,) = ((means + reach > 0) & (means - reach < size)).all(-1)[0].nonzero(as_tuple=True)
     return Gaussians(
         means=means[:, here],
@@ -64,12 +87,17 @@ def crop_gaussians(gaussians: Gaussians, region: Region) -> Gaussians:
     )
 
 
-def draw(gaussians: Gaussians, size: Size) -> np.ndarray:
+def draw(gaussians: Gaussians, size: Size, cutoff: Cutoff = DIAGRAM) -> np.ndarray:
     """The image itself: (H, W, 3), clipped to 0..1."""
+    return _drawn(gaussians, size, cutoff).clip(0, 1)
+
+
+def _drawn(gaussians: Gaussians, size: Size, cutoff: Cutoff) -> np.ndarray:
+    """(H, W, channels)."""
+    support, raster_ratio, whole = cutoff
     with torch.inference_mode():
-        image = render(gaussians, size)
-    assert isinstance(image, Tensor)
-    return image[0].permute(1, 2, 0).clamp(0, 1).cpu().numpy()
+        image = render_part(gaussians, size, whole or gaussians.lq_size, support=support, raster_ratio=raster_ratio)
+    return image[0].permute(1, 2, 0).cpu().numpy()
 
 
 def positions(gaussians: Gaussians, size: Size, density: float) -> np.ndarray:
@@ -133,12 +161,10 @@ def density_map(gaussians: Gaussians, size: Size) -> np.ndarray:
         colors=means.new_ones(*means.shape[:2], 1),
         lq_size=(h, w),
     )
-    with torch.inference_mode():
-        image = render(spread, size)
-    assert isinstance(image, Tensor)
+    image = _drawn(spread, size, DIAGRAM)[..., 0]
     # At the border a part of what is spread lies outside.
     rows, columns = (_part_inside(length, n) for length, n in zip((h, w), size))
-    return image[0, 0].cpu().numpy() / np.outer(rows, columns)
+    return image / np.outer(rows, columns)
 
 
 def _part_inside(length: int, samples: int) -> np.ndarray:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.target_size import Size
 from gsasr_plugin.visuals import layers
-from gsasr_plugin.visuals.layers import Ellipses, Region
+from gsasr_plugin.visuals.layers import Cutoff, Ellipses, Region
 from gsasr_plugin.visuals.plotting import new_figure
 from gsasr_plugin.whole_file import replacing
 
@@ -35,8 +34,9 @@ class Subject:
     Attributes:
         name: for the title.
         gaussians: of the region, on the CPU.
+        cutoff: how far the network draws them.
         lq: the region of the LR image, (h, w, 3), 0..1.
-        size: (H, W) at which the region is upscaled.
+        sr: the region of the result, (H, W, 3), 0..1.
         density: Gaussians per LR pixel.
         gt: the region of the ground truth, (H, W, 3), 0..1; None where there is none.
         highlighted: how many Gaussians are shown in red.
@@ -45,8 +45,9 @@ class Subject:
 
     name: str
     gaussians: Gaussians
+    cutoff: Cutoff
     lq: np.ndarray
-    size: Size
+    sr: np.ndarray
     density: float
     gt: np.ndarray | None = None
     highlighted: int = 200
@@ -78,13 +79,14 @@ def make_panels(subject: Subject) -> dict[str, Panel]:
     """All panels, by the names of their files."""
     gaussians, (h, w) = subject.gaussians, subject.gaussians.lq_size
     whole = Region(0, 0, w, h)
-    zoom = max(PANEL_PIXELS / max(h, w), subject.size[0] / h)
+    sr = subject.sr
+    H, W = sr.shape[:2]
+    zoom = max(PANEL_PIXELS / max(h, w), H / h)
     shown = (max(1, round(h * zoom)), max(1, round(w * zoom)))
 
-    sr = layers.draw(gaussians, subject.size)
     close = layers.most_detailed(sr, (h, w), close_up_side(subject.density))
     chosen = layers.choose(gaussians, subject.highlighted, subject.seed)
-    rows, columns = subject.size[0] / h, subject.size[1] / w
+    rows, columns = H / h, W / w
     scale = f'{rows:.4g}' if abs(rows - columns) < 0.01 else f'{rows:.4g} x {columns:.4g}'
     crowd = layers.density_map(gaussians, shown)
     panels = {
@@ -108,11 +110,11 @@ def make_panels(subject: Subject) -> dict[str, Panel]:
         ),
         'highlighted': Panel(
             f'{len(chosen)} of {gaussians.means.shape[1]} in red, contours at 1 $\\sigma$',
-            layers.draw(layers.with_red(gaussians, chosen), shown),
+            layers.draw(layers.with_red(gaussians, chosen), shown, subject.cutoff),
             whole,
             contours=layers.ellipses(gaussians, chosen),
         ),
-        'close_up': close_up_panel(gaussians, close),
+        'close_up': close_up_panel(gaussians, close, subject.cutoff),
         'density': Panel(
             'Density',
             crowd,
@@ -166,13 +168,13 @@ def panel_png(panel: Panel) -> bytes:
     return file.getvalue()
 
 
-def close_up_panel(gaussians: Gaussians, region: Region) -> Panel:
+def close_up_panel(gaussians: Gaussians, region: Region, cutoff: Cutoff) -> Panel:
     """A small region, with the contours of all of its Gaussians."""
-    near = layers.crop_gaussians(gaussians, region)
+    near = layers.crop_gaussians(gaussians, region, cutoff.support)
     zoom = PANEL_PIXELS / max(region.width, region.height)
     return Panel(
         'Close-up: all contours at 1 $\\sigma$',
-        layers.draw(near, (round(region.height * zoom), round(region.width * zoom))),
+        layers.draw(near, (round(region.height * zoom), round(region.width * zoom)), cutoff),
         region,
         contours=layers.ellipses(near, np.arange(near.means.shape[1])),
         contour_color='cyan',

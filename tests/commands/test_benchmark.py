@@ -62,12 +62,29 @@ def test_tables_and_chart(project: Path, capsys: pytest.CaptureFixture[str]) -> 
             assert min(parts) > 0 and sum(parts) == pytest.approx(times['total'])
         else:
             assert set(times) == {'total'}
+        assert row['dtype'] == 'float32'
         assert row['peak_bytes'] > row['added_bytes'] >= 0
     text = (project / 'out' / 'cost.md').read_text()
     assert 'the first 1 dropped' in text and capsys.readouterr().out in text
     assert text.count('| x2 |') == 4 and text.count('| x3.7 |') == 3
     chart = cv2.imread(str(project / 'out' / 'cost.png'))
     assert chart.shape[0] > 300 and len(np.unique(chart)) > 10
+
+
+def test_half_precision_is_used_and_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    real = GSASR.render
+
+    def render(self: GSASR, gaussians: Any, size: Any) -> Any:
+        seen.add((torch.get_autocast_dtype('cpu'), torch.is_autocast_enabled('cpu'), gaussians.means.dtype))
+        return real(self, gaussians, size)
+
+    monkeypatch.setattr(GSASR, 'render', render)
+    assert cost('--network', 'gsasr.yml', '--scales', 2, '--warmup', 1, '--dtype', 'bf16') == 0
+    assert seen == {(torch.bfloat16, True, torch.float32)}
+    stored = json.loads((project / 'out' / 'cost.json').read_text())
+    assert [row['dtype'] for row in stored['costs']] == ['float32', 'bf16'] and ', bf16; ' in stored['conditions']
+    assert '| x2 | gsasr (random weights) | bf16 |' in (project / 'out' / 'cost.md').read_text()
 
 
 class Slower(nn.Module):
@@ -109,11 +126,14 @@ def test_a_network_of_another_scale_is_left_out() -> None:
 def test_the_papers_cost_stands_beside_rdns() -> None:
     times = {'encoder': 1.0, 'decoder': 2.0, 'rendering': 3.0, 'total': 6.0}
     text = markdown(
-        [Cost('ours', '8', 98, times, 3 << 20, 1 << 20), Cost('b', '8', 98, {'total': 1}, None, None)],
+        [
+            Cost('ours', '8', 'bf16', 98, times, 3 << 20, 1 << 20),
+            Cost('b', '8', 'float32', 98, {'total': 1}, None, None),
+        ],
         {'ours': 'RDN', 'b': None},
     )
-    assert '| x8 | ours | 1.0 | 2.0 | 3.0 | 6.0 | 3 | 206 | 1132 |' in text
-    assert '| x8 | b |  |  |  | 1.0 |  |  |  |' in text
+    assert '| x8 | ours | bf16 | 1.0 | 2.0 | 3.0 | 6.0 | 3 | 206 | 1132 |' in text
+    assert '| x8 | b | float32 |  |  |  | 1.0 |  |  |  |' in text
 
 
 @pytest.mark.parametrize(
@@ -123,6 +143,8 @@ def test_the_papers_cost_stands_beside_rdns() -> None:
         (['--network', 'nowhere.pth'], '--network: nowhere.pth: no network can be made of it'),
         (['--network', 'nowhere.yml'], 'the option file cannot be read'),
         (['--network', 'gsasr.yml', '--gt', 'nowhere'], "--gt: dataroot 'nowhere' is not a folder"),
+        (['--network', 'gsasr.yml', '--dtype', 'fp16'], '--dtype: dtype fp16 is for CUDA devices'),
+        (['--network', 'gsasr.yml', '--device', 'gpu!'], 'accepted: auto, cpu, cuda'),
         (['--network', 'wrong.yml'], '--network: wrong.yml: no network can be made of it'),
     ],
 )

@@ -95,7 +95,20 @@ def test_wrong_arguments_are_named(archive: Path, capsys: pytest.CaptureFixture[
     assert main(['render', '-o', 'x.png', '--scale', '2']) == 2
     assert main(['gaussians', 'photo.png', '-o', 'x.txt']) == 2
     assert main(['gaussians', 'absent.png', '-o', 'x.npz']) == 2
+    assert main(['render', 'photo.npz', '-o', 'x.jpg', '--scale', '2', '--bits', '16']) == 2
+    assert main(['render', 'photo.npz', '-o', 'x.webp', '--scale', '1000']) == 2
+    assert main(['render', 'photo.npz', '-o', 'x.png', '--scale', '50000']) == 2
+    assert main(['render', 'photo.png', '-o', 'x.png', '--scale', '2']) == 2
+    assert not list(Path().glob('x.*'))
     told = capsys.readouterr().err
+    for message in (
+        '--bits 16: JPEG files hold 8 bits; choose one of PNG, TIFF',
+        '18000 x 12000 pixels: WEBP files hold at most 16383',
+        '900000 x 600000 pixels: it does not fit into memory',
+        'photo.png is no archive of Gaussians',
+    ):
+        assert message in told
+    assert 'pickle' not in told
     for message in ('no file absent.npz', 'one input', 'must end in .npz', 'absent.png: there is no such file'):
         assert message in told
     assert set(SHAPES) <= set(np.load(archive).files)

@@ -15,9 +15,11 @@ import skimage.data
 import torch
 import yaml
 from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
 
 from gsasr_plugin import GSASR
 from gsasr_plugin.commands import main
+from gsasr_plugin.pictures import read_picture
 from gsasr_plugin.upscaling import Upscaler, upscale
 
 PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
@@ -59,6 +61,28 @@ def test_a_folder_with_a_broken_file(pictures: Path, gsasr, net: GSASR, capsys: 
     np.testing.assert_array_equal(np.asarray(Image.open(pictures / 'out' / 'a_x2.5.png')), expected)
     deep = cv2.imread(str(pictures / 'out' / 'd_x2.5.tif'), cv2.IMREAD_UNCHANGED)
     assert deep.dtype == np.uint16 and np.abs(deep[..., ::-1] / 257 - expected).max() <= 0.51
+
+
+def test_exif_survives_in_tiff_files_of_16_bits(pictures: Path, gsasr) -> None:
+    """All of its directories, of a file that another program wrote."""
+    data = Image.Exif()
+    data[Base.Artist], data[Base.Orientation] = 'A. Painter', 6
+    data.get_ifd(IFD.Exif).update({Base.ExposureTime: 0.008, Base.ExifImageWidth: 18})
+    data.get_ifd(IFD.GPSInfo)[GPS.GPSLatitudeRef] = 'N'
+    head = data.tobytes().removeprefix(b'Exif\0\0')
+    pixels = (PHOTO.astype(np.uint16) * 257).astype('<u2' if head[:2] == b'II' else '>u2').tobytes()
+    storage = {256: 18, 257: 12, 258: (16, 16, 16), 259: 1, 262: 2, 273: 0, 277: 3, 278: 12, 279: len(pixels)}
+    for tag, value in storage.items():
+        data[tag] = value
+    (pictures / 'camera.tif').write_bytes(data.tobytes().removeprefix(b'Exif\0\0') + pixels)
+    assert gsasr('camera.tif', '-o', 'large.tif', '--scale', '2') == 0
+    large = cv2.imread('large.tif', cv2.IMREAD_UNCHANGED)
+    assert large.dtype == np.uint16 and large.shape == (36, 24, 3)  # upright
+    found = read_picture(pictures / 'large.tif').metadata.exif_data()
+    assert found[Base.Artist] == 'A. Painter' and Base.Orientation not in found
+    details = found.get_ifd(IFD.Exif)
+    assert float(details[Base.ExposureTime]) == 0.008 and details[Base.ExifImageWidth] == 24
+    assert found.get_ifd(IFD.GPSInfo)[GPS.GPSLatitudeRef] == 'N'
 
 
 def test_existing_files_are_kept_unless_told_otherwise(
@@ -139,6 +163,30 @@ def test_what_does_not_fit_into_memory_does_not_stop_the_others(
     assert 'in/a.png: failed: it does not fit into memory' in capsys.readouterr().err
 
 
+def test_what_cannot_be_written_is_known_before_the_work(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Upscaler, 'pixels', lambda *_, **__: pytest.fail('work was done'))
+    Image.fromarray(np.dstack([PHOTO, PHOTO[..., 0]])).save('alpha.png')
+    for arguments, message in (
+        (['in/a.png', '-o', 'x.webp', '--scale', '1000'], 'WEBP files hold at most 16383 pixels per side'),
+        (['alpha.png', '-o', 'x.jpg', '--scale', '2'], 'JPEG files hold no alpha channel'),
+        (['alpha.png', '-o', '-', '--format', 'bmp', '--scale', '2'], 'BMP files hold no alpha channel'),
+        (
+            ['in/a.png', '-o', 'x.png', '--scale', '50000'],
+            'memory: the result takes .* GiB are free',
+        ),
+    ):
+        assert gsasr(*arguments) == 1
+        assert re.search(message, capsys.readouterr().err)
+    assert not list(pictures.glob('x.*'))
+
+
+def test_a_size_asked_for_twice_is_made_once(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gsasr('in/a.png', '-o', 'out/', '--scale', '2', '--scale', '2.0', '--scale', '2', '2') == 0
+    assert files(pictures / 'out') == ['a_x2.png'] and '1 written' in capsys.readouterr().err
+
+
 def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({'params_ema': net.state_dict()}, pictures / 'net_g_5.pth')
     arguments = ['upscale', 'in/a.png', '-o', 'x.png', '--scale', '2', '--model', 'net_g_5.pth', '--device', 'cpu']
@@ -166,6 +214,11 @@ def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: 
         (['in/a.png', '-o', 'x.png', '--width', '0'], 'at least 1'),
         (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', 'big'], '--tile is a number of pixels, auto or none'),
         (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', '0'], 'tile must be'),
+        (
+            ['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', '8', '--tile-overlap', '9'],
+            'tile_overlap must be less',
+        ),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--memory', '0'], '--memory is a number of GiB above 0'),
     ],
 )
 def test_wrong_arguments_are_named(

@@ -11,8 +11,11 @@ import skimage.data
 import torch
 from PIL import Image
 
+from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.commands import main
+from gsasr_plugin.archs.gsasr_arch import render
+from gsasr_plugin.checkpoint import save_model
+from gsasr_plugin.commands import main, visualize
 from gsasr_plugin.visuals import layers
 
 PHOTO = skimage.data.astronaut()[:96, 150:246]
@@ -34,7 +37,7 @@ def test_a_cropped_image_is_a_crop_of_the_image() -> None:
     gaussians = random_gaussians(200)
     whole = layers.draw(gaussians, (40, 56))
     region = layers.Region(x=3, y=2, width=7, height=5)
-    part = layers.crop_gaussians(gaussians, region)
+    part = layers.crop_gaussians(gaussians, region, 4.5)
     assert part.means.shape[1] < 200
     # Both leave out what lies beyond 4.5 standard deviations, up to 4e-5 of a Gaussian's peak each.
     np.testing.assert_allclose(layers.draw(part, (20, 28)), whole[8:28, 12:40], atol=1e-4)
@@ -108,9 +111,66 @@ def test_the_most_detailed_square_is_found() -> None:
     assert found.y == 5 and found.x == 11
 
 
+def test_parts_are_drawn_with_the_cutoff_of_the_whole() -> None:
+    """The network's raster ratio is of the whole image, in parts of every shape."""
+    gaussians = random_gaussians(200)
+    cutoff = layers.Cutoff(6.0, 0.15, (10, 14))
+    # Without a crop it is the network's own drawing, to the bit.
+    whole = render(gaussians, (40, 56), support=6.0, raster_ratio=0.15)
+    np.testing.assert_array_equal(layers.draw(gaussians, (40, 56), cutoff), whole[0].permute(1, 2, 0).clamp(0, 1))
+    assert np.abs(layers.draw(gaussians, (40, 56)) - layers.draw(gaussians, (40, 56), cutoff)).max() > 0.05
+    # Half-widths of 0.75 and 1.05 LR pixels are 3 and 4.2 output pixels: of regions with sides in proportion to the
+    # whole's the window is exact; of others it may be a half pixel off along one axis.
+    region = layers.Region(x=3, y=2, width=7, height=5)
+    part = layers.draw(layers.crop_gaussians(gaussians, region, 6.0), (20, 28), cutoff)
+    np.testing.assert_allclose(part, layers.draw(gaussians, (40, 56), cutoff)[8:28, 12:40], atol=1e-5)
+    for region in (layers.Region(3, 2, 9, 2), layers.Region(5, 1, 2, 8), layers.Region(0, 0, 14, 3)):
+        x, y, w, h = region
+        part = layers.draw(layers.crop_gaussians(gaussians, region, 6.0), (32 * h, 32 * w), cutoff)
+        expected = layers.draw(gaussians, (320, 448), cutoff)[32 * y : 32 * (y + h), 32 * x : 32 * (x + w)]
+        assert part.shape == expected.shape
+        # Where a cut moves by a pixel, one line of a Gaussian's pixels changes: few of all.
+        assert np.mean(np.abs(part - expected) > 1e-4) < 0.05
+
+
 @pytest.fixture
 def model(model_file: Path) -> list[str]:
     return ['--model', str(model_file), '--device', 'cpu']
+
+
+@pytest.fixture
+def cut_model(net: GSASR, tmp_path: Path) -> list[str]:
+    """The tiny network with a cut that shows."""
+    cut = GSASR(**{**net.options, 'raster_ratio': 0.02})
+    cut.load_state_dict(net.state_dict())
+    save_model(cut, tmp_path / 'cut.safetensors')
+    return ['--model', str(tmp_path / 'cut.safetensors'), '--device', 'cpu', '--dtype', 'float32']
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
+def test_the_sr_panel_is_what_upscale_writes(
+    tmp_path: Path, cut_model: list[str], model: list[str], monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    """With the raster ratio, a region, and alpha on white."""
+    pytest.importorskip('matplotlib')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(visualize, 'write_sheet', lambda *_: None)  # the slow part
+    alpha = np.zeros((30, 40), np.uint8)
+    alpha[4:26, 8:36] = np.arange(100, 240, 5)
+    picture = Image.fromarray(np.dstack([PHOTO[:30, :40], alpha])).convert(mode)
+    picture.save('in.png')
+    assert main(['upscale', 'in.png', '-o', 'large.png', '--scale', '3', *cut_model]) == 0
+    assert main(['visualize', 'in.png', '-o', 'x.png', '--scale', '3', '--crop', '4,2,30,20', *cut_model]) == 0
+    page = Image.new('RGBA', (120, 90), 'white')
+    large = Image.open('large.png').convert('RGBA')
+    expected = np.asarray(Image.alpha_composite(page, large).convert('RGB').crop((12, 6, 102, 66)), np.float64)
+    # The panel is larger, and has the frame of the close-up.
+    shown = np.asarray(Image.open('x_sr.png').convert('RGB').resize((90, 60), Image.Resampling.BOX), np.float64)
+    assert np.abs(shown - expected).mean() < 2
+    if mode == 'RGB':
+        assert main(['upscale', 'in.png', '-o', 'uncut.png', '--scale', '3', *model]) == 0
+        uncut = np.asarray(Image.open('uncut.png').crop((12, 6, 102, 66)), np.float64)
+        assert np.abs(uncut - expected).mean() > 20  # what ignoring the ratio would show
 
 
 def test_sheet_and_panels_of_a_region_with_ground_truth(
@@ -141,6 +201,9 @@ def test_wrong_arguments_are_named(
     for arguments, message in (
         (['-o', 'sheet.jpg'], 'must end in .png'),
         (['-o', 'x.png', '--crop', '1,2,3'], 'X,Y,WIDTH,HEIGHT'),
+        (['-o', 'x.png', '--highlight', '-5'], '--highlight and --seed are 0 or more, got -5'),
+        (['-o', 'x.png', '--scale', '50000'], '4800000 x 4800000 pixels: it does not fit into memory'),
+        (['-o', 'x.png', '--seed', '-1'], '--highlight and --seed are 0 or more, got -1'),
         (['-o', 'x.png', '--crop', '90,0,20,5'], 'the picture has 96 x 96 pixels'),
         (['-o', 'x.png', '--gt', 'small.png'], 'smaller than the picture'),
         (['-o', 'x.png', '--gt', 'photo.png', '--scale', '2'], 'give one of --scale and --gt'),

@@ -36,6 +36,17 @@ def test_a_region_is_that_of_the_upscaled_picture(net: GSASR) -> None:
     assert view.count >= 4 * 40 * 40 and view.positions.shape == view.close_up.shape
 
 
+def test_a_region_is_cut_as_the_network_cuts(net: GSASR) -> None:
+    """The raster ratio is of the whole picture, not of the region or of what the network sees."""
+    pytest.importorskip('matplotlib')
+    cut = GSASR(**{**net.options, 'raster_ratio': 0.004}).eval()
+    cut.load_state_dict(net.state_dict())
+    view = view_region(Upscaler(cut, device='cpu', dtype='float32'), PHOTO, (100.4, 80), 40, 3)
+    with_cut, without = (upscale(PHOTO, scale=3, model=m, dtype='float32')[180:300, 240:360] for m in (cut, net))
+    assert np.abs(with_cut.astype(int) - without).mean() > 5
+    assert np.abs(view.sr.astype(int) - with_cut).mean() < 1
+
+
 @pytest.mark.parametrize('centre', [(0, 0), (199, 159), (-5, 1000)])
 def test_a_region_stays_in_the_picture(net: GSASR, centre: tuple[int, int]) -> None:
     pytest.importorskip('matplotlib')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -195,6 +196,59 @@ def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert computed(model_of('run')) == 0
     assert (tmp_path / 'per_image.csv').read_text() == first
     assert computed(model_of('run', weight=1e-3)) == 4  # other weights
+
+
+def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two scales with three images each, two of which are shown; killed at the fifth, the second of x2.7."""
+    (tmp_path / 'gt').mkdir()
+    for name in ('a', 'b', 'c'):
+        image = np.random.default_rng(ord(name)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), image)
+    section = {'name': 'photos', 'dataroot_gt': str(tmp_path / 'gt'), 'phase': 'test', 'scales': [2, 2.7]}
+    loader = DataLoader(ArbitraryScalePairedDataset(section))
+
+    def run(folder: str, until: int = 99, weight: float = 0.0) -> list[str]:
+        """The images that are computed: scale and name."""
+        model = make_model(tmp_path / folder)
+        model.is_train = False
+        next(model.tested_net().parameters()).data += weight
+        model.opt |= {'name': 'run', 'auto_resume': True}
+        model.opt['path']['results_root'] = str(tmp_path / folder)
+        model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'grids': 2}
+        computed: list[str] = []
+        feed = model.feed_data
+
+        def feed_data(data: Any) -> None:
+            if len(computed) == until:
+                raise KeyboardInterrupt
+            computed.append(f'x{data["nominal_scale"][0, 0].item():g} {data["name"][0]}')
+            feed(data)
+
+        monkeypatch.setattr(model, 'feed_data', feed_data)
+        with pytest.raises(KeyboardInterrupt) if until < 99 else nullcontext():
+            model.validation(loader, 'run', None, save_img=False)
+        return computed
+
+    def grids(folder: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted((tmp_path / folder).rglob('grids/*.png'))}
+
+    for folder in ('whole', 'killed'):
+        (tmp_path / folder).mkdir()
+    run('whole')
+    expected = grids('whole')
+    assert list(expected) == ['x2.7_run.png', 'x2_run.png']
+    run('killed', until=4)
+    assert list(grids('killed')) == ['x2_run.png']
+    assert run('killed') == ['x2.7 a', 'x2.7 b', 'x2.7 c']  # a again, for its grid
+    assert grids('killed') == expected
+    assert run('killed') == [] and grids('killed') == expected
+    (tmp_path / 'killed' / 'visualization' / 'photos' / 'grids' / 'x2_run.png').unlink()
+    assert run('killed') == ['x2 a', 'x2 b'] and grids('killed') == expected
+    # The grids of other weights are not taken for those of a run that is killed.
+    assert len(run('killed', until=1, weight=0.1)) == 1 and grids('killed') == {}
+    assert len(run('killed', weight=0.1)) == 6
+    others = grids('killed')
+    assert list(others) == list(expected) and others != expected
 
 
 def test_a_named_row_of_the_paper_or_none(tmp_path: Path) -> None:

@@ -6,12 +6,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import skimage.data
 import torch
 from huggingface_hub import constants
+from PIL import Image
 
 from gsasr_plugin.checkpoint import load_model, read_model
+from gsasr_plugin.commands import main
 from gsasr_plugin.official import hub
+from gsasr_plugin.upscaling import upscale
 from tests.official.hub_server import HubServer, serving, write_small_model
 from tests.official.released import released
 from tests.official.test_sources import same
@@ -165,6 +170,39 @@ def test_unknown_names_list_the_known_ones(server: HubServer) -> None:
         load_model('official/enhanced-edsr-div2')
     assert all(name in str(raised.value) for name in hub.VARIANTS)
     assert server.requests == []
+
+
+def test_gsasr_upscale_takes_the_name(
+    server: HubServer,
+    authors: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Fetched by the first call, from the cache in the second, and a clear message where neither is possible."""
+    monkeypatch.chdir(tmp_path)
+    photo = skimage.data.astronaut()[100:112, 200:218]
+    Image.fromarray(photo).save('photo.png')
+
+    def call(output: str, name: str = NAME) -> int:
+        arguments = ['photo.png', '-o', output, '--scale', '2.5', '--device', 'cpu', '--dtype', 'float32']
+        return main(['upscale', *arguments, '--model', name])
+
+    server.refusal = 500
+    assert call('large.png') == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f'gsasr upscale: error: {NAME} could not be fetched') and help_in(told, tmp_path)
+    server.refusal = None
+    server.requests.clear()
+    assert call('large.png') == 0
+    assert sum(entry.startswith('GET') for entry in server.requests) == 2
+    expected = upscale(photo, scale=2.5, model=load_model(authors), dtype='float32')
+    np.testing.assert_array_equal(Image.open('large.png'), expected)
+    server.requests.clear()
+    assert call('again.png') == 0 and server.requests == []
+    assert Path('again.png').read_bytes() == Path('large.png').read_bytes()
+    assert call('other.png', NAME.removesuffix('k')) == 2
+    assert f'did you mean {NAME}?' in capsys.readouterr().err and not Path('other.png').exists()
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

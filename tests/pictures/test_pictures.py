@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import GPS, IFD, Base
+from PIL.TiffImagePlugin import IFDRational
 
 from gsasr_plugin.pictures import (
     FORMATS,
@@ -25,6 +27,7 @@ from gsasr_plugin.pictures import (
 from gsasr_plugin.pictures.metadata import Metadata
 
 RNG = np.random.default_rng(7)
+MAKERS_NOTE = b'what only its maker can read'
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -36,8 +39,25 @@ def exif(orientation: int = 1) -> bytes:
     data = Image.Exif()
     data[Base.Orientation] = orientation
     data[Base.Artist] = 'A. Painter'
-    data.get_ifd(IFD.Exif)[Base.ExifImageWidth] = 7
+    details = data.get_ifd(IFD.Exif)
+    details |= {
+        Base.ExifImageWidth: 7,
+        Base.ExposureTime: IFDRational(1, 125),
+        Base.DateTimeOriginal: '2026:11:25 01:02:03',
+    }
+    details |= {Base.MakerNote: MAKERS_NOTE, IFD.Interop: {1: 'R98'}}
+    data.get_ifd(IFD.GPSInfo).update({GPS.GPSLatitudeRef: 'N', GPS.GPSLatitude: (48.0, 8.0, 15.5)})
     return data.tobytes()
+
+
+def assert_exif_is_kept(metadata: Metadata) -> None:
+    """All directories of `exif`."""
+    found = metadata.exif_data()
+    details, place = found.get_ifd(IFD.Exif), found.get_ifd(IFD.GPSInfo)
+    assert found[Base.Artist] == 'A. Painter' and details[Base.DateTimeOriginal] == '2026:11:25 01:02:03'
+    assert float(details[Base.ExposureTime]) == 0.008 and details[Base.ExifImageWidth] == 7
+    assert details[Base.MakerNote] == MAKERS_NOTE and found.get_ifd(IFD.Interop)[1] == 'R98'
+    assert place[GPS.GPSLatitudeRef] == 'N' and [float(x) for x in place[GPS.GPSLatitude]] == [48, 8, 15.5]
 
 
 def picture(channels: int, *, alpha: bool, bits: int, format: str, size: tuple[int, int] = (5, 7)) -> Picture:
@@ -72,7 +92,7 @@ def test_pixels_and_metadata_survive_a_file(format: str, bits: int, channels: in
     if format != 'BMP':  # which holds nothing else
         assert after.metadata.icc == SRGB
         assert after.metadata.xmp == before.metadata.xmp
-        assert after.metadata.exif_data()[Base.Artist] == 'A. Painter'
+        assert_exif_is_kept(after.metadata)
 
 
 @pytest.mark.parametrize('format', ['JPEG', 'WEBP'])
@@ -83,7 +103,7 @@ def test_metadata_survive_a_lossy_file(format: str, channels: int) -> None:
     before = Picture(smooth, None, 8, format, before.metadata)
     after = read_picture(encode_picture(before))
     assert after.format == format and after.metadata.icc == SRGB and after.metadata.xmp == before.metadata.xmp
-    assert after.metadata.exif_data()[Base.Artist] == 'A. Painter'
+    assert_exif_is_kept(after.metadata)
     assert np.abs(after.color - smooth).mean() < 0.05  # lossy, of steep colours
 
 
@@ -132,6 +152,32 @@ def test_exif_states_the_new_size() -> None:
     metadata = Metadata(exif=exif()).of_size((50, 70))
     details = metadata.exif_data().get_ifd(IFD.Exif)
     assert details[Base.ExifImageWidth] == 70 and Base.ExifImageHeight not in details
+    assert details[Base.MakerNote] == MAKERS_NOTE
+
+
+@pytest.mark.parametrize('format', ['PNG', 'JPEG', 'WEBP', 'TIFF'])
+def test_nothing_is_made_up(format: str) -> None:
+    """Of a file without resolution, where Pillow speaks of 72 or 1 dpi, and with EXIF of one directory."""
+    plain = Image.Exif()
+    plain[Base.Artist] = 'A. Painter'
+    file = io.BytesIO()
+    Image.new('RGB', (4, 6)).save(file, format, exif=plain)
+    found = read_picture(file.getvalue())
+    metadata = found.metadata.of_size((12, 8))
+    assert metadata.dpi is None and list(metadata.exif_data()) == [Base.Artist]
+    again = read_picture(encode_picture(dataclasses.replace(found, metadata=metadata)))
+    assert again.metadata == dataclasses.replace(metadata, exif=again.metadata.exif)
+    assert list(again.metadata.exif_data()) == [Base.Artist]
+
+
+@pytest.mark.parametrize('source', ['jfif', 'exif'])
+def test_the_resolution_of_a_jpeg_file_is_kept(source: str) -> None:
+    file = io.BytesIO()
+    data = Image.Exif()
+    if source == 'exif':
+        data.update({Base.XResolution: 300.0, Base.YResolution: 300.0, Base.ResolutionUnit: 2})
+    Image.new('RGB', (4, 6)).save(file, 'JPEG', exif=data, **({'dpi': (300, 300)} if source == 'jfif' else {}))
+    assert read_picture(file.getvalue()).metadata.dpi == (300, 300)
 
 
 @pytest.mark.parametrize(('mode', 'channels'), [('1', 1), ('P', 3), ('CMYK', 3), ('LA', 1), ('RGBA', 3)])
@@ -179,6 +225,31 @@ def test_to_pillow_and_opencv_agree_with_the_file(tmp_path: Path) -> None:
     bgra = cv2.imread(str(tmp_path / 'deep.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(bgra[..., [2, 1, 0, 3]], levels)
     assert to_pillow(deep).mode == 'RGBA'
+
+
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('endian', ['<', '>'])
+def test_other_programs_read_tiff_files(bits: int, endian: str) -> None:
+    """Of many strips, in both orders of bytes: libtiff, by Pillow and OpenCV, and tifffile."""
+    large = picture(3, alpha=True, bits=bits, format='TIFF', size=(700, 330))
+    data = Metadata(exif=exif()).exif_data()
+    data.get_ifd(IFD.Interop), data.get_ifd(IFD.GPSInfo)  # read before the order changes
+    data.endian = endian
+    content = encode_picture(dataclasses.replace(large, metadata=Metadata(exif=data.tobytes(), icc=SRGB)))
+    assert content[:2] == {'<': b'II', '>': b'MM'}[endian]
+    levels = np.rint(np.dstack([large.color, large.alpha]) * (2**bits - 1))
+    if bits == 8:
+        np.testing.assert_array_equal(Image.open(io.BytesIO(content)), levels)
+    else:
+        bgra = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(bgra[..., [2, 1, 0, 3]], levels)
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        page = file.pages[0]
+        np.testing.assert_array_equal(page.asarray(), levels)
+        assert page.tags['ExifTag'].value['ExposureTime'] == (1, 125)
+        assert page.tags['GPSTag'].value['GPSLatitudeRef'] == 'N'
+        assert page.tags['InterColorProfile'].value == SRGB and page.tags['ExtraSamples'].value == (2,)
+    assert_exif_is_kept(read_picture(content).metadata)
 
 
 def truncated(format: str) -> bytes:

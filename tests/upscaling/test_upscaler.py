@@ -82,7 +82,7 @@ def test_tiles_change_little_and_report_their_progress(net: GSASR) -> None:
 
 def test_half_precision_changes_little(net: GSASR) -> None:
     (exact,) = upscaler(net).tensors(lq(), [(36, 54)])
-    (half,) = upscaler(net, dtype='bfloat16').tensors(lq(), [(36, 54)])
+    (half,) = upscaler(net, dtype='bf16').tensors(lq(), [(36, 54)])
     difference = (exact - half).abs().max()
     assert 0 < difference < 0.05  # bfloat16 has 8 bits; it is used, and harmless
 
@@ -171,14 +171,15 @@ def test_other_images_are_named(net: GSASR, image: Any, error: type[Exception]) 
 
 def test_devices_and_types_are_checked() -> None:
     cpu = torch.device('cpu')
-    with pytest.raises(ValueError, match='accepted: auto, cpu'):
-        choose_device('gpu!')
+    for name in ('gpu!', 'meta', 'mps'):
+        with pytest.raises(ValueError, match='accepted: auto, cpu'):
+            choose_device(name)
     with pytest.raises(ValueError, match='this machine has'):
         choose_device('cuda:99')
     with pytest.raises(ValueError, match='accepted: auto, float32'):
         choose_dtype('int8', cpu)
     with pytest.raises(ValueError, match='on a CPU choose'):
-        choose_dtype('float16', cpu)
+        choose_dtype('fp16', cpu)
     expected = torch.bfloat16 if bfloat16_is_fast(cpu) else torch.float32
     assert choose_dtype('auto', cpu) == expected
 
