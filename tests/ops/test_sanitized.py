@@ -1,4 +1,4 @@
-"""The CPU rasterizer under AddressSanitizer and UndefinedBehaviorSanitizer: its own tests, and random hostile calls.
+"""The CPU kernels under AddressSanitizer and UndefinedBehaviorSanitizer: their own tests, and random hostile calls.
 
 Compiled once into the folder of temporary files (a minute), again when its sources change. GSASR_HOSTILE=10000 makes so
 many hostile calls, and runs the tests of gradients and properties too.
@@ -106,6 +106,13 @@ def test_its_own_tests_pass(environment: dict[str, str]) -> None:
     # Not tests/conftest.py, which imports the host.
     out = run(environment, '-m', 'pytest', '-q', '--noconftest', '-p', 'no:cacheprovider', '-x', *files)
     assert ' passed' in out
+
+
+def test_window_attention_and_perceptron(environment: dict[str, str]) -> None:
+    script = 'from tests.ops import test_attention, test_perceptron\n'
+    script += 'test_attention.check_values()\ntest_perceptron.check_values()'
+    for name in ('portable', 'avx2', 'avx512', 'avx512bf16'):
+        run({**environment, 'GSASR_CPU': name}, '-c', script)
 
 
 def test_hostile_calls_end_in_an_error_or_the_right_result(environment: dict[str, str]) -> None:
