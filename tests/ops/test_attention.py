@@ -16,7 +16,7 @@ from gsasr_ops import MULTIPLIES_BFLOAT16, backend, window_attention
 
 ROOT = Path(__file__).resolve().parents[2]
 # Logits of a few units: sums of D products and S weighted values in float32, each within some 1e-7 of its size. A
-# result in bfloat16 is rounded once more, by at most 2^-8 of it: half a unit in the last of 8 places. So are the weights
+# result in bfloat16 is rounded once more, by at most 2^-8 of it: half a unit in the last of 8 places. So are weights
 # where pairs are multiplied, which moves a mean by at most 2^-8 of the values' mean distance to it, below 3.
 ROUNDED_WEIGHTS = 3 * 2**-8 if MULTIPLIES_BFLOAT16 else 0
 TOLERANCE = {

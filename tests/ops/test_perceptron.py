@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsasr_ops import MULTIPLIES_BFLOAT16, backend, perceptron
+from gsasr_ops import backend, perceptron
 
 ROOT = Path(__file__).resolve().parents[2]
 # (n, K, N, O): the heads' sizes, and lengths on both sides of vectors, of groups of them, and of blocks of rows.
@@ -67,10 +67,6 @@ def test_values_with_each_instruction_set(name: str) -> None:
         [sys.executable, '-c', script], env=environment, cwd=ROOT, text=True, capture_output=True, timeout=120
     )
     assert result.returncode == 0, result.stderr
-
-
-def test_is_chosen_by_the_instruction_set() -> None:
-    assert MULTIPLIES_BFLOAT16 == (backend()['instruction_sets'][:1] == ['avx512bf16'])
 
 
 def test_same_bits_for_any_number_of_threads_and_any_strides() -> None:
