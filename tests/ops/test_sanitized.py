@@ -108,6 +108,7 @@ def test_its_own_tests_pass(environment: dict[str, str]) -> None:
     assert ' passed' in out
 
 
+@pytest.mark.slow
 def test_window_attention_and_perceptron(environment: dict[str, str]) -> None:
     script = 'from tests.ops import test_attention, test_perceptron\n'
     script += 'test_attention.check_values()\ntest_perceptron.check_values()'
