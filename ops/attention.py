@@ -11,11 +11,14 @@ from torch import Tensor
 from . import extension, reference
 
 
-def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+def window_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, rotations: Tensor | None = None
+) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v for each window and head, with the heads side by side.
 
     On CPUs, in float32 and bfloat16 and where nothing needs a gradient, one kernel reads the heads where they lie (any
-    strides) and computes in float32; otherwise, and where there is no compiled library, it is PyTorch's
+    strides) and computes in float32. Of bfloat16 it multiplies pairs where the processor does that: the weights of the
+    values are rounded to bfloat16 there. Otherwise, and where there is no compiled library, it is PyTorch's
     scaled_dot_product_attention.
 
     Args:
@@ -23,6 +26,8 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
         k, v: keys and values, (M, heads, S, D), of q's dtype; S is at least 1.
         bias: what is added to the logits, (heads, T, S), of any floating-point dtype. -infinity leaves a key out; at
             least one of each query's has to stay.
+        rotations: complex numbers, (heads, P, D / 2) with P of at least T and S (rotary positions). The channel pairs
+            (2i, 2i + 1) of query t and key t are multiplied by those of position t first, and rounded to q's dtype.
 
     Returns:
         (M, T, heads * D), of q's dtype.
@@ -31,16 +36,18 @@ def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None
         ValueError: a shape or a device that does not fit; the message names the argument.
         TypeError: a dtype that does not fit.
     """
-    _check(q, k, v, bias)
-    inputs = (q, k, v) if bias is None else (q, k, v, bias)
+    _check(q, k, v, bias, rotations)
+    inputs = [tensor for tensor in (q, k, v, bias, rotations) if tensor is not None]
     differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     scale = q.shape[3] ** -0.5
+    turns = torch.view_as_real(rotations) if rotations is not None else None
     if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16) and not differentiated:
-        return torch.ops.gsasr.window_attention(q, k, v, bias.float() if bias is not None else None, scale)
-    return reference.window_attention(q, k, v, bias, scale)
+        bias, turns = (tensor.float() if tensor is not None else None for tensor in (bias, turns))
+        return torch.ops.gsasr.window_attention(q, k, v, bias, turns, scale)
+    return reference.window_attention(q, k, v, bias, turns, scale)
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
+def _check(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rotations: Tensor | None) -> None:
     if q.dim() != 4 or q.shape[3] < 1:
         raise ValueError(f'q must have the shape (M, heads, T, D), got {tuple(q.shape)}')
     if not q.is_floating_point():
@@ -52,6 +59,16 @@ def _check(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
     expected: dict[str, tuple[Tensor, tuple[int, ...]]] = {'k': (k, (M, heads, S, D)), 'v': (v, (M, heads, S, D))}
     if bias is not None:
         expected['bias'] = (bias, (heads, T, S))
+    if rotations is not None:
+        positions = rotations.shape[1] if rotations.dim() == 3 else 0
+        if positions < max(T, S) or D % 2:
+            raise ValueError(
+                f'rotations must have the shape ({heads}, P, D / 2) with P from {max(T, S)} and D even, got '
+                f'{tuple(rotations.shape)} for D = {D}'
+            )
+        if not rotations.is_complex():
+            raise TypeError(f'rotations must be of a complex dtype, got {rotations.dtype}')
+        expected['rotations'] = (rotations, (heads, positions, D // 2))
     for name, (tensor, shape) in expected.items():
         if tensor.shape != shape:
             raise ValueError(f'{name} must have the shape {shape}, got {tuple(tensor.shape)}')
@@ -59,11 +76,11 @@ def _check(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> None:
             raise ValueError(f'{name} is on {tensor.device}, but q is on {q.device}: all must be on one device')
         if name == 'bias' and not tensor.is_floating_point():
             raise TypeError(f'bias must be of a floating-point dtype, got {tensor.dtype}')
-        if name != 'bias' and tensor.dtype != q.dtype:
+        if name in ('k', 'v') and tensor.dtype != q.dtype:
             raise TypeError(f'{name} must have the dtype of q, {q.dtype}, got {tensor.dtype}')
 
 
-def _fake(q, k, v, bias, scale):
+def _fake(q, k, v, bias, rotations, scale):
     return q.new_empty((q.shape[0], q.shape[2], q.shape[1] * q.shape[3]))
 
 

@@ -1,9 +1,8 @@
 """Finds the compiled library, compiles it at first use where there is none, and explains what is missing.
 
-The operators `gsasr::rasterize_gaussians`, `gsasr::rasterize_gaussians_backward` and `gsasr::window_attention` exist
-from the import on, whatever is compiled. The compiled library brings kernels for the CPU and, where nvcc was found, the
-rasterizer's for CUDA. For a device without a kernel the operators fall back to `reference.py`, with one warning that
-says why and what to do.
+The operators (`OPERATORS`, in the namespace `gsasr`) exist from the import on, whatever is compiled. The compiled
+library brings kernels for the CPU and, where nvcc was found, the rasterizer's for CUDA. For a device without a kernel
+the operators fall back to `reference.py`, with one warning that says why and what to do.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import torch
 from . import build, reference
 
 FOLDER = Path(__file__).resolve().parent
-OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward', 'window_attention')
+OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward', 'window_attention', 'perceptron')
 REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
 
 _logger = logging.getLogger('gsasr_ops')
@@ -84,6 +83,7 @@ def define_operators() -> None:
     library.impl('rasterize_gaussians', _fallback_forward, 'CompositeExplicitAutograd')
     library.impl('rasterize_gaussians_backward', _fallback_backward, 'CompositeExplicitAutograd')
     library.impl('window_attention', _fallback_attention, 'CompositeExplicitAutograd')
+    library.impl('perceptron', _fallback_perceptron, 'CompositeExplicitAutograd')
     _state.keep_alive.append(library)
 
 
@@ -129,11 +129,17 @@ def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, 
     return reference.rasterize_flat_backward(v_images.contiguous(), *inputs, sizes, scales, support, window)
 
 
-def _fallback_attention(q, k, v, bias, scale):
+def _fallback_attention(q, k, v, bias, rotations, scale):
     # PyTorch's own attention is fast on other devices: nothing to warn of.
     if q.device.type == 'cpu' and _compiled_after_all(q.device):
-        return torch.ops.gsasr.window_attention(q, k, v, bias, scale)
-    return reference.window_attention(q, k, v, bias, scale)
+        return torch.ops.gsasr.window_attention(q, k, v, bias, rotations, scale)
+    return reference.window_attention(q, k, v, bias, rotations, scale)
+
+
+def _fallback_perceptron(x, weight, bias, out_weight, out_bias):
+    if x.device.type == 'cpu' and _compiled_after_all(x.device):
+        return torch.ops.gsasr.perceptron(x, weight, bias, out_weight, out_bias)
+    return reference.perceptron(x, weight, bias, out_weight, out_bias)
 
 
 def _compiled_after_all(device: torch.device) -> bool:

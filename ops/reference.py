@@ -244,9 +244,34 @@ def _length(part: slice) -> int:
     return part.stop - part.start
 
 
-def window_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+def rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    """Turns the channel pairs (2i, 2i + 1) of each token: one complex product, a single pass over memory.
+
+    Args:
+        x: queries or keys, (..., heads, T, D).
+        rotations: (heads, T, D / 2), complex.
+
+    Returns:
+        As x, in its dtype (under autocast too).
+    """
+    pairs = torch.view_as_complex(x.to(rotations.real.dtype).unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)
+
+
+def window_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rotations: Tensor | None, scale: float
+) -> Tensor:
     """The operator `gsasr::window_attention` in PyTorch."""
+    if rotations is not None:
+        turns = torch.view_as_complex(rotations.contiguous())
+        q, k = rotate(q, turns[:, : q.shape[2]]), rotate(k, turns[:, : k.shape[2]])
     # The fused attention for CPUs takes no mask of three dimensions.
     mask = bias[None].to(q.dtype) if bias is not None else None
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def perceptron(x: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor) -> Tensor:
+    """The operator `gsasr::perceptron` in PyTorch."""
+    x, weight = x.bfloat16().float(), weight.bfloat16().float()
+    return F.linear(F.relu(F.linear(x, weight, bias)), out_weight, out_bias)

@@ -61,8 +61,8 @@ class AttentionLayer(nn.Module):
         if self.scale_attention is not None:
             x = x + self.scale_attention(scale_embed)
         x = x + self.scale_mlp(self.scale_norm(x))
-        x = x + self.attend(self.attention_norm(x), *context)
-        return x + self.mlp(self.mlp_norm(x))
+        x = _add(x, self.attend(self.attention_norm(x), *context))
+        return _add(x, self.mlp(self.mlp_norm(x)))
 
     def attend(self, x: Tensor, *context: Tensor) -> Tensor:
         """The window attention's branch: normalised embeddings (B, h, w, d) to (B, h, w, d)."""
@@ -71,6 +71,11 @@ class AttentionLayer(nn.Module):
     def roll(self, x: Tensor, direction: int) -> Tensor:
         """Rolls a map (B, h, w, d) by `shift` pixels: up and left for -1, back for 1."""
         return x.roll((direction * self.shift, direction * self.shift), dims=(1, 2)) if self.shift else x
+
+
+def _add(x: Tensor, branch: Tensor) -> Tensor:
+    """x + branch; without gradients in the memory of x, which nobody else may need: new memory would take longer."""
+    return x + branch if torch.is_grad_enabled() else x.add_(branch)
 
 
 class MapConv(nn.Conv2d):

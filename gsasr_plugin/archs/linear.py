@@ -1,10 +1,12 @@
-"""Linear layers with a ReLU, in one kernel where PyTorch has one."""
+"""Linear layers with a ReLU, in one kernel where PyTorch or gsasr_ops has one."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+import gsasr_ops
 
 # The operator that PyTorch's own compiler emits for a linear layer on a CPU: oneDNN's product, with bias and ReLU in
 # the same pass. Beside F.linear and relu_ it is 1.1 to 1.6 times as fast in float32, 1.0 to 1.1 times in bfloat16.
@@ -25,9 +27,33 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Te
         (..., m).
     """
     if _POINTWISE is not None and x.device.type == 'cpu' and not torch.is_grad_enabled():
-        dtype = torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+        dtype = _cpu_dtype(x)
         if dtype in (torch.float32, torch.bfloat16):
             x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
             return _POINTWISE(x, weight, bias, 'relu' if relu else 'none', [], '')
     y = F.linear(x, weight, bias)
     return F.relu_(y) if relu else y
+
+
+def perceptron(x: Tensor, hidden: nn.Linear, output: nn.Linear) -> Tensor:
+    """output(max(hidden(x), 0)), under autocast in its type, or more exact and in float32.
+
+    Without gradients on CPUs that multiply in bfloat16, the hidden numbers are not stored: for wide hidden layers and
+    few outputs 1.3 times as fast.
+
+    Args:
+        x: (n, k).
+        hidden, output: k numbers to h, and h to m.
+
+    Returns:
+        (n, m).
+    """
+    on_cpu = x.device.type == 'cpu' and not torch.is_grad_enabled()
+    if on_cpu and gsasr_ops.MULTIPLIES_BFLOAT16 and _cpu_dtype(x) == torch.bfloat16:
+        return gsasr_ops.perceptron(x, hidden.weight, hidden.bias, output.weight, output.bias)
+    return linear(linear(x, hidden.weight, hidden.bias, relu=True), output.weight, output.bias)
+
+
+def _cpu_dtype(x: Tensor) -> torch.dtype:
+    """In which x is multiplied on a CPU."""
+    return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype

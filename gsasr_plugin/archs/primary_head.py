@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.linear import linear
+from gsasr_plugin.archs.linear import linear, perceptron
 
 # The two enlargement steps (r1, r2) that lay out each density, k = r1 * r2 (the paper's ablation, Table 8).
 UPSAMPLING_STEPS = {1: (1, 1), 4: (2, 1), 9: (3, 1), 16: (2, 2)}
@@ -174,8 +174,7 @@ class GaussianPrimaryHead(nn.Module):
 
         def raw(x: Tensor) -> Tensor:
             narrow = linear(x, weight, bias, relu=True).chunk(len(heads), -1)  # (n, d) for each head
-            wide = [linear(y, layer.weight, layer.bias, relu=True) for y, layer in zip(narrow, second)]  # (n, 4 d)
-            numbers = torch.cat([linear(y, layer.weight, layer.bias) for y, layer in zip(wide, third)], -1)
+            numbers = torch.cat([perceptron(*parts) for parts in zip(narrow, second, third)], -1)  # (n, 9)
             # From here on in float32 under autocast too: positions need more than eight bits.
             return numbers if numbers.dtype == torch.float64 else numbers.float()
 

@@ -58,17 +58,3 @@ class MixedRotaryEmbedding(nn.Module):
         x, y = self.positions.to(freqs.dtype)[:, :, None]  # (T, 1) each
         angles = x * freqs[0][:, None] + y * freqs[1][:, None]
         return torch.polar(torch.ones_like(angles), angles)
-
-
-def rotate(x: Tensor, rotations: Tensor) -> Tensor:
-    """Turns the channel pairs (2i, 2i + 1) of each token: one complex product, a single pass over memory.
-
-    Args:
-        x: queries or keys, (..., heads, T, head_dim).
-        rotations: (heads, T, head_dim / 2), complex.
-
-    Returns:
-        As x, in its dtype (under autocast too).
-    """
-    pairs = torch.view_as_complex(x.to(rotations.real.dtype).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)

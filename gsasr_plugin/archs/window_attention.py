@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gsasr_ops import window_attention
+from gsasr_ops import rotate, window_attention
 from gsasr_plugin.archs.linear import linear
-from gsasr_plugin.archs.rope import MixedRotaryEmbedding, rotate
+from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 
 PositionEncoding = Literal['bias', 'rope']
 
@@ -45,7 +45,7 @@ def relative_position_index(window_size: int) -> Tensor:
     return dy * (2 * window_size - 1) + dx
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, rotations: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d / heads) + bias) v, for each window and head, with the heads side by side.
 
     The fused attention of gsasr_ops or PyTorch, except on CPUs with gradients: there plain products are 1.2 to 2 times
@@ -55,12 +55,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tenso
         q: (M, heads, T, d / heads).
         k, v: (M, heads, S, d / heads).
         bias: (heads, T, S).
+        rotations: by which queries and keys are turned first (`MixedRotaryEmbedding`), (heads, P, d / heads / 2); query
+            t and key t by those of position t.
 
     Returns:
         (M, T, d).
     """
     if q.device.type != 'cpu' or not torch.is_grad_enabled():
-        return window_attention(q, k, v, bias)
+        return window_attention(q, k, v, bias, rotations)
+    if rotations is not None:
+        q, k = rotate(q, rotations[:, : q.shape[2]]), rotate(k, rotations[:, : k.shape[2]])
     with torch.autocast('cpu', enabled=False):  # the operands have their type already
         logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (M, heads, T, S)
         mixed = (logits.add_(bias.to(q.dtype)) if bias is not None else logits).softmax(-1) @ v
@@ -126,10 +130,8 @@ class WindowAttention(nn.Module):
             q, k, v = self._project(context, self.query, self.key, self.value)
         else:
             (q,), (k, v) = self._project(queries, self.query), self._project(context, self.key, self.value)
-        if self.rope is not None:
-            rotations = self.rope()
-            q, k = rotate(q, rotations), rotate(k, rotations)
-        mixed = attend(q, k, v, self.bias() if self.bias is not None else None)
+        bias = self.bias() if self.bias is not None else None
+        mixed = attend(q, k, v, bias, self.rope() if self.rope is not None else None)
         mixed = linear(mixed, self.out.weight, self.out.bias)
         return from_windows(mixed, self.window_size, h, w)
 

@@ -1,15 +1,16 @@
 // The operators of this library as torch sees them: schemas, checks, and the way to the kernels.
 //
 // Shapes: means (B, N, 2), sigmas (B, N, 2), rhos (B, N), opacities (B, N), colors (B, N, C); the images flat, planar
-// (C, H_i, W_i) one after the other. q (M, heads, T, D), k and v (M, heads, S, D), bias (heads, T, S). Derivatives, fake
-// kernels and autocast live in Python (gsasr_ops/rasterize.py, gsasr_ops/attention.py). The kernels below know nothing of
-// torch.
+// (C, H_i, W_i) one after the other. q (M, heads, T, D), k and v (M, heads, S, D), bias (heads, T, S). Derivatives,
+// fake kernels and autocast live in Python (gsasr_ops/rasterize.py, gsasr_ops/attention.py). The kernels below know
+// nothing of torch.
 #if defined(GSASR_STABLE_ABI)
 #include "torch_stable.h"
 #else
 #include "torch_classic.h"
 #endif
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 #include <limits>
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "cpu/attention.h"
+#include "cpu/perceptron.h"
 #include "cpu/rasterize.h"
 #include "problem.h"
 #include "schema.h"
@@ -60,7 +62,8 @@ struct Inputs {
           rhos(make_contiguous(rhos_)),
           opacities(make_contiguous(opacities_)),
           colors(make_contiguous(colors_)) {
-        GSASR_CHECK(means.dim() == 3 && means.size(2) == 2, "means must have the shape (B, N, 2), got ", shape_of(means));
+        GSASR_CHECK(means.dim() == 3 && means.size(2) == 2, "means must have the shape (B, N, 2), got ",
+                    shape_of(means));
         B = means.size(0);
         N = means.size(1);
         check_shape("sigmas", sigmas, {B, N, 2});
@@ -74,7 +77,8 @@ struct Inputs {
         const char* names[] = {"sigmas", "rhos", "opacities", "colors"};
         for (int k = 0; k < 4; ++k)
             GSASR_CHECK(same_kind(*others[k], means), names[k], " must have the dtype and the device of means");
-        GSASR_CHECK(N <= std::numeric_limits<int32_t>::max(), "means may hold at most 2^31 - 1 Gaussians per image, got ", N);
+        GSASR_CHECK(N <= std::numeric_limits<int32_t>::max(),
+                    "means may hold at most 2^31 - 1 Gaussians per image, got ", N);
     }
 
     template <class T>
@@ -173,11 +177,12 @@ FiveTensors backward_cpu_as(const Tensor& v_images, const Inputs& inputs, const 
 }
 
 void check_dtype(const Inputs& inputs) {
-    GSASR_CHECK(is_float(inputs.means) || is_double(inputs.means), "means must be of dtype float32 or float64 on the CPU");
+    GSASR_CHECK(is_float(inputs.means) || is_double(inputs.means),
+                "means must be of dtype float32 or float64 on the CPU");
 }
 
-Tensor forward_cpu(Tensor means, Tensor sigmas, Tensor rhos, Tensor opacities, Tensor colors, Sizes sizes, Scales scales,
-                   double support, std::optional<double> window) {
+Tensor forward_cpu(Tensor means, Tensor sigmas, Tensor rhos, Tensor opacities, Tensor colors, Sizes sizes,
+                   Scales scales, double support, std::optional<double> window) {
     const Inputs inputs(means, sigmas, rhos, opacities, colors);
     check_dtype(inputs);
     return is_float(inputs.means) ? forward_cpu_as<float>(inputs, sizes, scales, support, window)
@@ -192,6 +197,11 @@ FiveTensors backward_cpu(Tensor v_images, Tensor means, Tensor sigmas, Tensor rh
                                   : backward_cpu_as<double>(v_images, inputs, sizes, scales, support, window);
 }
 
+void check_float_beside(const char* name, const Tensor& tensor, const Tensor& other) {
+    GSASR_CHECK(is_float(tensor) && device_index(tensor) == device_index(other), name,
+                " must be of dtype float32, on the device of the others");
+}
+
 // Tokens of a head are runs of memory: copied where they are not.
 Tensor with_contiguous_tokens(const Tensor& tensor) {
     return tensor.dim() == 4 && tensor.stride(3) != 1 ? make_contiguous(tensor) : tensor;
@@ -203,54 +213,104 @@ cpu::Tokens<E> tokens(const Tensor& tensor) {
 }
 
 template <class E>
-void attend_as(const Tensor& q, const Tensor& k, const Tensor& v, const float* bias, double scale,
-               const Tensor& output) {
-    const cpu::Attention<E> problem = {tokens<E>(q), tokens<E>(k), tokens<E>(v), bias,      static_cast<float>(scale),
-                                       q.size(0),    q.size(1),    q.size(2),    k.size(2), q.size(3),
-                                       mutable_data<E>(output)};
+void attend_as(const Tensor& q, const Tensor& k, const Tensor& v, const float* bias, const float* rotations,
+               int64_t positions, double scale, const Tensor& output) {
+    const cpu::Attention<E> problem = {tokens<E>(q), tokens<E>(k), tokens<E>(v), bias,
+                                       rotations,    positions,    static_cast<float>(scale),
+                                       q.size(0),    q.size(1),    q.size(2),    k.size(2),
+                                       q.size(3),    mutable_data<E>(output)};
     cpu::attend(problem, threads());
 }
 
-Tensor window_attention_cpu(Tensor q_, Tensor k_, Tensor v_, std::optional<Tensor> bias_, double scale) {
+Tensor window_attention_cpu(Tensor q_, Tensor k_, Tensor v_, std::optional<Tensor> bias_,
+                            std::optional<Tensor> rotations_, double scale) {
     const Tensor q = with_contiguous_tokens(q_), k = with_contiguous_tokens(k_), v = with_contiguous_tokens(v_);
     GSASR_CHECK(q.dim() == 4, "q must have the shape (M, heads, T, D), got ", shape_of(q));
     GSASR_CHECK(is_float(q) || is_bfloat16(q), "q must be of dtype float32 or bfloat16");
     const int64_t M = q.size(0), heads = q.size(1), T = q.size(2), D = q.size(3);
-    GSASR_CHECK(k.dim() == 4 && k.size(2) >= 1, "k must have the shape (M, heads, S, D) with S from 1, got ", shape_of(k));
+    GSASR_CHECK(k.dim() == 4 && k.size(2) >= 1, "k must have the shape (M, heads, S, D) with S from 1, got ",
+                shape_of(k));
     const int64_t S = k.size(2);
     check_shape("k", k, {M, heads, S, D});
     check_shape("v", v, {M, heads, S, D});
     GSASR_CHECK(same_kind(k, q) && same_kind(v, q), "k and v must have the dtype and the device of q");
     GSASR_CHECK(std::isfinite(scale), "scale must be finite, got ", scale);
-    const float* bias_data = nullptr;
-    std::optional<Tensor> bias;  // owns what the kernel reads
+    std::optional<Tensor> bias, rotations;  // own what the kernel reads
     if (bias_) {
         check_shape("bias", *bias_, {heads, T, S});
-        GSASR_CHECK(is_float(*bias_) && device_index(*bias_) == device_index(q),
-                    "bias must be of dtype float32, on the device of q");
+        check_float_beside("bias", *bias_, q);
         bias = make_contiguous(*bias_);
-        bias_data = data<float>(*bias);
+    }
+    if (rotations_) {
+        const bool enough = rotations_->dim() == 4 && rotations_->size(1) >= std::max(T, S);
+        GSASR_CHECK(enough && D % 2 == 0, "rotations must have the shape (heads, P, D / 2, 2) with P from ",
+                    std::max(T, S), " and D even, got ", shape_of(*rotations_), " for D = ", D);
+        check_shape("rotations", *rotations_, {heads, rotations_->size(1), D / 2, 2});
+        check_float_beside("rotations", *rotations_, q);
+        rotations = make_contiguous(*rotations_);
     }
     Tensor output = empty(q, {M, T, heads * D});
     if (M * T * heads * D > 0) {
+        const float* bias_data = bias ? data<float>(*bias) : nullptr;
+        const float* rotations_data = rotations ? data<float>(*rotations) : nullptr;
+        const int64_t positions = rotations ? rotations->size(1) : 0;
         if (is_float(q))
-            attend_as<float>(q, k, v, bias_data, scale, output);
+            attend_as<float>(q, k, v, bias_data, rotations_data, positions, scale, output);
         else
-            attend_as<cpu::BFloat16>(q, k, v, bias_data, scale, output);
+            attend_as<BFloat16>(q, k, v, bias_data, rotations_data, positions, scale, output);
     }
+    return output;
+}
+
+// A matrix whose rows are runs of memory: copied where they are not.
+Tensor checked_matrix(const char* name, const Tensor& tensor, const Tensor& x) {
+    GSASR_CHECK(tensor.dim() == 2, name, " must be a matrix, got ", shape_of(tensor));
+    GSASR_CHECK((is_float(tensor) || is_bfloat16(tensor)) && device_index(tensor) == device_index(x), name,
+                " must be of dtype float32 or bfloat16, on the device of the others");
+    return tensor.stride(1) == 1 ? tensor : make_contiguous(tensor);
+}
+
+cpu::Rows rows(const Tensor& matrix) {
+    return {is_float(matrix) ? static_cast<const void*>(data<float>(matrix)) : data<BFloat16>(matrix),
+            is_bfloat16(matrix), matrix.stride(0)};
+}
+
+Tensor perceptron_cpu(Tensor x_, Tensor weight_, Tensor bias, Tensor out_weight, Tensor out_bias) {
+    const Tensor x = checked_matrix("x", x_, x_), weight = checked_matrix("weight", weight_, x_);
+    const int64_t n = x.size(0), K = x.size(1), N = weight.size(0);
+    GSASR_CHECK(K >= 1 && N >= 1, "x and weight must have at least one column and one row, got ", shape_of(x), " and ",
+                shape_of(weight));
+    check_shape("weight", weight, {N, K});
+    check_shape("bias", bias, {N});
+    GSASR_CHECK(out_weight.dim() == 2, "out_weight must be a matrix, got ", shape_of(out_weight));
+    const int64_t outs = out_weight.size(0);
+    check_shape("out_weight", out_weight, {outs, N});
+    check_shape("out_bias", out_bias, {outs});
+    check_float_beside("bias", bias, x);
+    check_float_beside("out_weight", out_weight, x);
+    check_float_beside("out_bias", out_bias, x);
+    bias = make_contiguous(bias);
+    out_weight = make_contiguous(out_weight);
+    out_bias = make_contiguous(out_bias);
+    Tensor output = empty_floats(x, {n, outs});
+    if (n * outs > 0)
+        cpu::apply_perceptron({rows(x), rows(weight), data<float>(bias), data<float>(out_weight), data<float>(out_bias),
+                               n, K, N, outs, mutable_data<float>(output)},
+                              threads());
     return output;
 }
 
 #if defined(GSASR_WITH_CUDA)
 
 void check_float_cuda(const Inputs& inputs) {
-    GSASR_CHECK(is_float(inputs.means), "means must be of dtype float32 on CUDA devices; float64 works on the CPU only");
+    GSASR_CHECK(is_float(inputs.means),
+                "means must be of dtype float32 on CUDA devices; float64 works on the CPU only");
 }
 
 void check_launch(const char* problem) { GSASR_CHECK(problem == nullptr, "rasterize_gaussians on CUDA: ", problem); }
 
-Tensor forward_cuda(Tensor means, Tensor sigmas, Tensor rhos, Tensor opacities, Tensor colors, Sizes sizes, Scales scales,
-                    double support, std::optional<double> window) {
+Tensor forward_cuda(Tensor means, Tensor sigmas, Tensor rhos, Tensor opacities, Tensor colors, Sizes sizes,
+                    Scales scales, double support, std::optional<double> window) {
     const DeviceGuard guard(device_index(means));
     const Inputs inputs(means, sigmas, rhos, opacities, colors);
     check_float_cuda(inputs);
@@ -301,6 +361,7 @@ GSASR_LIBRARY(gsasr, m) {
     m.def(GSASR_FORWARD_SCHEMA);
     m.def(GSASR_BACKWARD_SCHEMA);
     m.def(GSASR_ATTENTION_SCHEMA);
+    m.def(GSASR_PERCEPTRON_SCHEMA);
 }
 #endif
 
@@ -308,6 +369,7 @@ GSASR_LIBRARY_IMPL(gsasr, CPU, m) {
     m.impl("rasterize_gaussians", GSASR_KERNEL(gsasr::binding::forward_cpu));
     m.impl("rasterize_gaussians_backward", GSASR_KERNEL(gsasr::binding::backward_cpu));
     m.impl("window_attention", GSASR_KERNEL(gsasr::binding::window_attention_cpu));
+    m.impl("perceptron", GSASR_KERNEL(gsasr::binding::perceptron_cpu));
 }
 
 #if defined(GSASR_WITH_CUDA)

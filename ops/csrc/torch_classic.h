@@ -33,6 +33,9 @@ inline Tensor make_contiguous(const Tensor& tensor) { return tensor.contiguous()
 inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> shape) {
     return at::empty(at::IntArrayRef(shape.begin(), shape.size()), like.options());
 }
+inline Tensor empty_floats(const Tensor& like, std::initializer_list<int64_t> shape) {
+    return at::empty(at::IntArrayRef(shape.begin(), shape.size()), like.options().dtype(at::kFloat));
+}
 inline Tensor empty_bytes(const Tensor& like, int64_t bytes) {
     return at::empty({bytes}, like.options().dtype(at::kByte));
 }
@@ -51,7 +54,9 @@ void parallel_for(int64_t count, int64_t grain, const F& body) {
 }
 #if defined(GSASR_WITH_CUDA)
 using DeviceGuard = c10::cuda::CUDAGuard;
-inline void* current_stream(int device) { return c10::cuda::getCurrentCUDAStream(static_cast<int8_t>(device)).stream(); }
+inline void* current_stream(int device) {
+    return c10::cuda::getCurrentCUDAStream(static_cast<int8_t>(device)).stream();
+}
 #endif
 
 }  // namespace binding

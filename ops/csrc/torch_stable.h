@@ -1,5 +1,5 @@
-// The few things that library.cpp needs from torch, through the stable ABI of LibTorch (torch 2.10 and later): a library
-// built this way loads in later versions too, and compiles in seconds because no header of ATen is read.
+// The few things that library.cpp needs from torch, through the stable ABI of LibTorch (torch 2.10 and later): a
+// library built this way loads in later versions too, and compiles in seconds because no header of ATen is read.
 #pragma once
 
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -33,6 +33,10 @@ inline int device_index(const Tensor& tensor) { return tensor.get_device_index()
 inline Tensor make_contiguous(const Tensor& tensor) { return torch::stable::contiguous(tensor); }
 inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> shape) {
     return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.begin(), shape.size()));
+}
+inline Tensor empty_floats(const Tensor& like, std::initializer_list<int64_t> shape) {
+    return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.begin(), shape.size()),
+                                    ScalarType::Float);
 }
 inline Tensor empty_bytes(const Tensor& like, int64_t bytes) {
     return torch::stable::new_empty(like, {bytes}, ScalarType::Byte);

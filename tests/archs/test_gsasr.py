@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from gsasr_ops import rotate
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.rope import MixedRotaryEmbedding, rotate
+from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 from gsasr_plugin.archs.window_attention import relative_position_index
 
 # Sums of up to a thousand float32 terms against float64, and a cut-off at 5 standard deviations (rasterizer error

@@ -12,7 +12,8 @@ import pytest
 from gsasr_ops import backend
 
 ROOT = Path(__file__).resolve().parents[2]
-each = pytest.mark.parametrize('name', ['portable', 'avx2', 'avx512'])
+NAMES = ('portable', 'avx2', 'avx512', 'avx512bf16')
+each = pytest.mark.parametrize('name', NAMES)
 
 
 def run_with(name: str, script: str) -> str:

@@ -8,12 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsasr_ops import window_attention
+from gsasr_ops import MULTIPLIES_BFLOAT16, window_attention
 from tests.ops import instruction_sets
 
 # Logits of a few units: sums of D products and S weighted values in float32, each within some 1e-7 of its size. A
-# result in bfloat16 is rounded once more, by at most 2^-8 of it: half a unit in the last of 8 places.
-TOLERANCE = {torch.float32: {'atol': 1e-5, 'rtol': 1e-5}, torch.bfloat16: {'atol': 1e-5, 'rtol': 2**-8 + 1e-5}}
+# result in bfloat16 is rounded once more, by at most 2^-8 of it: half a unit in the last of 8 places. So are weights
+# where pairs are multiplied, which moves a mean by at most 2^-8 of the values' mean distance to it, below 3.
+ROUNDED_WEIGHTS = 3 * 2**-8 if MULTIPLIES_BFLOAT16 else 0
+TOLERANCE = {
+    torch.float32: {'atol': 1e-5, 'rtol': 1e-5},
+    torch.bfloat16: {'atol': ROUNDED_WEIGHTS + 1e-5, 'rtol': 2**-8 + 1e-5},
+}
 # (M, heads, T, S, D): the decoder's and HAT's windows, and lengths on both sides of vectors and groups of them.
 SHAPES = [
     (2, 3, 144, 144, 30),
@@ -42,9 +47,26 @@ def inputs_of(shape: tuple[int, ...], dtype: torch.dtype, with_bias: bool, seed:
     return [q, k, v, torch.randn(heads, T, S) if with_bias else None]
 
 
-def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """By the formula, in float64."""
+def rotations_of(shape: tuple[int, ...]) -> Tensor:
+    """One position more than is needed."""
+    _, heads, T, S, D = shape
+    angles = 3 * torch.randn(heads, max(T, S) + 1, D // 2)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def turned(x: Tensor, rotations: Tensor) -> Tensor:
+    """Of float64, by the matrices of the rotations."""
+    cos, sin = rotations.real.double()[:, : x.shape[2]], rotations.imag.double()[:, : x.shape[2]]
+    a, b = x[..., 0::2], x[..., 1::2]
+    return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2)
+
+
+def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, rotations: Tensor | None = None) -> Tensor:
+    """By the formula, in float64; rotated queries and keys are rounded to their type."""
+    dtype = q.dtype
     q, k, v = (tensor.detach().double() for tensor in (q, k, v))
+    if rotations is not None:
+        q, k = (turned(x, rotations).to(dtype).double() for x in (q, k))
     logits = torch.einsum('mhtd,mhsd->mhts', q, k) / q.shape[-1] ** 0.5
     if bias is not None:
         logits = logits + bias.detach().double()
@@ -57,9 +79,14 @@ def check_values() -> None:
     """For one instruction set; also run in processes of their own."""
     for shape, dtype, with_bias in itertools.product(SHAPES, TOLERANCE, (False, True)):
         inputs = inputs_of(shape, dtype, with_bias)
-        found = window_attention(*inputs)
-        assert found.dtype == dtype and found.is_contiguous()
-        torch.testing.assert_close(found.double(), exact(*inputs), **TOLERANCE[dtype])
+        for rotations in (None, rotations_of(shape)) if shape[4] % 2 == 0 else (None,):
+            found = window_attention(*inputs, rotations)
+            assert found.dtype == dtype and found.is_contiguous()
+            tolerance = {**TOLERANCE[dtype]}
+            if rotations is not None and dtype == torch.bfloat16:
+                # A rotated number on the verge may be rounded to the other side: a logit moves by 2^-8 of a few units.
+                tolerance['atol'] += 2**-6
+            torch.testing.assert_close(found.double(), exact(*inputs, rotations), **tolerance)
 
 
 @instruction_sets.each
@@ -122,7 +149,8 @@ def test_nan_shows_where_it_belongs(dtype):
 
 @pytest.mark.parametrize('dtype', TOLERANCE)
 def test_same_bits_for_any_number_of_threads(dtype):
-    inputs = inputs_of((5, 3, 50, 40, 30), dtype, True)
+    shape = (5, 3, 50, 40, 30)
+    inputs = [*inputs_of(shape, dtype, True), rotations_of(shape)]
     threads = torch.get_num_threads()
     results = []
     try:
@@ -160,12 +188,20 @@ def test_gradients_by_pytorch():
     with torch.no_grad():  # the kernel
         torch.testing.assert_close(window_attention(*given), output, **TOLERANCE[torch.float32])
     with pytest.raises(NotImplementedError, match=r'gsasr_ops\.window_attention has one'):
-        torch.ops.gsasr.window_attention(*given, 1.0).sum().backward()
+        torch.ops.gsasr.window_attention(*given, None, 1.0).sum().backward()
+
+
+def test_gradients_with_rotations_by_pytorch():
+    shape = (2, 3, 9, 11, 8)
+    given = [tensor.double().requires_grad_() for tensor in inputs_of(shape, torch.float64, True)]
+    rotations = rotations_of(shape).to(torch.complex128).requires_grad_()
+    torch.autograd.gradcheck(window_attention, (*given, rotations), fast_mode=True)
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
 def test_other_dtypes_by_pytorch(dtype):
-    inputs = inputs_of((2, 3, 9, 11, 8), dtype, True)
+    shape = (2, 3, 9, 11, 8)
+    inputs = [*inputs_of(shape, dtype, True), rotations_of(shape)]
     found = window_attention(*inputs)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), exact(*inputs), atol=2e-3, rtol=2e-3)
@@ -174,12 +210,15 @@ def test_other_dtypes_by_pytorch(dtype):
 @pytest.mark.parametrize('with_bias', [False, True])
 @pytest.mark.parametrize('dtype', TOLERANCE)
 def test_opcheck(dtype, with_bias):
-    inputs = inputs_of((2, 3, 9, 11, 8), dtype, with_bias)
-    torch.library.opcheck(torch.ops.gsasr.window_attention, (*inputs, 0.3))
+    shape = (2, 3, 9, 11, 8)
+    inputs = inputs_of(shape, dtype, with_bias)
+    rotations = torch.view_as_real(rotations_of(shape)) if with_bias else None
+    torch.library.opcheck(torch.ops.gsasr.window_attention, (*inputs, rotations, 0.3))
 
 
 def test_fake_and_compiled():
-    inputs = inputs_of((2, 3, 9, 11, 8), torch.float32, True)
+    shape = (2, 3, 9, 11, 8)
+    inputs = [*inputs_of(shape, torch.float32, True), rotations_of(shape)]
     assert window_attention(*(tensor.to('meta') for tensor in inputs)).shape == (2, 9, 24)
     compiled = torch.compile(window_attention, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(*inputs), window_attention(*inputs))
@@ -197,10 +236,19 @@ def test_fake_and_compiled():
         ({'v': lambda t: t.to('meta')}, ValueError, 'v is on meta, but q is on cpu'),
         ({'bias': lambda t: t[0]}, ValueError, r'bias must have the shape \(3, 9, 11\), got \(9, 11\)'),
         ({'bias': lambda t: t.int()}, TypeError, 'bias must be of a floating-point dtype, got torch.int32'),
+        (
+            {'rotations': lambda t: t[:, :10]},
+            ValueError,
+            r'\(3, P, D / 2\) with P from 11 and D even, got \(3, 10, 4\)',
+        ),
+        ({'rotations': lambda t: t[0]}, ValueError, r'rotations must have the shape .*, got \(12, 4\) for D = 8'),
+        ({'rotations': lambda t: t[:2]}, ValueError, r'rotations must have the shape \(3, 12, 4\), got \(2, 12, 4\)'),
+        ({'rotations': lambda t: t.real}, TypeError, 'rotations must be of a complex dtype, got torch.float32'),
     ],
 )
 def test_refuses(change, error, message):
-    inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of((2, 3, 9, 11, 8), torch.float32, True)))
+    shape = (2, 3, 9, 11, 8)
+    inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of(shape, torch.float32, True)), rotations=rotations_of(shape))
     inputs.update({name: make(inputs[name]) for name, make in change.items()})
     with pytest.raises(error, match=message):
         window_attention(**inputs)
@@ -217,12 +265,18 @@ def test_refuses(change, error, message):
         ({'v': lambda t: t.bfloat16()}, 'k and v must have the dtype and the device of q'),
         ({'bias': lambda t: t[:, :8]}, r'bias must have the shape \(3, 9, 11\), got \(3, 8, 11\)'),
         ({'bias': lambda t: t.double()}, 'bias must be of dtype float32'),
+        ({'rotations': lambda t: t[:, :10]}, r'\(heads, P, D / 2, 2\) with P from 11 and D even, got \(3, 10, 4, 2\)'),
+        ({'rotations': lambda t: t[0]}, r'rotations must have the shape .*, got \(12, 4, 2\) for D = 8'),
+        ({'rotations': lambda t: t[..., :1]}, r'rotations must have the shape \(3, 12, 4, 2\), got \(3, 12, 4, 1\)'),
+        ({'rotations': lambda t: t.double()}, 'rotations must be of dtype float32'),
         ({'scale': lambda t: float('nan')}, 'scale must be finite'),
     ],
 )
 def test_the_operator_refuses_for_itself(change, message):
     """It is reached without the function too, and would read what is not there."""
-    inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of((2, 3, 9, 11, 8), torch.float32, True)), scale=1.0)
+    shape = (2, 3, 9, 11, 8)
+    inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of(shape, torch.float32, True)), scale=1.0)
+    inputs['rotations'] = torch.view_as_real(rotations_of(shape))
     inputs.update({name: make(inputs[name]) for name, make in change.items()})
     with pytest.raises(RuntimeError, match=message):
         torch.ops.gsasr.window_attention(**inputs)

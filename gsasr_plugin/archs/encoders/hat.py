@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from gsasr_plugin.archs.rope import MixedRotaryEmbedding, rotate
+from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 from gsasr_plugin.archs.window_attention import WindowAttention, attend, from_windows, to_windows
 
 
@@ -227,9 +227,7 @@ class OverlappingAttentionBlock(nn.Module):
         q = self._heads(to_windows(self.query(y), self.window_size))  # (M, heads, T, d / heads)
         k = self._heads(self._overlapping_windows(self.key(y)))  # (M, heads, O, d / heads)
         v = self._heads(self._overlapping_windows(self.value(y)))
-        rotations = self.rope()  # (heads, O, d / heads / 2)
-        q, k = rotate(q, rotations[:, : q.shape[2]]), rotate(k, rotations)
-        mixed = attend(q, k, v)
+        mixed = attend(q, k, v, rotations=self.rope())
         x = x + from_windows(self.out(mixed), self.window_size, h, w)
         return x + self.mlp(self.mlp_norm(x))
 

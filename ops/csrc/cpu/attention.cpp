@@ -1,14 +1,16 @@
 // The CPU window attention: shares windows and heads out to threads.
 #include "attention.h"
 
-#include <cstdint>
-#include <memory>
+#include "scratch.h"
 
 namespace gsasr {
 namespace cpu {
 namespace {
 
 AttentionKernels chosen_kernels() {
+#if defined(GSASR_DISPATCH_BF16)
+    if (chosen_isa() == Isa::avx512bf16) return avx512bf16::attention_kernels();
+#endif
 #if defined(GSASR_DISPATCH_X86)
     if (chosen_isa() == Isa::avx512) return avx512::attention_kernels();
     if (chosen_isa() == Isa::avx2) return avx2::attention_kernels();
@@ -18,13 +20,11 @@ AttentionKernels chosen_kernels() {
 
 template <class E>
 void attend_with(AttendHead<E> attend_head, const Attention<E>& problem, const Threads& threads) {
-    constexpr size_t kAlignment = 64 / sizeof(float);
-    const size_t elements = static_cast<size_t>(attention_scratch(problem.T, problem.S, problem.D));
     for_each(problem.M * problem.heads, threads, [&] {
-        std::shared_ptr<float[]> memory(new float[elements + kAlignment]);
-        const size_t beyond = reinterpret_cast<uintptr_t>(memory.get()) / sizeof(float) % kAlignment;
-        float* scratch = memory.get() + (kAlignment - beyond);
-        return [&, memory, scratch](int64_t i) { attend_head(problem, i / problem.heads, i % problem.heads, scratch); };
+        const std::shared_ptr<float> scratch = aligned_floats(attention_scratch(problem.T, problem.S, problem.D));
+        return [&, scratch](int64_t i) {
+            attend_head(problem, i / problem.heads, i % problem.heads, scratch.get());
+        };
     });
 }
 

@@ -4,15 +4,11 @@
 
 #include <cstdint>
 
+#include "bfloat16.h"
 #include "instruction_set.h"
 
 namespace gsasr {
 namespace cpu {
-
-// The upper half of a float's bits.
-struct BFloat16 {
-    uint16_t bits;
-};
 
 // The tokens of all windows and heads; the elements of a token are neighbours.
 template <class E>
@@ -26,21 +22,22 @@ template <class E>
 struct Attention {
     Tokens<E> q, k, v;
     const float* bias;  // (heads, T, S), nullptr: none
-    float scale;        // of the products of queries and keys
+    // (heads, positions, D / 2) complex numbers as (real, imaginary), by which the channel pairs of query t and key t
+    // are multiplied: those of position t. nullptr: none.
+    const float* rotations;
+    int64_t positions;
+    float scale;  // of the products of queries and keys
     int64_t M, heads, T, S, D;
     E* output;  // (M, T, heads * D)
 };
 
-// Rows of scratch are padded to the widest vector. The functions are static, as units of all instruction sets have them.
-constexpr int64_t kRowPadding = 16;
-static constexpr int64_t padded(int64_t length) { return (length + kRowPadding - 1) / kRowPadding * kRowPadding; }
-
 // At most so many queries are worked on together.
 constexpr int kMaxQueries = 6;
 
-// Floats of scratch of one thread: keys (D + 1 rows) and logits of S; values (S rows), queries (T) and results of D.
+// Floats of scratch of one thread: keys (D + 1 rows) and logits of S; values (S rows), queries (T), results and two
+// rows of one token of D. Static, as units of all instruction sets have it.
 static constexpr int64_t attention_scratch(int64_t T, int64_t S, int64_t D) {
-    return (D + 1 + kMaxQueries) * padded(S) + (S + T + kMaxQueries) * padded(D);
+    return (D + 1 + kMaxQueries) * padded(S) + (S + T + kMaxQueries + 2) * padded(D);
 }
 
 // One window and head. `scratch` lies on a multiple of 64 bytes.
@@ -62,6 +59,11 @@ AttentionKernels attention_kernels();
 namespace avx512 {
 AttentionKernels attention_kernels();
 }  // namespace avx512
+#endif
+#if defined(GSASR_DISPATCH_BF16)
+namespace avx512bf16 {
+AttentionKernels attention_kernels();
+}  // namespace avx512bf16
 #endif
 
 }  // namespace cpu

@@ -1,13 +1,13 @@
 // Attention of one window's queries to its keys, for one head, compiled once per instruction set.
 //
-// Keys, transposed, values and queries are copied first, as floats: they stay in the first or second cache. Then a few
-// queries at a time: their logits for all keys (products accumulate in registers, L keys to a vector), the weights
-// 2^(logit - largest logit), and the weighted sum of the values (L elements of the head to a vector), divided by the sum
-// of the weights. Logits are those of the softmax times log2(e), so that powers of two do.
+// Keys, transposed, values and queries are copied first, as words (words.h): they stay in the first or second cache.
+// Then a few queries at a time: their logits for all keys (products accumulate in registers, L keys to a vector), the
+// weights 2^(logit - largest logit), and the weighted sum of the values (L elements of the head to a vector), divided
+// by the sum of the weights. Logits are those of the softmax times log2(e), so that powers of two do.
 //
 // Included after the instruction set is chosen, for the reasons told in kernels.h.
 #include "attention_interface.h"
-#include "simd.h"
+#include "words.h"
 
 namespace gsasr {
 namespace cpu {
@@ -27,44 +27,9 @@ static_assert(kQueries <= kMaxQueries, "the scratch must hold the queries");
 constexpr int kKeyVectors = 3;    // of keys that are worked on together
 constexpr int kValueVectors = 2;  // of elements of the values
 
-GSASR_INLINE float to_float(float value) { return value; }
-GSASR_INLINE float to_float(BFloat16 value) {
-    const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-    float result;
-    std::memcpy(&result, &bits, sizeof result);
-    return result;
-}
-
-GSASR_INLINE void put(float& to, float value) { to = value; }
-// Rounded to the nearest, halves to even.
-GSASR_INLINE void put(BFloat16& to, float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    to.bits = static_cast<uint16_t>(value != value ? 0x7fc0 : rounded);  // rounding could make an infinity of a NaN
-}
-
 template <class E>
 GSASR_INLINE const E* tokens_of(const Tokens<E>& tokens, int64_t window, int64_t head) {
     return tokens.data + window * tokens.window + head * tokens.head;
-}
-
-GSASR_INLINE void fill(float* to, int64_t begin, int64_t end, float value) {
-    for (int64_t i = begin; i < end; ++i) to[i] = value;
-}
-
-// convert(from[i], to[i]) for all `count` elements, in runs of L, a constant for which compilers use vectors; the last
-// run overlaps with the one before it.
-template <int L, class From, class To, class F>
-GSASR_INLINE void convert_row(const From* from, To* to, int64_t count, const F& convert) {
-    if (count < L) {
-        for (int64_t i = 0; i < count; ++i) convert(from[i], to[i]);
-        return;
-    }
-    for (int64_t i = 0; i < count; i += L) {
-        const int64_t begin = i < count - L ? i : count - L;
-        for (int l = 0; l < L; ++l) convert(from[begin + l], to[begin + l]);
-    }
 }
 
 // The tokens of one head lie far apart, where no processor expects the next one: asked for this many tokens ahead.
@@ -81,28 +46,73 @@ GSASR_INLINE void expect(const E* tokens, int64_t stride, int64_t t, int64_t cou
 #endif
 }
 
-// The keys as D + 1 rows of padded(S), transposed. What logits start from is the first row: 0, -infinity in the padding.
+// Channel pairs of a token as complex numbers, times those of `rotation`.
 template <class E>
-GSASR_INLINE void copy_keys(const E* k, int64_t stride, int64_t S, int64_t D, float* to) {
-    const int64_t row = padded(S);
-    fill(to, 0, S, 0.0f);
-    fill(to, S, row, -std::numeric_limits<float>::infinity());
-    to += row;
-    for (int64_t s = 0; s < S; ++s) {
-        expect(k, stride, s + kAhead, S, D);
-        for (int64_t d = 0; d < D; ++d) to[d * row + s] = to_float(k[s * stride + d]);
+GSASR_INLINE void rotate(const E* token, const float* rotation, int64_t D, E* to) {
+    for (int64_t d = 0; d + 1 < D; d += 2) {
+        const float a = to_float(token[d]), b = to_float(token[d + 1]);
+        put(to[d], a * rotation[d] - b * rotation[d + 1]);
+        put(to[d + 1], a * rotation[d + 1] + b * rotation[d]);
     }
-    for (int64_t d = 0; d < D; ++d) fill(to + d * row, S, row, 0.0f);
 }
 
-// Tokens times `scale` as rows of padded(D).
+// What is to be copied of one window and head.
+template <class E>
+struct Source {
+    const E* tokens;
+    int64_t stride;          // of tokens, in elements
+    int64_t count, D;        // of tokens; elements of each
+    const float* rotations;  // (count, D), nullptr: none
+    float* spare;            // a row of padded(D)
+};
+
+// Token t as words, rotated.
 template <int L, class E>
-GSASR_INLINE void copy_tokens(const E* tokens, int64_t stride, int64_t count, int64_t D, float scale, float* to) {
-    for (int64_t t = 0; t < count; ++t) {
-        float* row = to + t * padded(D);
-        expect(tokens, stride, t + kAhead, count, D);
-        convert_row<L>(tokens + t * stride, row, D, [scale](E from, float& value) { value = scale * to_float(from); });
-        fill(row, D, padded(D), 0.0f);
+GSASR_INLINE void copy_token(const Source<E>& source, int64_t t, float* words) {
+    const E* token = source.tokens + t * source.stride;
+    expect(source.tokens, source.stride, t + kAhead, source.count, source.D);
+    if (source.rotations) {
+        E* rotated = reinterpret_cast<E*>(source.spare);
+        rotate(token, source.rotations + t * source.D, source.D, rotated);
+        token = rotated;
+    }
+    WordsOf<E>::Type::template pack<L>(token, source.D, words);
+}
+
+// The keys as rows of padded(S), transposed: word d of all keys, for each d. The first row is what is added to logits:
+// 0, -infinity in the padding. `row` is a spare one of padded(D).
+template <int L, class E>
+GSASR_INLINE void copy_keys(const Source<E>& source, float* row, float* to) {
+    const int64_t S = source.count, stride = padded(S), words = words_of<typename WordsOf<E>::Type>(source.D);
+    fill_row(to, 0, S, 0.0f);
+    fill_row(to, S, stride, -std::numeric_limits<float>::infinity());
+    to += stride;
+    for (int64_t s = 0; s < S; ++s) {
+        copy_token<L>(source, s, row);
+        for (int64_t d = 0; d < words; ++d) std::memcpy(to + d * stride + s, row + d, sizeof *row);
+    }
+    for (int64_t d = 0; d < words; ++d) fill_row(to + d * stride, S, stride, 0.0f);
+}
+
+// The queries as rows of padded(D).
+template <int L, class E>
+GSASR_INLINE void copy_queries(const Source<E>& source, float* to) {
+    for (int64_t t = 0; t < source.count; ++t) copy_token<L>(source, t, to + t * padded(source.D));
+}
+
+// The values as rows of padded(D), each of as many tokens as a word has elements.
+template <int L, class E>
+GSASR_INLINE void copy_values(const Source<E>& source, float* to) {
+    using Words = typename WordsOf<E>::Type;
+    const int64_t D = source.D;
+    for (int64_t s = 0; s < source.count; s += Words::kElements, to += padded(D)) {
+        const E* rows[Words::kElements] = {};
+        for (int64_t i = 0; i < Words::kElements && s + i < source.count; ++i) {
+            rows[i] = source.tokens + (s + i) * source.stride;
+            expect(source.tokens, source.stride, s + i + kAhead, source.count, D);
+        }
+        Words::template pack_across<L>(rows, D, to);
+        fill_row(to, D, padded(D), 0.0f);
     }
 }
 
@@ -118,39 +128,41 @@ GSASR_INLINE void largest_of(const Vector<float, L>* vectors, float* largest) {
     for (int r = 0; r < kQueries; ++r) largest[r] = lane[r][0];
 }
 
-// What one group of queries works with.
+// What one group of queries works with; rows of words unless told otherwise.
 struct Group {
-    const float* queries[kQueries];  // (D) each, scaled
-    const float* keys;               // (D + 1, padded(S)), see copy_keys
-    const float* values;             // (S, padded(D))
-    const float* bias[kQueries];     // (S) each, nullptr: none
-    float* weights;                  // (kQueries, padded(S)), the logits at first
-    float* results;                  // (kQueries, padded(D))
+    const float* queries[kQueries];  // of D elements each
+    const float* keys;               // (1 + words of D, padded(S)), see copy_keys
+    const float* values;             // (words of S, padded(D))
+    const float* bias[kQueries];     // (S) floats each, nullptr: none
+    float scale;                     // of logits, times log2(e)
+    float* weights;                  // (kQueries, padded(S)), floats of the logits at first
+    float* results;                  // (kQueries, padded(D)) floats
     int64_t S, D;
 };
 
 // Logits of the keys from s on, VECTORS vectors of them; `largest` takes their maximum in.
-template <int L, int VECTORS>
+template <int L, int VECTORS, class Words>
 GSASR_INLINE void logits_from(int64_t s, const Group& group, Vector<float, L>* largest) {
     const int64_t row = padded(group.S);
-    Vector<float, L> logits[kQueries][VECTORS];
-    for (int r = 0; r < kQueries; ++r)
-        for (int c = 0; c < VECTORS; ++c) logits[r][c] = load<float, L>(group.keys + s + c * L);
+    Vector<float, L> logits[kQueries][VECTORS] = {};
     const float* keys = group.keys + s;
-    for (int64_t d = 0; d < group.D; ++d) {
+    for (int64_t d = 0; d < words_of<Words>(group.D); ++d) {
         keys += row;
         Vector<float, L> key[VECTORS];
         for (int c = 0; c < VECTORS; ++c) key[c] = load<float, L>(keys + c * L);
         for (int r = 0; r < kQueries; ++r) {
-            const Vector<float, L> query = broadcast<float, L>(group.queries[r][d]);
-            for (int c = 0; c < VECTORS; ++c) logits[r][c] += query * key[c];
+            const Vector<float, L> query = Words::template spread<L>(group.queries[r] + d);
+            for (int c = 0; c < VECTORS; ++c)
+                logits[r][c] = Words::template add_product<L>(logits[r][c], query, key[c]);
         }
     }
     for (int c = 0; c < VECTORS; ++c) {
         const int64_t at = s + c * L;
         const int inside = static_cast<int>(group.S - at < L ? group.S - at : L);
         const Mask<float, L> mask = first_lanes<float, L>(inside);
+        const Vector<float, L> start = load<float, L>(group.keys + at);
         for (int r = 0; r < kQueries; ++r) {
+            logits[r][c] = logits[r][c] * broadcast<float, L>(group.scale) + start;
             if (group.bias[r])
                 logits[r][c] += Partial<float, L>::load(group.bias[r] + at, inside, mask) * broadcast<float, L>(kLog2E);
             largest[r] = Maximum<float, L>::of(largest[r], logits[r][c]);
@@ -160,7 +172,7 @@ GSASR_INLINE void logits_from(int64_t s, const Group& group, Vector<float, L>* l
 }
 
 // Logits become weights; returns 1 / their sum for each query.
-template <int L>
+template <int L, class Words>
 GSASR_INLINE void weigh(const Group& group, const Vector<float, L>* largest_lanes, float* inverse_sums) {
     const int64_t row = padded(group.S);
     float largest[kQueries];
@@ -175,8 +187,7 @@ GSASR_INLINE void weigh(const Group& group, const Vector<float, L>* largest_lane
             const Vector<float, L> x =
                 Maximum<float, L>::of(broadcast<float, L>(Exp2<float, L>::kClamp), load<float, L>(weights + s) - top);
             const Vector<float, L> weight = Exp2<float, L>::call(x) + x * broadcast<float, L>(0.0f);
-            sum += weight;
-            store<float, L>(weights + s, weight);
+            sum += Words::template put_weights<L>(weights, s, weight);
         }
         sums[r] = sum;
     }
@@ -185,15 +196,16 @@ GSASR_INLINE void weigh(const Group& group, const Vector<float, L>* largest_lane
 }
 
 // The weighted sums of the values' elements from d on, VECTORS vectors of them.
-template <int L, int VECTORS>
+template <int L, int VECTORS, class Words>
 GSASR_INLINE void results_from(int64_t d, const Group& group, const float* inverse_sums) {
     Vector<float, L> totals[kQueries][VECTORS] = {};
-    for (int64_t s = 0; s < group.S; ++s) {
+    for (int64_t s = 0; s < words_of<Words>(group.S); ++s) {
         Vector<float, L> value[VECTORS];
         for (int c = 0; c < VECTORS; ++c) value[c] = load<float, L>(group.values + s * padded(group.D) + d + c * L);
         for (int r = 0; r < kQueries; ++r) {
-            const Vector<float, L> weight = broadcast<float, L>(group.weights[r * padded(group.S) + s]);
-            for (int c = 0; c < VECTORS; ++c) totals[r][c] += weight * value[c];
+            const Vector<float, L> weight = Words::template spread<L>(group.weights + r * padded(group.S) + s);
+            for (int c = 0; c < VECTORS; ++c)
+                totals[r][c] = Words::template add_product<L>(totals[r][c], weight, value[c]);
         }
     }
     for (int r = 0; r < kQueries; ++r)
@@ -202,19 +214,20 @@ GSASR_INLINE void results_from(int64_t d, const Group& group, const float* inver
                             totals[r][c] * broadcast<float, L>(inverse_sums[r]));
 }
 
-template <int L>
+template <int L, class Words>
 GSASR_INLINE void attend_group(const Group& group) {
     Vector<float, L> largest[kQueries];
     for (int r = 0; r < kQueries; ++r) largest[r] = broadcast<float, L>(-std::numeric_limits<float>::infinity());
     int64_t s = 0;
-    for (; s + (kKeyVectors - 1) * L < group.S; s += kKeyVectors * L) logits_from<L, kKeyVectors>(s, group, largest);
-    for (; s < group.S; s += L) logits_from<L, 1>(s, group, largest);
+    for (; s + (kKeyVectors - 1) * L < group.S; s += kKeyVectors * L)
+        logits_from<L, kKeyVectors, Words>(s, group, largest);
+    for (; s < group.S; s += L) logits_from<L, 1, Words>(s, group, largest);
     float inverse_sums[kQueries];
-    weigh<L>(group, largest, inverse_sums);
+    weigh<L, Words>(group, largest, inverse_sums);
     int64_t d = 0;
     for (; d + (kValueVectors - 1) * L < group.D; d += kValueVectors * L)
-        results_from<L, kValueVectors>(d, group, inverse_sums);
-    for (; d < group.D; d += L) results_from<L, 1>(d, group, inverse_sums);
+        results_from<L, kValueVectors, Words>(d, group, inverse_sums);
+    for (; d < group.D; d += L) results_from<L, 1, Words>(d, group, inverse_sums);
 }
 
 template <int L, class E>
@@ -225,10 +238,15 @@ void attend_head(const Attention<E>& problem, int64_t window, int64_t head, floa
     float* values = weights + kMaxQueries * padded(S);
     float* queries = values + S * padded(D);
     float* results = queries + T * padded(D);
-    copy_keys(tokens_of(problem.k, window, head), problem.k.token, S, D, keys);
-    copy_tokens<L>(tokens_of(problem.v, window, head), problem.v.token, S, D, 1.0f, values);
-    copy_tokens<L>(tokens_of(problem.q, window, head), problem.q.token, T, D, problem.scale * kLog2E, queries);
-    Group group = {{}, keys, values, {}, weights, results, S, D};
+    float* spare = results + kMaxQueries * padded(D);
+    const float* rotations = problem.rotations ? problem.rotations + head * problem.positions * D : nullptr;
+    const auto source = [=](const Tokens<E>& tokens, int64_t count, const float* turns) {
+        return Source<E>{tokens_of(tokens, window, head), tokens.token, count, D, turns, spare};
+    };
+    copy_keys<L>(source(problem.k, S, rotations), spare + padded(D), keys);
+    copy_values<L>(source(problem.v, S, nullptr), values);
+    copy_queries<L>(source(problem.q, T, rotations), queries);
+    Group group = {{}, keys, values, {}, problem.scale * kLog2E, weights, results, S, D};
     E* output = problem.output + (window * T * problem.heads + head) * D;
     for (int64_t first = 0; first < T; first += kQueries) {
         for (int r = 0; r < kQueries; ++r) {
@@ -236,7 +254,7 @@ void attend_head(const Attention<E>& problem, int64_t window, int64_t head, floa
             group.queries[r] = queries + t * padded(D);
             if (problem.bias) group.bias[r] = problem.bias + (head * T + t) * S;
         }
-        attend_group<L>(group);
+        attend_group<L, typename WordsOf<E>::Type>(group);
         for (int64_t t = first; t < T && t < first + kQueries; ++t)
             convert_row<L>(results + (t - first) * padded(D), output + t * problem.heads * D, D,
                            [](float result, E& to) { put(to, result); });

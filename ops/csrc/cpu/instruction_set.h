@@ -5,11 +5,16 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define GSASR_DISPATCH_X86
 #endif
+// And for products in bfloat16, which older compilers do not know.
+#if defined(GSASR_DISPATCH_X86) && (defined(__clang__) ? __clang_major__ >= 9 : __GNUC__ >= 10)
+#define GSASR_DISPATCH_BF16
+#endif
 
 namespace gsasr {
 namespace cpu {
 
-enum class Isa { portable, avx2, avx512 };
+// Each has what those before it have.
+enum class Isa { portable, avx2, avx512, avx512bf16 };
 
 // The best that this machine has, or the one that the environment variable GSASR_CPU names.
 Isa chosen_isa();

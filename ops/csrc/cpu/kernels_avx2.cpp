@@ -20,6 +20,7 @@
 #define GSASR_LANES 8
 #include "attention_kernel.h"
 #include "kernels.h"
+#include "perceptron_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

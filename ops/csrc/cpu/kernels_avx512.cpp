@@ -10,7 +10,8 @@
 #include <immintrin.h>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma"))), apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
 #endif
@@ -20,6 +21,7 @@
 #define GSASR_LANES 16
 #include "attention_kernel.h"
 #include "kernels.h"
+#include "perceptron_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

@@ -8,3 +8,4 @@
 #define GSASR_LANES 4
 #include "attention_kernel.h"
 #include "kernels.h"
+#include "perceptron_kernel.h"

@@ -1,11 +1,11 @@
 // The CPU rasterizer: sorts the Gaussians and shares the work out to threads.
 //
-// Forward: parts of the Gaussians are sorted, each for itself, by the band of 16 rows in which their box begins. Then the
-// tiles of the bands are drawn independently of each other: first those of every other band, which hang over into the
-// bands between, then the others. A tile looks at its own band and at those above from which some box reaches down to it:
-// each band knows the tallest box that begins in it, so that one huge Gaussian does not make all others visible
-// everywhere. Backward: runs of Gaussians, independent of each other, without any sorting.
-// Threads take parts, tiles or runs from a common counter. Which thread does what changes nothing in the result.
+// Forward: parts of the Gaussians are sorted, each for itself, by the band of 16 rows in which their box begins. Then
+// the tiles of the bands are drawn independently of each other: first those of every other band, which hang over into
+// the bands between, then the others. A tile looks at its own band and at those above from which some box reaches down
+// to it: each band knows the tallest box that begins in it, so that one huge Gaussian does not make all others visible
+// everywhere. Backward: runs of Gaussians, independent of each other, without any sorting. Threads take parts, tiles or
+// runs from a common counter. Which thread does what changes nothing in the result.
 #include "rasterize.h"
 
 #include <algorithm>
@@ -30,7 +30,7 @@ const Kernels<T>& kernels();
 template <>
 const Kernels<float>& kernels<float>() {
 #if defined(GSASR_DISPATCH_X86)
-    if (chosen_isa() == Isa::avx512) return avx512::float_kernels();
+    if (chosen_isa() >= Isa::avx512) return avx512::float_kernels();
     if (chosen_isa() == Isa::avx2) return avx2::float_kernels();
 #endif
     return portable::float_kernels();
@@ -39,7 +39,7 @@ const Kernels<float>& kernels<float>() {
 template <>
 const Kernels<double>& kernels<double>() {
 #if defined(GSASR_DISPATCH_X86)
-    if (chosen_isa() == Isa::avx512) return avx512::double_kernels();
+    if (chosen_isa() >= Isa::avx512) return avx512::double_kernels();
     if (chosen_isa() == Isa::avx2) return avx2::double_kernels();
 #endif
     return portable::double_kernels();
@@ -119,8 +119,8 @@ Sorted sort(const Gaussians<T>& gaussians, const Image<T>* images, T support, co
     return sorted;
 }
 
-// Asks for huge pages in memory that is about to be written for the first time. The gradients of 8 million Gaussians take
-// 300 MB: with pages of 4 KB the kernel needs nearly as long to hand them out as the rasterizer to fill them.
+// Asks for huge pages in memory that is about to be written for the first time. The gradients of 8 million Gaussians
+// take 300 MB: with pages of 4 KB the kernel needs nearly as long to hand them out as the rasterizer to fill them.
 template <class T>
 void expect_writing(T* to, int64_t count) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
