@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from gsasr_plugin.archs.linear import operand
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.scale_condition import ScaleAttention
 from gsasr_plugin.archs.window_attention import PositionEncoding, WindowAttention
@@ -61,7 +62,7 @@ class AttentionLayer(nn.Module):
         if self.scale_attention is not None:
             x = x + self.scale_attention(scale_embed)
         x = x + self.scale_mlp(self.scale_norm(x))
-        x = _add(x, self.attend(self.attention_norm(x), *context))
+        x = _add(x, self.attend(operand(self.attention_norm(x)), *context))
         return _add(x, self.mlp(self.mlp_norm(x)))
 
     def attend(self, x: Tensor, *context: Tensor) -> Tensor:

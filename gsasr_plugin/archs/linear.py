@@ -48,10 +48,22 @@ def perceptron(x: Tensor, hidden: nn.Linear, output: nn.Linear) -> Tensor:
     Returns:
         (n, m).
     """
-    on_cpu = x.device.type == 'cpu' and not torch.is_grad_enabled()
-    if on_cpu and gsasr_ops.MULTIPLIES_BFLOAT16 and _cpu_dtype(x) == torch.bfloat16:
+    if is_fused(x):
         return gsasr_ops.perceptron(x, hidden.weight, hidden.bias, output.weight, output.bias)
     return linear(linear(x, hidden.weight, hidden.bias, relu=True), output.weight, output.bias)
+
+
+def operand(x: Tensor) -> Tensor:
+    """x as a linear layer would cast it under autocast: what moves it about before then moves fewer bytes."""
+    kind = x.device.type
+    cast = torch.is_autocast_enabled(kind) and x.dtype == torch.float32  # float64 is never cast
+    return x.to(torch.get_autocast_dtype(kind)) if cast else x
+
+
+def is_fused(x: Tensor) -> bool:
+    """Whether `perceptron` stores no hidden numbers."""
+    on_cpu = x.device.type == 'cpu' and not torch.is_grad_enabled()
+    return on_cpu and gsasr_ops.MULTIPLIES_BFLOAT16 and _cpu_dtype(x) == torch.bfloat16
 
 
 def _cpu_dtype(x: Tensor) -> torch.dtype:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.linear import linear, perceptron
+from gsasr_plugin.archs.linear import is_fused, linear, perceptron
 
 # The two enlargement steps (r1, r2) that lay out each density, k = r1 * r2 (the paper's ablation, Table 8).
 UPSAMPLING_STEPS = {1: (1, 1), 4: (2, 1), 9: (3, 1), 16: (2, 2)}
@@ -26,6 +26,7 @@ RHO_BOUND = 0.999999
 BAND_PIXELS = 16384  # LR pixels that are enlarged together, without gradients
 HALO = 2  # LR rows beyond a band that the two 3 x 3 convolutions see
 SLICE_CPU = 1024  # Gaussians per thread whose hidden layers are computed together
+SLICE_FUSED = 4096  # the same where only the narrower ones are stored
 SLICE_GPU = 65536
 
 
@@ -178,7 +179,7 @@ class GaussianPrimaryHead(nn.Module):
             # From here on in float32 under autocast too: positions need more than eight bits.
             return numbers if numbers.dtype == torch.float64 else numbers.float()
 
-        slices = x.flatten(0, 1).split(self._slice_size(x.device))
+        slices = x.flatten(0, 1).split(self._slice_size(x))
         if self.recompute and torch.is_grad_enabled():
             numbers = [checkpoint(raw, part, use_reentrant=False, preserve_rng_state=False) for part in slices]
         else:
@@ -186,6 +187,8 @@ class GaussianPrimaryHead(nn.Module):
         return torch.cat(numbers).view(*x.shape[:2], -1)
 
     @staticmethod
-    def _slice_size(device: torch.device) -> int:
+    def _slice_size(x: Tensor) -> int:
         """Gaussians whose hidden layers are computed together."""
-        return SLICE_CPU * torch.get_num_threads() if device.type == 'cpu' else SLICE_GPU
+        if x.device.type != 'cpu':
+            return SLICE_GPU
+        return (SLICE_FUSED if is_fused(x) else SLICE_CPU) * torch.get_num_threads()

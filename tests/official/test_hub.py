@@ -191,7 +191,7 @@ def test_gsasr_upscale_takes_the_name(
     server.refusal = 500
     assert call('large.png') == 2
     told = capsys.readouterr().err
-    assert told.startswith(f'gsasr upscale: error: {NAME} could not be fetched') and help_in(told, tmp_path)
+    assert told.startswith(f'gsasr upscale: error: --model: {NAME} could not be fetched') and help_in(told, tmp_path)
     server.refusal = None
     server.requests.clear()
     assert call('large.png') == 0
