@@ -70,9 +70,11 @@ def read_file(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
+        # What torch says before its reason recommends to read the file without this check.
+        reason = str(error).partition('WeightsUnpickler error:')[2].strip().split('\n')[0].split(' Please')[0]
         raise ValueError(
             f'{path} is refused: it is damaged, or holds objects other than tensors and plain containers, which could '
-            f'run code ({str(error).splitlines()[0]})'
+            f'run code ({reason or "no pickle"})'
         ) from error
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ValueError(f'{path} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
