@@ -70,11 +70,12 @@ def read_file(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        # What torch says before its reason recommends to read the file without this check.
-        reason = str(error).partition('WeightsUnpickler error:')[2].strip().split('\n')[0].split(' Please')[0]
+        # The rest of torch's message recommends to read the file without this check.
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        reason = next((line for line in lines if line and not line.startswith(('Please', 'Check'))), 'no pickle')
         raise ValueError(
             f'{path} is refused: it is damaged, or holds objects other than tensors and plain containers, which could '
-            f'run code ({reason or "no pickle"})'
+            f'run code ({reason.split(" Please")[0]})'
         ) from error
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ValueError(f'{path} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
