@@ -59,7 +59,7 @@ class ResumableModel(SRModel):
     def _is_validated(self, iteration: int) -> bool:
         """Whether all data sets are validated at an iteration."""
         validated = sum(1 for _, at in self.validated if at == iteration)
-        return validated >= sum(key != 'train' for key in self.opt['datasets'])
+        return validated >= sum(key != 'train' for key in self.opt.get('datasets', {}))
 
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes network and training state; a kill leaves the files of before, or the new ones.
