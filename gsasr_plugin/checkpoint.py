@@ -110,9 +110,10 @@ def save_model(net: GSASR, path: PathLike, *, half: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as unfinished:
         if path.suffix == '.safetensors':
-            from safetensors.torch import save_file
+            from safetensors.torch import save
 
-            save_file(state, unfinished, metadata={'format': 'pt', DESCRIPTION: description})
+            # Not save_file, whose files nobody else may read.
+            unfinished.write_bytes(save(state, metadata={'format': 'pt', DESCRIPTION: description}))
         else:
             torch.save({'params': state, DESCRIPTION: description}, unfinished)
 
