@@ -495,4 +495,5 @@ def test_metrics_in_comments_can_be_switched_on(tmp_path: Path) -> None:
 
 def _is_about_a_file(problem: Problem) -> bool:
     names = {'dataroot_gt', 'dataroot_lq', 'meta_info_file', 'pretrain_network_g'}
-    return bool(names & set(problem.path)) and 'looked from' in problem.fault
+    absent = 'looked from' in problem.fault or 'there is no package' in problem.fault
+    return bool(names & set(problem.path)) and absent
