@@ -25,6 +25,9 @@ from gsasr_plugin.option_check.report import Report
 _METRIC_IMAGES = ('img', 'img2')
 
 
+LARGEST_SIZE = 4096  # of any whole number that describes one of our networks
+
+
 def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> None:
     """Check a `network_*` section against the constructor of its class, and `encoder_opt` against the encoder's."""
     cls = registered_type(report, section, path, ARCH_REGISTRY, 'networks')
@@ -43,7 +46,21 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> Non
         if name is not None:
             check_arguments(report, encoder_opt, encoder_path, accepted_by_signature(encoder_signature(name)))
     if cls.__module__.startswith('gsasr_plugin.') and len(report.problems) == before:
+        _check_sizes(report, section, path)
+    if cls.__module__.startswith('gsasr_plugin.') and len(report.problems) == before:
         _check_builds(report, section, path, cls)
+
+
+def _check_sizes(report: Report, value: Any, path: KeyPath) -> None:
+    """A mistyped number of layers would be built until all memory is gone."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_sizes(report, item, (*path, key))
+    elif isinstance(value, list):
+        for item in value:
+            _check_sizes(report, item, path)
+    elif isinstance(value, int) and value > LARGEST_SIZE:
+        report.wrong(path, value, f'at most {LARGEST_SIZE}')
 
 
 def _check_builds(report: Report, section: dict[str, Any], path: KeyPath, cls: type) -> None:

@@ -100,6 +100,8 @@ FAULTS_OF_THE_PLUGIN = [
     ('network_g__encoder_opt__num_feat', '64', "given '64'", 'a whole number', None),
     ('network_g__encoder_opt__num_feat', True, 'given true', 'a whole number', None),
     ('network_g__encoder_opt__num_block', 1.5, 'given 1.5', 'a whole number', None),
+    ('network_g__encoder_opt__num_block', 10**30, 'given 1000', 'at most 4096', None),
+    ('network_g__num_interaction_blocks', 5000, 'given 5000', 'at most 4096', None),
     ('network_g__encoder_opt__type', 'EDRS', "given 'EDRS'", 'RDN', 'EDSR'),
     ('network_g__encoder_opt__type', MISSING, 'missing', 'SwinIR', None),
     ('network_g__encoder_opt', 'EDSR', "given 'EDSR'", 'a mapping', None),
