@@ -101,6 +101,8 @@ FAULTS_OF_THE_PLUGIN = [
     ('network_g__encoder_opt__num_feat', True, 'given true', 'a whole number', None),
     ('network_g__encoder_opt__num_block', 1.5, 'given 1.5', 'a whole number', None),
     ('network_g__encoder_opt__num_block', 10**30, 'given 1000', 'at most 4096', None),
+    ('train__optim_g__weight_decay', 10**30, 'given 1000', 'a number of 64 bits', None),
+    ('datasets__train__cache_dir', 'a\0b', 'given', 'text without the character 0', None),
     ('network_g__num_interaction_blocks', 5000, 'given 5000', 'at most 4096', None),
     ('network_g__encoder_opt__type', 'EDRS', "given 'EDRS'", 'RDN', 'EDSR'),
     ('network_g__encoder_opt__type', MISSING, 'missing', 'SwinIR', None),
