@@ -21,6 +21,8 @@ from gsasr_plugin.option_check.problems import KeyPath, closest, listed, shown
 from gsasr_plugin.option_check.registered import registered, registered_names
 from gsasr_plugin.option_check.report import Report
 
+# Of a loss to one number, as training needs it: the host's `none` is none.
+_REDUCTIONS = ('mean', 'sum')
 # What the host passes to a metric itself.
 _METRIC_IMAGES = ('img', 'img2')
 
@@ -96,8 +98,13 @@ def _building_fault(cls: type, arguments: dict[str, Any]) -> Exception | None:
 def check_loss(report: Report, section: dict[str, Any], path: KeyPath) -> None:
     """Check a loss of `train` against the constructor of its class."""
     cls = registered_type(report, section, path, LOSS_REGISTRY, 'losses')
-    if cls is not None:
-        check_arguments(report, section, path, accepted_by_class(cls))
+    if cls is None:
+        return
+    accepted = accepted_by_class(cls)
+    check_arguments(report, section, path, accepted)
+    reduction = section.get('reduction', 'mean')
+    if 'reduction' in accepted.options and isinstance(reduction, str) and reduction not in _REDUCTIONS:
+        report.wrong((*path, 'reduction'), reduction, listed(_REDUCTIONS), _REDUCTIONS)
 
 
 def check_metric(report: Report, section: dict[str, Any], path: KeyPath, *, crop_border_auto: bool) -> bool:

@@ -101,6 +101,8 @@ FAULTS_OF_THE_PLUGIN = [
     ('network_g__encoder_opt__num_feat', True, 'given true', 'a whole number', None),
     ('network_g__encoder_opt__num_block', 1.5, 'given 1.5', 'a whole number', None),
     ('network_g__encoder_opt__num_block', 10**30, 'given 1000', 'at most 4096', None),
+    ('train__pixel_opt__reduction', 'maen', "given 'maen'", 'mean', 'mean'),
+    ('train__pixel_opt__reduction', 'none', "given 'none'", 'mean', None),
     ('train__optim_g__weight_decay', 10**30, 'given 1000', 'a number of 64 bits', None),
     ('datasets__train__cache_dir', 'a\0b', 'given', 'text without the character 0', None),
     ('network_g__num_interaction_blocks', 5000, 'given 5000', 'at most 4096', None),
