@@ -7,14 +7,14 @@ from typing import Any
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoint import PathLike, load_model
-from gsasr_plugin.packaged import DEFAULT_MODEL
+from gsasr_plugin.packaged import default_model
 
 
 def load_pretrained(
     source: PathLike | Sequence[PathLike] | None = None, options: Mapping[str, Any] | None = None
 ) -> GSASR:
     """Builds a trained network, in evaluation mode; see `GSASR.from_pretrained`."""
-    return load_model(DEFAULT_MODEL if source is None else source, options)
+    return load_model(default_model() if source is None else source, options)
 
 
 # The network's room does not know files: it is told here how they are read.

@@ -289,17 +289,8 @@ def render(
     """Draws Gaussians without the network that predicted them; see `GSASR` and `GSASR.render` for the arguments."""
     h, w = gaussians.lq_size
     sizes = output_sizes((h, w), gaussians.means.shape[0], None, size)
-    return rasterize_gaussians(
-        gaussians.means,
-        gaussians.sigmas,
-        gaussians.rhos,
-        gaussians.opacities,
-        gaussians.colors,
-        sizes[0] if is_pair(size.tolist() if isinstance(size, Tensor) else size) else sizes,
-        [(H / h, W / w) for H, W in sizes],
-        support=support,
-        window=raster_ratio,
-    )
+    target = sizes[0] if is_pair(size.tolist() if isinstance(size, Tensor) else size) else sizes
+    return _rasterized(gaussians, target, [(H / h, W / w) for H, W in sizes], support, raster_ratio)
 
 
 def render_part(
@@ -326,19 +317,25 @@ def render_part(
     # proportions, of which the part is a corner.
     share = max(h / whole[0], w / whole[1])
     area = (round(H * share * whole[0] / h), round(W * share * whole[1] / w))
-    image = rasterize_gaussians(
+    image = _rasterized(gaussians, area, (H / h, W / w), support, raster_ratio / share)
+    assert isinstance(image, Tensor)
+    return image[..., :H, :W]
+
+
+def _rasterized(
+    gaussians: Gaussians, size: Size | list[Size], factors: Any, support: float, window: float | None
+) -> Tensor | list[Tensor]:
+    return rasterize_gaussians(
         gaussians.means,
         gaussians.sigmas,
         gaussians.rhos,
         gaussians.opacities,
         gaussians.colors,
-        area,
-        (H / h, W / w),
+        size,
+        factors,
         support=support,
-        window=raster_ratio / share,
+        window=window,
     )
-    assert isinstance(image, Tensor)
-    return image[..., :H, :W]
 
 
 def _lq_size(lq: Tensor) -> Size:

@@ -135,28 +135,26 @@ def _train(arguments: argparse.Namespace) -> list[str]:
     reductions = sorted(set(arguments.reduce))
     if reductions != [1]:
         options['reduce'] = reductions
-    if arguments.detail is not None:
-        options['detail'] = arguments.detail
     if arguments.lmdb:
         _check_keys(images)
         _check_options(target, options)
-        if is_packed(target, images):
-            return []
-    _note_options(folder, options)
-    jobs = [
-        SubImageJob(image, size, folder, arguments.size, step, reduction)
-        for image, size in zip(images, listed_sizes(images))
-        for reduction in reductions
-    ]
-    failures = run_jobs(jobs, workers=arguments.workers, description='sub-images')
-    outputs = [output for job in jobs for output in job.outputs()]
+    failures = []
+    if not (arguments.lmdb and is_packed(target, images)):
+        _note_options(folder, options)
+        jobs = [
+            SubImageJob(image, size, folder, arguments.size, step, reduction)
+            for image, size in zip(images, listed_sizes(images))
+            for reduction in reductions
+        ]
+        failures = run_jobs(jobs, workers=arguments.workers, description='sub-images')
+        if arguments.lmdb and not failures:
+            pack(folder, [output for job in jobs for output in job.outputs()], target, images)
+            _note_options(target, options)
     if arguments.detail is not None and not failures:
-        detailed = target.with_name(f'{target.stem}_detailed.txt')
-        count = list_detailed(outputs, arguments.detail, detailed, workers=arguments.workers)
-        print(f'{count} of {len(outputs)} sub-images have detail: {detailed}')
-    if arguments.lmdb and not failures:
-        pack(folder, outputs, target, images)
-        _note_options(target, options)
+        made = listed_images(str(target))
+        detailed = target.with_name(f'{target.name.removesuffix(".lmdb")}_detailed.txt')
+        count = list_detailed(made, arguments.detail, detailed, workers=arguments.workers)
+        print(f'{count} of {len(made)} sub-images have detail: {detailed}')
     return failures
 
 

@@ -11,7 +11,7 @@ from gsasr_plugin.option_check.host_sections import DistOptions, RootOptions
 from gsasr_plugin.option_check.option_file import OptionFile
 from gsasr_plugin.option_check.path_check import check_path
 from gsasr_plugin.option_check.pretrained_check import check_pretrained, take_pretrained_options
-from gsasr_plugin.option_check.problems import KeyPath, OptionError, Problem, closest, listed
+from gsasr_plugin.option_check.problems import OptionError, Problem, closest, leaves, listed
 from gsasr_plugin.option_check.registered import registered, registered_names
 from gsasr_plugin.option_check.report import Report
 from gsasr_plugin.option_check.training_check import check_logger, check_train, check_val
@@ -65,7 +65,7 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
         report.check_unknown(root['dist_params'], ('dist_params',), accepted.options, strict=False)
 
     if not report.has_errors:
-        _check_values(report, root, ())
+        _check_values(report, root)
     if report.has_errors:
         raise OptionError(file.path, report.problems)
     resumes = is_train and (auto_resume or root['path'].get('resume_state') is not None)
@@ -77,18 +77,13 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     return report.problems
 
 
-def _check_values(report: Report, value: Any, path: KeyPath) -> None:
+def _check_values(report: Report, root: dict[str, Any]) -> None:
     """What no option can be, whatever it is for: torch has no such numbers, and the system no such names."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_values(report, item, (*path, key))
-    elif isinstance(value, list):
-        for item in value:
-            _check_values(report, item, path)
-    elif isinstance(value, int) and abs(value) >= 2**63:
-        report.wrong(path, value, 'a number of 64 bits')
-    elif isinstance(value, str) and '\0' in value:
-        report.wrong(path, value, 'text without the character 0')
+    for path, value in leaves(root):
+        if isinstance(value, int) and abs(value) >= 2**63:
+            report.wrong(path, value, 'a number of 64 bits')
+        elif isinstance(value, str) and '\0' in value:
+            report.wrong(path, value, 'text without the character 0')
 
 
 def _check_root(report: Report, root: dict[str, Any], *, is_train: bool) -> None:

@@ -1,13 +1,25 @@
 """What is wrong with an option: one message that names file, key path, what was given and what is accepted."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 KeyPath = tuple[str | int, ...]
 
 # Long lists of names are cut here in messages.
 _MOST_NAMES = 40
+
+
+def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    """All values below `value` that are no mappings and no lists, with their places; items have that of their list."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item, path)
+    else:
+        yield path, value
 
 
 def dotted(path: KeyPath) -> str:

@@ -17,17 +17,17 @@ from gsasr_plugin.option_check.accepted import (
     accepted_by_signature,
 )
 from gsasr_plugin.option_check.host_sections import SCHEDULERS, NonNegativeInt
-from gsasr_plugin.option_check.problems import KeyPath, closest, listed, shown
+from gsasr_plugin.option_check.problems import KeyPath, closest, leaves, listed, shown
 from gsasr_plugin.option_check.registered import registered, registered_names
 from gsasr_plugin.option_check.report import Report
 
+# Of any whole number that describes one of our networks: a mistyped number of layers would be built until all memory is
+# gone.
+LARGEST_SIZE = 4096
 # Of a loss to one number, as training needs it: the host's `none` is none.
 _REDUCTIONS = ('mean', 'sum')
 # What the host passes to a metric itself.
 _METRIC_IMAGES = ('img', 'img2')
-
-
-LARGEST_SIZE = 4096  # of any whole number that describes one of our networks
 
 
 def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> None:
@@ -47,22 +47,13 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> Non
         )
         if name is not None:
             check_arguments(report, encoder_opt, encoder_path, accepted_by_signature(encoder_signature(name)))
-    if cls.__module__.startswith('gsasr_plugin.') and len(report.problems) == before:
-        _check_sizes(report, section, path)
-    if cls.__module__.startswith('gsasr_plugin.') and len(report.problems) == before:
+    if not cls.__module__.startswith('gsasr_plugin.'):
+        return
+    for place, value in leaves(section, path):
+        if isinstance(value, int) and value > LARGEST_SIZE:
+            report.wrong(place, value, f'at most {LARGEST_SIZE}')
+    if len(report.problems) == before:
         _check_builds(report, section, path, cls)
-
-
-def _check_sizes(report: Report, value: Any, path: KeyPath) -> None:
-    """A mistyped number of layers would be built until all memory is gone."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_sizes(report, item, (*path, key))
-    elif isinstance(value, list):
-        for item in value:
-            _check_sizes(report, item, path)
-    elif isinstance(value, int) and value > LARGEST_SIZE:
-        report.wrong(path, value, f'at most {LARGEST_SIZE}')
 
 
 def _check_builds(report: Report, section: dict[str, Any], path: KeyPath, cls: type) -> None:

@@ -32,23 +32,23 @@ def bicubic_psnr(image: np.ndarray) -> float:
     return -10 * math.log10(error) if error > 0 else math.inf
 
 
-def list_detailed(files: Sequence[Path], limit: float, target: Path, *, workers: int) -> int:
+def list_detailed(images: Sequence[ImageFile], limit: float, target: Path, *, workers: int) -> int:
     """Writes a `meta_info_file` of the images whose `bicubic_psnr` is below a limit, and returns how many they are.
 
     Args:
-        files: PNG files of one folder.
+        images: of one folder or LMDB.
         limit: in dB.
-        target: the text file, one name a line, in the order of `files`.
+        target: the text file, one name a line, in the order of `images`.
         workers: how many processes; 1 works in this one.
     """
-    with tqdm(total=len(files), desc='detail', unit='image') as bar:
+    with tqdm(total=len(images), desc='detail', unit='image') as bar:
         detailed = []
         pool = ProcessPoolExecutor(workers, initializer=use_one_thread) if workers > 1 else None
         try:
-            found = pool.map(_psnr_of_file, files, chunksize=16) if pool else map(_psnr_of_file, files)
-            for file, psnr in zip(files, found):
+            found = pool.map(_psnr, images, chunksize=16) if pool else map(_psnr, images)
+            for image, psnr in zip(images, found):
                 if psnr < limit:
-                    detailed.append(file.name)
+                    detailed.append(f'{image.stem}.png')
                 bar.update()
         finally:
             if pool:
@@ -58,5 +58,5 @@ def list_detailed(files: Sequence[Path], limit: float, target: Path, *, workers:
     return len(detailed)
 
 
-def _psnr_of_file(file: Path) -> float:
-    return bicubic_psnr(read_image(ImageFile(str(file.parent), str(file), file.stem, 'disk')))
+def _psnr(image: ImageFile) -> float:
+    return bicubic_psnr(read_image(image))

@@ -194,7 +194,8 @@ def test_sub_images_with_detail_are_listed(gt: Path, tmp_path: Path, lmdb: bool)
     """As the host's bicubic and PSNR find them, for a limit that none is near."""
     command = ['train', '--gt', gt, '--size', 64, '--step', 40, '--out', tmp_path / 'sub', *['--lmdb'] * lmdb]
     cv2.imwrite(str(gt / 'flat.png'), np.full((64, 64, 3), 90, np.uint8))
-    assert prepare(*command, '--detail', 33.5) == 0
+    assert prepare(*command) == 0
+    assert prepare(*command, '--detail', 33.5) == 0  # of what is cut already, too
     listed = (tmp_path / 'sub_detailed.txt').read_text().split()
     made = list_images(str(tmp_path / ('sub.lmdb' if lmdb else 'sub')), 'lmdb' if lmdb else 'disk')
     expected, distances = [], []

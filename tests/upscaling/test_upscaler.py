@@ -202,6 +202,8 @@ def test_from_pretrained_takes_names_and_files(
     assert torch.equal(next(GSASR.from_pretrained().parameters()), next(net.parameters()))
     with pytest.raises(FileNotFoundError, match="no model or file 'three'; packaged are gsasr-small, one"):
         GSASR.from_pretrained('three')
+    (tmp_path / packaged.DEFAULT_MODEL).mkdir()  # nobody named it
+    assert torch.equal(next(GSASR.from_pretrained().parameters()), next(net.parameters()))
     (tmp_path / 'one').mkdir()  # what lies there is meant
     with pytest.raises(FileNotFoundError, match=r'encoder\.pth'):
         GSASR.from_pretrained('one')
