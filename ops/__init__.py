@@ -1,15 +1,18 @@
 """What GSASR computes in kernels of its own, as PyTorch operators: 2D Gaussians drawn into images of any size, and the
-attention inside windows. Knows torch only."""
+layers of its decoder. Knows torch only."""
 
 from .attention import window_attention
+from .convolutions import convolution
 from .extension import backend
-from .perceptrons import MULTIPLIES_BFLOAT16, perceptron
+from .operands import MULTIPLIED
+from .perceptrons import perceptron
 from .rasterize import rasterize_gaussians, rasterize_gaussians_reference
 from .reference import rotate
 
 __all__ = [
-    'MULTIPLIES_BFLOAT16',
+    'MULTIPLIED',
     'backend',
+    'convolution',
     'perceptron',
     'rasterize_gaussians',
     'rasterize_gaussians_reference',

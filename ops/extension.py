@@ -26,7 +26,7 @@ import torch
 from . import build, reference
 
 FOLDER = Path(__file__).resolve().parent
-OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward', 'window_attention', 'perceptron')
+OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward', 'window_attention', 'perceptron', 'convolution')
 REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
 
 _logger = logging.getLogger('gsasr_ops')
@@ -84,6 +84,7 @@ def define_operators() -> None:
     library.impl('rasterize_gaussians_backward', _fallback_backward, 'CompositeExplicitAutograd')
     library.impl('window_attention', _fallback_attention, 'CompositeExplicitAutograd')
     library.impl('perceptron', _fallback_perceptron, 'CompositeExplicitAutograd')
+    library.impl('convolution', _fallback_convolution, 'CompositeExplicitAutograd')
     _state.keep_alive.append(library)
 
 
@@ -129,17 +130,23 @@ def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, 
     return reference.rasterize_flat_backward(v_images.contiguous(), *inputs, sizes, scales, support, window)
 
 
-def _fallback_attention(q, k, v, bias, rotations, scale):
+def _fallback_attention(q, *others):
     # PyTorch's own attention is fast on other devices: nothing to warn of.
     if q.device.type == 'cpu' and _compiled_after_all(q.device):
-        return torch.ops.gsasr.window_attention(q, k, v, bias, rotations, scale)
-    return reference.window_attention(q, k, v, bias, rotations, scale)
+        return torch.ops.gsasr.window_attention(q, *others)
+    return reference.window_attention(q, *others)
 
 
-def _fallback_perceptron(x, weight, bias, out_weight, out_bias):
+def _fallback_perceptron(x, *others):
     if x.device.type == 'cpu' and _compiled_after_all(x.device):
-        return torch.ops.gsasr.perceptron(x, weight, bias, out_weight, out_bias)
-    return reference.perceptron(x, weight, bias, out_weight, out_bias)
+        return torch.ops.gsasr.perceptron(x, *others)
+    return reference.perceptron(x, *others)
+
+
+def _fallback_convolution(x, *others):
+    if x.device.type == 'cpu' and _compiled_after_all(x.device):
+        return torch.ops.gsasr.convolution(x, *others)
+    return reference.convolution(x, *others)
 
 
 def _compiled_after_all(device: torch.device) -> bool:

@@ -259,19 +259,64 @@ def rotate(x: Tensor, rotations: Tensor) -> Tensor:
 
 
 def window_attention(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, rotations: Tensor | None, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    rotations: Tensor | None,
+    windows: Tensor | None,
+    context_windows: Tensor | None,
+    scale: float,
 ) -> Tensor:
     """The operator `gsasr::window_attention` in PyTorch."""
+    if windows is not None and context_windows is not None:
+        q, k, v = (x[rows].transpose(1, 2) for x, rows in ((q, windows), (k, context_windows), (v, context_windows)))
     if rotations is not None:
         turns = torch.view_as_complex(rotations.contiguous())
         q, k = rotate(q, turns[:, : q.shape[2]]), rotate(k, turns[:, : k.shape[2]])
     # The fused attention for CPUs takes no mask of three dimensions.
     mask = bias[None].to(q.dtype) if bias is not None else None
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-    return mixed.transpose(1, 2).flatten(2)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2).flatten(2)
+    return mixed if windows is None else mixed.flatten(0, 1)[windows.flatten().argsort()]
 
 
-def perceptron(x: Tensor, weight: Tensor, bias: Tensor, out_weight: Tensor, out_bias: Tensor) -> Tensor:
+def perceptron(
+    x: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    added: Tensor | None,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    eps: float,
+    adds_x: bool,
+    residual: Tensor | None,
+    in_bfloat16: bool,
+    output_in_bfloat16: bool,
+) -> Tensor:
     """The operator `gsasr::perceptron` in PyTorch."""
-    x, weight = x.bfloat16().float(), weight.bfloat16().float()
-    return F.linear(F.relu(F.linear(x, weight, bias)), out_weight, out_bias)
+
+    def operand(x: Tensor) -> Tensor:
+        return x.bfloat16().float() if in_bfloat16 else x.float()
+
+    y = x.float()
+    if added is not None:
+        y = (y.unflatten(0, (len(added), -1)) + added[:, None]).flatten(0, 1)
+    result = F.layer_norm(y, y.shape[1:], norm_weight, norm_bias, eps) if norm_weight is not None else y
+    for i, (weight, bias) in enumerate(zip(weights, biases)):
+        result = F.linear(operand(F.relu(result) if i else result), operand(weight), bias)
+    for addend in (y if adds_x else None, residual):
+        if addend is not None:
+            result = result + addend
+    return result.bfloat16() if output_in_bfloat16 else result
+
+
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, in_bfloat16: bool, output_in_bfloat16: bool
+) -> Tensor:
+    """The operator `gsasr::convolution` in PyTorch."""
+    if in_bfloat16:
+        x, weight = x.bfloat16(), weight.bfloat16()
+    result = F.conv2d(x.float().permute(0, 3, 1, 2), weight.float(), bias, padding=1).permute(0, 2, 3, 1).contiguous()
+    if residual is not None:
+        result = result + residual
+    return result.bfloat16() if output_in_bfloat16 else result

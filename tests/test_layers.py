@@ -84,7 +84,7 @@ def test_rooms_do_not_look_back(room: str, known: tuple[str, ...]) -> None:
 
 
 def test_only_the_network_draws() -> None:
-    """And of gsasr_ops the network's room uses nothing else than its windows' attention and the heads' layers."""
+    """And of gsasr_ops the network's room uses nothing else than its layers."""
     used = {file: uses(file, 'gsasr_ops') for file in python_files(PLUGIN)}
     asking = PLUGIN / 'commands' / 'info.py'  # what draws, and why
     assert not uses(asking, 'gsasr_ops.rasterize_gaussians', 'gsasr_ops.rasterize')
@@ -92,6 +92,7 @@ def test_only_the_network_draws() -> None:
         PLUGIN / 'archs' / 'gsasr_arch.py': ['gsasr_ops.rasterize_gaussians'],
         PLUGIN / 'archs' / 'window_attention.py': ['gsasr_ops.rotate', 'gsasr_ops.window_attention'],
         PLUGIN / 'archs' / 'linear.py': [],
+        PLUGIN / 'archs' / 'map_conv.py': [],
     }
 
 

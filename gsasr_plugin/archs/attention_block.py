@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from gsasr_plugin.archs.linear import operand
+from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.scale_condition import ScaleAttention
 from gsasr_plugin.archs.window_attention import PositionEncoding, WindowAttention
@@ -24,7 +24,7 @@ class AttentionLayer(nn.Module):
         embed_dim: d.
         num_heads: heads of the window attention.
         window_size: side of a window.
-        shift: how far the attended map is rolled up and left, in pixels. Rolling is cyclic, and nothing is masked.
+        shift: where the windows of the attended map begin, in pixels (`WindowAttention.forward`).
         scale_condition: whether there is a scale attention (without it, its MLP stays).
         position_encoding: of the window attention.
     """
@@ -59,38 +59,14 @@ class AttentionLayer(nn.Module):
             scale_embed: (B, d); None where there is no scale conditioning.
             context: what else the subclass attends to.
         """
-        if self.scale_attention is not None:
-            x = x + self.scale_attention(scale_embed)
-        x = x + self.scale_mlp(self.scale_norm(x))
-        x = _add(x, self.attend(operand(self.attention_norm(x)), *context))
-        return _add(x, self.mlp(self.mlp_norm(x)))
+        scale = self.scale_attention(scale_embed) if self.scale_attention is not None else None
+        x = self.scale_mlp(x, norm=self.scale_norm, added=scale, residual=True)
+        x = self.attend(x, *context)
+        return self.mlp(x, norm=self.mlp_norm, residual=True)
 
     def attend(self, x: Tensor, *context: Tensor) -> Tensor:
-        """The window attention's branch: normalised embeddings (B, h, w, d) to (B, h, w, d)."""
+        """Adds the window attention's branch to embeddings (B, h, w, d)."""
         raise NotImplementedError(f'{type(self).__name__} does not say what it attends to')
-
-    def roll(self, x: Tensor, direction: int) -> Tensor:
-        """Rolls a map (B, h, w, d) by `shift` pixels: up and left for -1, back for 1."""
-        return x.roll((direction * self.shift, direction * self.shift), dims=(1, 2)) if self.shift else x
-
-
-def _add(x: Tensor, branch: Tensor) -> Tensor:
-    """x + branch; without gradients in the memory of x, which nobody else may need: new memory would take longer."""
-    return x + branch if torch.is_grad_enabled() else x.add_(branch)
-
-
-class MapConv(nn.Conv2d):
-    """3 x 3 convolution of a map of embeddings, (B, h, w, d) to (B, h, w, d).
-
-    Args:
-        embed_dim: d.
-    """
-
-    def __init__(self, *, embed_dim: int) -> None:
-        super().__init__(embed_dim, embed_dim, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class AttentionBlock(nn.Module):
@@ -138,7 +114,7 @@ class AttentionBlock(nn.Module):
             for i in range(num_layers)
         )
         self.mlp = MLP(embed_dim=embed_dim)
-        self.conv = MapConv(embed_dim=embed_dim) if closing_conv else None
+        self.conv = MapConv(embed_dim, embed_dim) if closing_conv else None
         self.recompute = False
 
     def forward(self, x: Tensor, scale_embed: Tensor | None, *context: Tensor) -> Tensor:
@@ -150,4 +126,4 @@ class AttentionBlock(nn.Module):
             else:
                 y = layer(y, scale_embed, *context)
         y = self.mlp(y)
-        return x + (self.conv(y) if self.conv is not None else y)
+        return self.conv(y, residual=x) if self.conv is not None else x + y

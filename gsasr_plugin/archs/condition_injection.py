@@ -7,18 +7,20 @@ from functools import partial
 from torch import Tensor
 
 from gsasr_plugin.archs.attention_block import AttentionBlock, AttentionLayer
+from gsasr_plugin.archs.linear import operand
 
 
 class ConditionInjectionLayer(AttentionLayer):
     """Window cross-attention from embeddings plus their positions to the features of the same window.
 
-    The features are rolled, and not rolled back: the embeddings stay in place.
+    Only the windows of the features are shifted: the embeddings of a window look half a window off.
     """
 
     def attend(self, x: Tensor, *context: Tensor) -> Tensor:
         """Maps embeddings (B, h, w, d), features (B, h, w, d) and positional embeddings (h, w, d) to (B, h, w, d)."""
         features, query_pos = context
-        return self.attention(x + query_pos, self.roll(features, -1))
+        queries = operand(self.attention_norm(x)) + query_pos
+        return self.attention(queries, features, residual=x, shift=self.shift)
 
 
 ConditionInjectionBlock = partial(AttentionBlock, layer=ConditionInjectionLayer)

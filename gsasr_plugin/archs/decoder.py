@@ -10,10 +10,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gsasr_plugin.archs.attention_block import MapConv
 from gsasr_plugin.archs.condition_injection import ConditionInjectionBlock
 from gsasr_plugin.archs.gaussian_interaction import GaussianInteractionBlock
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
 from gsasr_plugin.archs.scale_condition import ScaleEmbedding
 from gsasr_plugin.archs.window_attention import PositionEncoding
@@ -82,9 +82,7 @@ class GaussianDecoder(nn.Module):
         self.query_pos = nn.Parameter(torch.randn(window_size, window_size, embed_dim))
         self.scale_embedding = ScaleEmbedding(embed_dim=embed_dim) if scale_condition else None
         self.feature_projection = nn.Sequential(
-            nn.Conv2d(num_features, embed_dim, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(embed_dim, embed_dim, 3, padding=1),
+            MapConv(num_features, embed_dim), nn.ReLU(), MapConv(embed_dim, embed_dim)
         )
         self.condition_injection = nn.ModuleList(
             ConditionInjectionBlock(num_layers=num_injection_layers, **attention) for _ in range(num_injection_blocks)
@@ -93,7 +91,7 @@ class GaussianDecoder(nn.Module):
             GaussianInteractionBlock(num_layers=num_interaction_layers, **attention)
             for _ in range(num_interaction_blocks)
         )
-        self.interaction_conv = MapConv(embed_dim=embed_dim) if closing_conv else None
+        self.interaction_conv = MapConv(embed_dim, embed_dim) if closing_conv else None
         self.primary_head = GaussianPrimaryHead(
             embed_dim=embed_dim,
             gaussian_density=gaussian_density,
@@ -145,7 +143,7 @@ class GaussianDecoder(nn.Module):
         if h % self.window_size or w % self.window_size:
             raise ValueError(f'features of {h} x {w} do not divide into windows of {self.window_size}')
         scale_embed = self.scale_embedding(scale) if self.scale_embedding is not None else None  # (B, d)
-        features = self.feature_projection(features).permute(0, 2, 3, 1)  # (B, h, w, d)
+        features = self.feature_projection(features.permute(0, 2, 3, 1))  # (B, h, w, d)
         x = self._tile(self.gaussian_embed, h, w).expand(B, -1, -1, -1)  # (B, h, w, d)
         query_pos = self._tile(self.query_pos, h, w)  # (h, w, d)
         for injection in self.condition_injection:
@@ -153,9 +151,7 @@ class GaussianDecoder(nn.Module):
         injected = x
         for interaction in self.gaussian_interaction:
             x = interaction(x, scale_embed)
-        if self.interaction_conv is not None:
-            x = self.interaction_conv(x)
-        x = x + injected
+        x = self.interaction_conv(x, residual=injected) if self.interaction_conv is not None else x + injected
         if self.feature_skip:
             x = x + features
         return self.primary_head(x, base_colors)

@@ -10,12 +10,11 @@ from gsasr_plugin.archs.attention_block import AttentionBlock, AttentionLayer
 
 
 class GaussianInteractionLayer(AttentionLayer):
-    """Window self-attention among embeddings; the map is rolled before it and rolled back after it."""
+    """Window self-attention among embeddings."""
 
     def attend(self, x: Tensor, *context: Tensor) -> Tensor:
         """Maps embeddings (B, h, w, d) to (B, h, w, d)."""
-        x = self.roll(x, -1)
-        return self.roll(self.attention(x, x), 1)
+        return self.attention(x, norm=self.attention_norm, residual=x, shift=self.shift)
 
 
 GaussianInteractionBlock = partial(AttentionBlock, layer=GaussianInteractionLayer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ import gsasr_ops
 # the same pass. Beside F.linear and relu_ it is 1.1 to 1.6 times as fast in float32, 1.0 to 1.1 times in bfloat16.
 # Builds without oneDNN have none.
 _POINTWISE = getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
+
+Parameters = tuple[Tensor, Tensor]  # weight and bias
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Tensor:
@@ -27,7 +31,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Te
         (..., m).
     """
     if _POINTWISE is not None and x.device.type == 'cpu' and not torch.is_grad_enabled():
-        dtype = _cpu_dtype(x)
+        dtype = cpu_dtype(x)
         if dtype in (torch.float32, torch.bfloat16):
             x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
             return _POINTWISE(x, weight, bias, 'relu' if relu else 'none', [], '')
@@ -35,22 +39,46 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, *, relu: bool = False) -> Te
     return F.relu_(y) if relu else y
 
 
-def perceptron(x: Tensor, hidden: nn.Linear, output: nn.Linear) -> Tensor:
-    """output(max(hidden(x), 0)), under autocast in its type, or more exact and in float32.
-
-    Without gradients on CPUs that multiply in bfloat16, the hidden numbers are not stored: for wide hidden layers and
-    few outputs 1.3 times as fast.
+def perceptron(
+    x: Tensor,
+    layers: Sequence[nn.Linear | Parameters],
+    *,
+    norm: nn.LayerNorm | None = None,
+    added: Tensor | None = None,
+    adds_x: bool = False,
+    residual: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Linear layers with a ReLU between in one kernel, where `is_fused(x)`.
 
     Args:
-        x: (n, k).
-        hidden, output: k numbers to h, and h to m.
+        x: (..., k).
+        layers: layers, or weights and biases.
+        norm: a normalisation before them.
+        added: what is added to x before that, (B, k); x is (B, ..., k) then.
+        adds_x: whether the x + added is added to the result.
+        residual: what is added to the result, (..., m).
+        dtype: of the result. If not given, float32 where something is added, else that of a linear layer.
 
     Returns:
-        (n, m).
+        (..., m).
     """
-    if is_fused(x):
-        return gsasr_ops.perceptron(x, hidden.weight, hidden.bias, output.weight, output.bias)
-    return linear(linear(x, hidden.weight, hidden.bias, relu=True), output.weight, output.bias)
+    parameters = [(layer.weight, layer.bias) if isinstance(layer, nn.Linear) else layer for layer in layers]
+    operands = cpu_dtype(x)
+    if dtype is None:
+        dtype = torch.float32 if adds_x or residual is not None else operands
+    result = gsasr_ops.perceptron(
+        x.reshape(-1, x.shape[-1]),
+        [weight for weight, _ in parameters],
+        [bias for _, bias in parameters],
+        added=added,
+        norm=(norm.weight, norm.bias, norm.eps) if norm is not None else None,
+        adds_x=adds_x,
+        residual=residual.reshape(-1, residual.shape[-1]) if residual is not None else None,
+        operands=operands,
+        dtype=dtype,
+    )
+    return result.view(*x.shape[:-1], -1)
 
 
 def operand(x: Tensor) -> Tensor:
@@ -61,11 +89,10 @@ def operand(x: Tensor) -> Tensor:
 
 
 def is_fused(x: Tensor) -> bool:
-    """Whether `perceptron` stores no hidden numbers."""
-    on_cpu = x.device.type == 'cpu' and not torch.is_grad_enabled()
-    return on_cpu and gsasr_ops.MULTIPLIES_BFLOAT16 and _cpu_dtype(x) == torch.bfloat16
+    """Whether gsasr_ops multiplies faster than PyTorch: on some CPUs, without gradients."""
+    return x.device.type == 'cpu' and not torch.is_grad_enabled() and cpu_dtype(x) in gsasr_ops.MULTIPLIED
 
 
-def _cpu_dtype(x: Tensor) -> torch.dtype:
+def cpu_dtype(x: Tensor) -> torch.dtype:
     """In which x is multiplied on a CPU."""
     return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gsasr_plugin.archs.linear import linear
+from gsasr_plugin.archs.linear import is_fused, linear, perceptron
 
 
 class MLP(nn.Module):
@@ -19,7 +19,22 @@ class MLP(nn.Module):
         self.fc1 = nn.Linear(embed_dim, embed_dim)
         self.fc2 = nn.Linear(embed_dim, embed_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (..., d) to (..., d)."""
-        x = linear(x, self.fc1.weight, self.fc1.bias, relu=True)
-        return linear(x, self.fc2.weight, self.fc2.bias)
+    def forward(
+        self, x: Tensor, *, norm: nn.LayerNorm | None = None, added: Tensor | None = None, residual: bool = False
+    ) -> Tensor:
+        """Maps (B, ..., d) to (B, ..., d).
+
+        Args:
+            x: (B, ..., d).
+            norm: a normalisation before it.
+            added: what is added to x before that, (B, d).
+            residual: whether the x + added is added to the result.
+        """
+        if is_fused(x):
+            return perceptron(x, (self.fc1, self.fc2), norm=norm, added=added, adds_x=residual)
+        if added is not None:
+            x = x + added.view(-1, *[1] * (x.dim() - 2), added.shape[-1])
+        y = norm(x) if norm is not None else x
+        y = linear(y, self.fc1.weight, self.fc1.bias, relu=True)
+        y = linear(y, self.fc2.weight, self.fc2.bias)
+        return x + y if residual else y

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.linear import is_fused, linear, perceptron
+from gsasr_plugin.archs.map_conv import MapConv, MapShuffle
 
 # The two enlargement steps (r1, r2) that lay out each density, k = r1 * r2 (the paper's ablation, Table 8).
 UPSAMPLING_STEPS = {1: (1, 1), 4: (2, 1), 9: (3, 1), 16: (2, 2)}
@@ -26,7 +27,6 @@ RHO_BOUND = 0.999999
 BAND_PIXELS = 16384  # LR pixels that are enlarged together, without gradients
 HALO = 2  # LR rows beyond a band that the two 3 x 3 convolutions see
 SLICE_CPU = 1024  # Gaussians per thread whose hidden layers are computed together
-SLICE_FUSED = 4096  # the same where only the narrower ones are stored
 SLICE_GPU = 65536
 
 
@@ -92,7 +92,7 @@ class GaussianPrimaryHead(nn.Module):
 
         steps = []
         for r in UPSAMPLING_STEPS[gaussian_density]:
-            steps += [nn.Conv2d(embed_dim, embed_dim * r * r, 3, padding=1), nn.PixelShuffle(r)]
+            steps += [MapConv(embed_dim, embed_dim * r * r), MapShuffle(r)]
         self.upsample = nn.Sequential(*steps)
         self.sigma = self._property(embed_dim, 2)  # (y, x): the released weights' order
         self.rho = self._property(embed_dim, 1)
@@ -160,35 +160,33 @@ class GaussianPrimaryHead(nn.Module):
         k = self.density_per_axis
         above, below = min(HALO, band.start), min(HALO, x.shape[1] - band.stop)
         x = x[:, band.start - above : band.stop + below]
-        x = self.upsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # (B, k * rows, k * w, d)
+        x = self.upsample(x)  # (B, k * rows, k * w, d)
         return x[:, k * above : x.shape[1] - k * below].flatten(1, 2)
 
     def _properties(self, x: Tensor) -> Tensor:
-        """The nine numbers of each Gaussian before activation: (B, n, d) to (B, n, 9).
-
-        In slices: the hidden layers have 20 d numbers for each Gaussian, in all far more than any cache holds.
-        """
+        """The nine numbers of each Gaussian before activation: (B, n, d) to (B, n, 9)."""
         heads = (self.sigma, self.rho, self.opacity, self.color, self.offset)
-        first, second, third = ([cast(nn.Linear, head[i]) for head in heads] for i in (0, 2, 4))
+        layers = [[cast(nn.Linear, head[i]) for i in (0, 2, 4)] for head in heads]
+        # From here on in float32 under autocast too: positions need more than eight bits.
+        if is_fused(x):
+            return torch.cat([perceptron(x, head, dtype=torch.float32) for head in layers], -1)
+        numbers = self._sliced(x.flatten(0, 1), layers).view(*x.shape[:2], -1)
+        return numbers if numbers.dtype == torch.float64 else numbers.float()
+
+    def _sliced(self, x: Tensor, layers: list[list[nn.Linear]]) -> Tensor:
+        """(n, d) to (n, 9) in slices: the hidden layers have 20 d numbers for each Gaussian, in all far more than any
+        cache holds.
+        """
+        first, second, third = zip(*layers)
         weight = torch.cat([layer.weight for layer in first])  # (5 d, d)
         bias = torch.cat([layer.bias for layer in first])
 
         def raw(x: Tensor) -> Tensor:
-            narrow = linear(x, weight, bias, relu=True).chunk(len(heads), -1)  # (n, d) for each head
-            numbers = torch.cat([perceptron(*parts) for parts in zip(narrow, second, third)], -1)  # (n, 9)
-            # From here on in float32 under autocast too: positions need more than eight bits.
-            return numbers if numbers.dtype == torch.float64 else numbers.float()
+            narrow = linear(x, weight, bias, relu=True).chunk(len(layers), -1)  # (n, d) for each head
+            wide = (linear(y, layer.weight, layer.bias, relu=True) for y, layer in zip(narrow, second))  # (n, 4 d)
+            return torch.cat([linear(y, layer.weight, layer.bias) for y, layer in zip(wide, third)], -1)
 
-        slices = x.flatten(0, 1).split(self._slice_size(x))
+        slices = x.split(SLICE_GPU if x.device.type != 'cpu' else SLICE_CPU * torch.get_num_threads())
         if self.recompute and torch.is_grad_enabled():
-            numbers = [checkpoint(raw, part, use_reentrant=False, preserve_rng_state=False) for part in slices]
-        else:
-            numbers = [raw(part) for part in slices]
-        return torch.cat(numbers).view(*x.shape[:2], -1)
-
-    @staticmethod
-    def _slice_size(x: Tensor) -> int:
-        """Gaussians whose hidden layers are computed together."""
-        if x.device.type != 'cpu':
-            return SLICE_GPU
-        return (SLICE_FUSED if is_fused(x) else SLICE_CPU) * torch.get_num_threads()
+            return torch.cat([checkpoint(raw, part, use_reentrant=False, preserve_rng_state=False) for part in slices])
+        return torch.cat([raw(part) for part in slices])

@@ -41,20 +41,18 @@ class MixedRotaryEmbedding(nn.Module):
         ValueError: head_dim is not a multiple of 4.
     """
 
-    positions: Tensor
+    axis: Tensor
 
     def __init__(self, *, num_heads: int, head_dim: int, side: int) -> None:
         super().__init__()
         if head_dim % 4:
             raise ValueError(f'rotary positions need embed_dim / num_heads to be a multiple of 4, got {head_dim}')
         self.freqs = nn.Parameter(initial_frequencies(num_heads, head_dim))  # (2, heads, head_dim / 2)
-        token = torch.arange(side * side)
-        positions = torch.stack((token % side, token // side)).to(self.freqs.dtype)  # (2, T) as (x, y)
-        self.register_buffer('positions', positions, persistent=False)
+        self.register_buffer('axis', torch.arange(side).to(self.freqs.dtype), persistent=False)
 
     def forward(self) -> Tensor:
         """The rotations: complex numbers of modulus 1, (heads, T, head_dim / 2), never in less than float32."""
         freqs = self.freqs.float() if self.freqs.dtype != torch.float64 else self.freqs
-        x, y = self.positions.to(freqs.dtype)[:, :, None]  # (T, 1) each
-        angles = x * freqs[0][:, None] + y * freqs[1][:, None]
-        return torch.polar(torch.ones_like(angles), angles)
+        angles = self.axis.to(freqs.dtype)[:, None] * freqs[:, :, None]  # (2, heads, side, head_dim / 2)
+        x, y = torch.polar(torch.ones_like(angles), angles)
+        return (y[:, :, None] * x[:, None]).flatten(1, 2)

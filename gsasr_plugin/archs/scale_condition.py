@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -37,5 +38,6 @@ class ScaleAttention(nn.Module):
         self.out = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, scale_embed: Tensor) -> Tensor:
-        """Maps scale embeddings (B, d) to (B, 1, 1, d), to be added to every embedding of a map."""
-        return self.out(self.value(scale_embed))[:, None, None, :]
+        """Maps scale embeddings (B, d) to (B, d), to be added to every embedding of a map."""
+        with torch.autocast(scale_embed.device.type, enabled=False):  # one row: casting the weights would take longer
+            return self.out(self.value(scale_embed.to(self.value.weight.dtype)))

@@ -12,23 +12,36 @@ import torch
 from torch import Tensor, nn
 
 from gsasr_ops import rotate, window_attention
-from gsasr_plugin.archs.linear import linear
+from gsasr_plugin.archs.linear import Parameters, is_fused, linear, operand, perceptron
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 
 PositionEncoding = Literal['bias', 'rope']
 
 
-def to_windows(x: Tensor, window_size: int) -> Tensor:
-    """Cuts a map (B, h, w, d) into windows (M, T, d), both in raster order."""
+def to_windows(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
+    """Cuts a map (B, h, w, d) into windows (M, T, d), both in raster order.
+
+    With a shift the first window begins that many pixels further down and to the right, and the map goes on cyclically.
+    """
     B, h, w, d = x.shape
-    x = x.view(B, h // window_size, window_size, w // window_size, window_size, d)
+    x = _roll(x, -shift).reshape(B, h // window_size, window_size, w // window_size, window_size, d)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, window_size * window_size, d)
 
 
-def from_windows(windows: Tensor, window_size: int, h: int, w: int) -> Tensor:
+def from_windows(windows: Tensor, window_size: int, h: int, w: int, shift: int = 0) -> Tensor:
     """Joins windows (M, T, d) to a map (B, h, w, d): the inverse of `to_windows`."""
     x = windows.view(-1, h // window_size, w // window_size, window_size, window_size, windows.shape[-1])
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, h, w, windows.shape[-1])
+    return _roll(x.permute(0, 1, 3, 2, 4, 5).reshape(-1, h, w, windows.shape[-1]), shift)
+
+
+def window_pixels(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
+    """The numbers of the pixels in each window, (M, T): as `to_windows` cuts a map (B, h, w, d), in raster order."""
+    B, h, w, _ = x.shape
+    return to_windows(torch.arange(B * h * w, device=x.device).view(B, h, w, 1), window_size, shift)[..., 0]
+
+
+def _roll(x: Tensor, distance: int) -> Tensor:
+    return x.roll((distance, distance), dims=(1, 2)) if distance else x
 
 
 def relative_position_index(window_size: int) -> Tensor:
@@ -123,21 +136,84 @@ class WindowAttention(nn.Module):
         else:
             raise ValueError(f'position_encoding must be bias or rope, got {position_encoding!r}')
 
-    def forward(self, queries: Tensor, context: Tensor) -> Tensor:
-        """Maps queries (B, h, w, d) and context (B, h, w, d) to (B, h, w, d)."""
-        _, h, w, _ = queries.shape
-        if context is queries:
-            q, k, v = self._project(context, self.query, self.key, self.value)
-        else:
-            (q,), (k, v) = self._project(queries, self.query), self._project(context, self.key, self.value)
-        bias = self.bias() if self.bias is not None else None
-        mixed = attend(q, k, v, bias, self.rope() if self.rope is not None else None)
-        mixed = linear(mixed, self.out.weight, self.out.bias)
-        return from_windows(mixed, self.window_size, h, w)
+    def forward(
+        self,
+        queries: Tensor,
+        context: Tensor | None = None,
+        *,
+        norm: nn.LayerNorm | None = None,
+        residual: Tensor | None = None,
+        shift: int = 0,
+    ) -> Tensor:
+        """Attends inside windows.
 
-    def _project(self, x: Tensor, *projections: nn.Linear) -> list[Tensor]:
-        """Several projections of a map (B, h, w, d) in one product; each is (M, heads, T, d / heads)."""
-        weight = torch.cat([projection.weight for projection in projections])
-        bias = torch.cat([projection.bias for projection in projections])
-        projected = linear(to_windows(x, self.window_size), weight, bias).chunk(len(projections), -1)
-        return [part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in projected]
+        Args:
+            queries: map, (B, h, w, d).
+            context: map, (B, h, w, d); the queries if not given.
+            norm: a normalisation of the queries before that.
+            residual: what is added to the result, (B, h, w, d).
+            shift: where the first window of the context begins, in pixels down and to the right. The map goes on
+                cyclically, and nothing is masked.
+
+        Returns:
+            (B, h, w, d), in the places of the queries.
+        """
+        attend = self._attend_in_place if is_fused(queries) else self._attend
+        return attend(queries, context, norm, residual, shift)
+
+    def _attend(
+        self, queries: Tensor, context: Tensor | None, norm: nn.LayerNorm | None, residual: Tensor | None, shift: int
+    ) -> Tensor:
+        """Cuts the maps into windows, and joins them again."""
+        _, h, w, _ = queries.shape
+        own_shift = shift if context is None else 0
+        queries = to_windows(operand(norm(queries) if norm is not None else queries), self.window_size, own_shift)
+        if context is None:
+            q, k, v = self._heads(linear(queries, *_joined(self.query, self.key, self.value)))
+        else:
+            (q,) = self._heads(linear(queries, *_joined(self.query)))
+            k, v = self._heads(linear(to_windows(context, self.window_size, shift), *_joined(self.key, self.value)))
+        q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
+        mixed = linear(attend(q, k, v, *self._position_encoding()), self.out.weight, self.out.bias)
+        mixed = from_windows(mixed, self.window_size, h, w, own_shift)
+        return mixed if residual is None else residual + mixed
+
+    def _attend_in_place(
+        self, queries: Tensor, context: Tensor | None, norm: nn.LayerNorm | None, residual: Tensor | None, shift: int
+    ) -> Tensor:
+        """The kernels read and write the maps as they are."""
+        windows = window_pixels(queries, self.window_size, shift)
+        if context is None:
+            q, k, v = self._heads(perceptron(queries, [_joined(self.query, self.key, self.value)], norm=norm))
+            mixed = self._window_attention(q, k, v, windows, windows)
+        else:
+            (q,) = self._heads(perceptron(queries, [_joined(self.query)], norm=norm))
+            k, v = self._heads(perceptron(context, [_joined(self.key, self.value)]))
+            mixed = self._window_attention(q, k, v, window_pixels(queries, self.window_size), windows)
+        return perceptron(mixed.view_as(queries), [self.out], residual=residual)
+
+    def _window_attention(self, q: Tensor, k: Tensor, v: Tensor, windows: Tensor, context_windows: Tensor) -> Tensor:
+        q, k, v = (heads.flatten(0, 2) for heads in (q, k, v))
+        return window_attention(q, k, v, *self._position_encoding(), windows, context_windows)
+
+    def _position_encoding(self) -> tuple[Tensor | None, Tensor | None]:
+        """Bias and rotations."""
+        return (
+            self.bias() if self.bias is not None else None,
+            self.rope() if self.rope is not None else None,
+        )
+
+    def _heads(self, projected: Tensor) -> list[Tensor]:
+        """Projections side by side (..., any * d) as (..., heads, d / heads) each."""
+        d = self.out.in_features
+        return [part.unflatten(-1, (self.num_heads, -1)) for part in projected.split(d, -1)]
+
+
+def _joined(*projections: nn.Linear) -> Parameters:
+    """Weight and bias that project to all at once."""
+    if len(projections) == 1:
+        return projections[0].weight, projections[0].bias
+    return (
+        torch.cat([projection.weight for projection in projections]),
+        torch.cat([projection.bias for projection in projections]),
+    )

@@ -1,9 +1,8 @@
 // The operators of this library as torch sees them: schemas, checks, and the way to the kernels.
 //
 // Shapes: means (B, N, 2), sigmas (B, N, 2), rhos (B, N), opacities (B, N), colors (B, N, C); the images flat, planar
-// (C, H_i, W_i) one after the other. q (M, heads, T, D), k and v (M, heads, S, D), bias (heads, T, S). Derivatives,
-// fake kernels and autocast live in Python (gsasr_ops/rasterize.py, gsasr_ops/attention.py). The kernels below know
-// nothing of torch.
+// (C, H_i, W_i) one after the other; those of the others are in schema.h. Derivatives, fake kernels and autocast live in
+// Python (gsasr_ops/rasterize.py, attention.py, perceptrons.py). The kernels below know nothing of torch.
 #if defined(GSASR_STABLE_ABI)
 #include "torch_stable.h"
 #else
@@ -20,6 +19,7 @@
 #include <vector>
 
 #include "cpu/attention.h"
+#include "cpu/convolution.h"
 #include "cpu/perceptron.h"
 #include "cpu/rasterize.h"
 #include "problem.h"
@@ -202,63 +202,96 @@ void check_float_beside(const char* name, const Tensor& tensor, const Tensor& ot
                 " must be of dtype float32, on the device of the others");
 }
 
+// Contiguous floats of this shape, owned by the result.
+Tensor checked_floats(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape, const Tensor& x) {
+    check_shape(name, tensor, shape);
+    check_float_beside(name, tensor, x);
+    return make_contiguous(tensor);
+}
+
 // Tokens of a head are runs of memory: copied where they are not.
 Tensor with_contiguous_tokens(const Tensor& tensor) {
-    return tensor.dim() == 4 && tensor.stride(3) != 1 ? make_contiguous(tensor) : tensor;
+    const int64_t last = tensor.dim() - 1;
+    return last >= 0 && tensor.stride(last) != 1 ? make_contiguous(tensor) : tensor;
 }
 
+// The windows' tokens: (M, T, ) in the layout of a tensor, or the numbers of its rows.
 template <class E>
-cpu::Tokens<E> tokens(const Tensor& tensor) {
-    return {data<E>(tensor), tensor.stride(0), tensor.stride(1), tensor.stride(2)};
+cpu::Tokens<E> tokens(const Tensor& tensor, const std::optional<Tensor>& windows) {
+    if (windows) return {data<E>(tensor), 0, tensor.stride(1), tensor.stride(0), data<int64_t>(*windows)};
+    return {data<E>(tensor), tensor.stride(0), tensor.stride(1), tensor.stride(2), nullptr};
 }
 
-template <class E>
-void attend_as(const Tensor& q, const Tensor& k, const Tensor& v, const float* bias, const float* rotations,
-               int64_t positions, double scale, const Tensor& output) {
-    const cpu::Attention<E> problem = {tokens<E>(q), tokens<E>(k), tokens<E>(v), bias,
-                                       rotations,    positions,    static_cast<float>(scale),
-                                       q.size(0),    q.size(1),    q.size(2),    k.size(2),
-                                       q.size(3),    mutable_data<E>(output)};
-    cpu::attend(problem, threads());
+// Numbers of rows below `limit`, (M, any), owned by the result. `once`: each of the rows is there exactly once.
+Tensor checked_windows(const char* name, const Tensor& windows_, const Tensor& q, int64_t limit, bool once) {
+    GSASR_CHECK(windows_.dim() == 2, name, " must be a matrix, got ", shape_of(windows_));
+    GSASR_CHECK(is_int64(windows_) && device_index(windows_) == device_index(q), name,
+                " must be of dtype int64, on the device of the others");
+    const Tensor windows = make_contiguous(windows_);
+    const int64_t count = windows.size(0) * windows.size(1);
+    std::vector<bool> seen(once ? static_cast<size_t>(limit) : 0);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t number = data<int64_t>(windows)[i];
+        GSASR_CHECK(number >= 0 && number < limit, name, " must hold numbers from 0 to ", limit - 1, ", got ", number);
+        if (!once) continue;
+        GSASR_CHECK(!seen[static_cast<size_t>(number)], name, " must hold each number once, got ", number, " again");
+        seen[static_cast<size_t>(number)] = true;
+    }
+    GSASR_CHECK(!once || count == limit, name, " must hold all numbers from 0 to ", limit - 1, ", got ", count);
+    return windows;
 }
 
 Tensor window_attention_cpu(Tensor q_, Tensor k_, Tensor v_, std::optional<Tensor> bias_,
-                            std::optional<Tensor> rotations_, double scale) {
+                            std::optional<Tensor> rotations_, std::optional<Tensor> windows,
+                            std::optional<Tensor> context_windows, double scale) {
     const Tensor q = with_contiguous_tokens(q_), k = with_contiguous_tokens(k_), v = with_contiguous_tokens(v_);
-    GSASR_CHECK(q.dim() == 4, "q must have the shape (M, heads, T, D), got ", shape_of(q));
+    GSASR_CHECK(windows.has_value() == context_windows.has_value(),
+                "windows and context_windows must both be given or neither");
+    const char* layout = windows ? "(R, heads, D)" : "(M, heads, T, D)";
+    GSASR_CHECK(q.dim() == (windows ? 3 : 4), "q must have the shape ", layout, ", got ", shape_of(q));
+    GSASR_CHECK(k.dim() == q.dim(), "k must have the shape ", layout, ", got ", shape_of(k));
     GSASR_CHECK(is_float(q) || is_bfloat16(q), "q must be of dtype float32 or bfloat16");
-    const int64_t M = q.size(0), heads = q.size(1), T = q.size(2), D = q.size(3);
-    GSASR_CHECK(k.dim() == 4 && k.size(2) >= 1, "k must have the shape (M, heads, S, D) with S from 1, got ",
-                shape_of(k));
-    const int64_t S = k.size(2);
-    check_shape("k", k, {M, heads, S, D});
-    check_shape("v", v, {M, heads, S, D});
+    const int64_t heads = q.size(1), D = q.size(q.dim() - 1);
+    int64_t M = q.size(0), T = q.size(2), S = k.size(2);
+    if (windows) {
+        windows = checked_windows("windows", *windows, q, q.size(0), true);
+        context_windows = checked_windows("context_windows", *context_windows, q, k.size(0), false);
+        M = windows->size(0);
+        T = windows->size(1);
+        S = context_windows->size(1);
+        check_shape("context_windows", *context_windows, {M, S});
+        check_shape("k", k, {k.size(0), heads, D});
+        check_shape("v", v, {k.size(0), heads, D});
+    } else {
+        check_shape("k", k, {M, heads, S, D});
+        check_shape("v", v, {M, heads, S, D});
+    }
+    GSASR_CHECK(S >= 1, "there must be at least one key, got none");
     GSASR_CHECK(same_kind(k, q) && same_kind(v, q), "k and v must have the dtype and the device of q");
     GSASR_CHECK(std::isfinite(scale), "scale must be finite, got ", scale);
     std::optional<Tensor> bias, rotations;  // own what the kernel reads
-    if (bias_) {
-        check_shape("bias", *bias_, {heads, T, S});
-        check_float_beside("bias", *bias_, q);
-        bias = make_contiguous(*bias_);
-    }
+    if (bias_) bias = checked_floats("bias", *bias_, {heads, T, S}, q);
     if (rotations_) {
         const bool enough = rotations_->dim() == 4 && rotations_->size(1) >= std::max(T, S);
         GSASR_CHECK(enough && D % 2 == 0, "rotations must have the shape (heads, P, D / 2, 2) with P from ",
                     std::max(T, S), " and D even, got ", shape_of(*rotations_), " for D = ", D);
-        check_shape("rotations", *rotations_, {heads, rotations_->size(1), D / 2, 2});
-        check_float_beside("rotations", *rotations_, q);
-        rotations = make_contiguous(*rotations_);
+        rotations = checked_floats("rotations", *rotations_, {heads, rotations_->size(1), D / 2, 2}, q);
     }
-    Tensor output = empty(q, {M, T, heads * D});
-    if (M * T * heads * D > 0) {
-        const float* bias_data = bias ? data<float>(*bias) : nullptr;
-        const float* rotations_data = rotations ? data<float>(*rotations) : nullptr;
-        const int64_t positions = rotations ? rotations->size(1) : 0;
-        if (is_float(q))
-            attend_as<float>(q, k, v, bias_data, rotations_data, positions, scale, output);
-        else
-            attend_as<BFloat16>(q, k, v, bias_data, rotations_data, positions, scale, output);
-    }
+    Tensor output = windows ? empty(q, {q.size(0), heads * D}) : empty(q, {M, T, heads * D});
+    if (M * T * heads * D == 0) return output;
+    const auto attend_as = [&](auto element) {
+        using E = decltype(element);
+        cpu::attend(cpu::Attention<E>{tokens<E>(q, windows), tokens<E>(k, context_windows),
+                                      tokens<E>(v, context_windows), bias ? data<float>(*bias) : nullptr,
+                                      rotations ? data<float>(*rotations) : nullptr,
+                                      rotations ? rotations->size(1) : 0, static_cast<float>(scale), M, heads, T, S, D,
+                                      mutable_data<E>(output)},
+                    threads());
+    };
+    if (is_float(q))
+        attend_as(float());
+    else
+        attend_as(BFloat16());
     return output;
 }
 
@@ -275,28 +308,79 @@ cpu::Rows rows(const Tensor& matrix) {
             is_bfloat16(matrix), matrix.stride(0)};
 }
 
-Tensor perceptron_cpu(Tensor x_, Tensor weight_, Tensor bias, Tensor out_weight, Tensor out_bias) {
-    const Tensor x = checked_matrix("x", x_, x_), weight = checked_matrix("weight", weight_, x_);
-    const int64_t n = x.size(0), K = x.size(1), N = weight.size(0);
-    GSASR_CHECK(K >= 1 && N >= 1, "x and weight must have at least one column and one row, got ", shape_of(x), " and ",
-                shape_of(weight));
-    check_shape("weight", weight, {N, K});
-    check_shape("bias", bias, {N});
-    GSASR_CHECK(out_weight.dim() == 2, "out_weight must be a matrix, got ", shape_of(out_weight));
-    const int64_t outs = out_weight.size(0);
-    check_shape("out_weight", out_weight, {outs, N});
-    check_shape("out_bias", out_bias, {outs});
-    check_float_beside("bias", bias, x);
-    check_float_beside("out_weight", out_weight, x);
-    check_float_beside("out_bias", out_bias, x);
-    bias = make_contiguous(bias);
-    out_weight = make_contiguous(out_weight);
-    out_bias = make_contiguous(out_bias);
-    Tensor output = empty_floats(x, {n, outs});
-    if (n * outs > 0)
-        cpu::apply_perceptron({rows(x), rows(weight), data<float>(bias), data<float>(out_weight), data<float>(out_bias),
-                               n, K, N, outs, mutable_data<float>(output)},
-                              threads());
+Tensor perceptron_cpu(Tensor x_, Tensors weights, Tensors biases, std::optional<Tensor> added,
+                      std::optional<Tensor> norm_weight, std::optional<Tensor> norm_bias, double eps, bool adds_x,
+                      std::optional<Tensor> residual, bool in_bfloat16, bool output_in_bfloat16) {
+    const Tensor x = checked_matrix("x", x_, x_);
+    const int64_t n = x.size(0), K = x.size(1), count = static_cast<int64_t>(weights.size());
+    GSASR_CHECK(K >= 1, "x must have at least one column, got ", shape_of(x));
+    GSASR_CHECK(count >= 1 && biases.size() == weights.size(),
+                "weights and biases must hold one tensor for each layer, from one on, got ", count, " and ",
+                biases.size());
+    std::vector<cpu::Layer> layers;
+    std::vector<Tensor> read;  // owns what they point to
+    int64_t ins = K;
+    for (int64_t i = 0; i < count; ++i) {
+        const std::string number = "[" + std::to_string(i) + "]", weight = "weights" + number, bias = "biases" + number;
+        read.push_back(checked_matrix(weight.c_str(), weights[i], x));
+        const cpu::Rows matrix = rows(read.back());
+        const int64_t outs = weights[i].size(0);
+        GSASR_CHECK(outs >= 1, weight, " must have at least one row, got ", shape_of(weights[i]));
+        check_shape(weight.c_str(), weights[i], {outs, ins});
+        read.push_back(checked_floats(bias.c_str(), biases[i], {outs}, x));
+        layers.push_back({matrix, data<float>(read.back()), ins, outs});
+        ins = outs;
+    }
+    if (added) {
+        const bool divides = added->dim() == 2 && added->size(0) >= 1 && n % added->size(0) == 0;
+        GSASR_CHECK(divides, "added must have the shape (B, ", K, ") with B a divisor of ", n, ", got ",
+                    shape_of(*added));
+        added = checked_floats("added", *added, {added->size(0), K}, x);
+    }
+    GSASR_CHECK(norm_weight.has_value() == norm_bias.has_value(),
+                "norm_weight and norm_bias must both be given or neither");
+    if (norm_weight) {
+        norm_weight = checked_floats("norm_weight", *norm_weight, {K}, x);
+        norm_bias = checked_floats("norm_bias", *norm_bias, {K}, x);
+        GSASR_CHECK(std::isfinite(eps) && eps >= 0, "eps must be finite and not negative, got ", eps);
+    }
+    GSASR_CHECK(!adds_x || (is_float(x) && ins == K), "x is added to the result: it must be of dtype float32, with ", ins,
+                " columns, got ", K);
+    if (residual) residual = checked_floats("residual", *residual, {n, ins}, x);
+    const auto pointer = [](const std::optional<Tensor>& tensor) { return tensor ? data<float>(*tensor) : nullptr; };
+    Tensor output = empty_in(output_in_bfloat16, x, {n, ins});
+    if (n > 0) {
+        void* to = output_in_bfloat16 ? static_cast<void*>(mutable_data<BFloat16>(output)) : mutable_data<float>(output);
+        const int64_t rows_per_added = added ? n / added->size(0) : n;
+        cpu::apply_perceptron({rows(x), n, K, pointer(added), rows_per_added, pointer(norm_weight), pointer(norm_bias),
+                               static_cast<float>(eps), layers.data(), count, adds_x, pointer(residual), to,
+                               output_in_bfloat16},
+                              in_bfloat16, threads());
+    }
+    return output;
+}
+
+Tensor convolution_cpu(Tensor x_, Tensor weight_, Tensor bias_, std::optional<Tensor> residual, bool in_bfloat16,
+                       bool output_in_bfloat16) {
+    const Tensor x = with_contiguous_tokens(x_);
+    GSASR_CHECK(x.dim() == 4 && x.size(3) >= 1, "x must have the shape (B, H, W, C) with C from 1, got ", shape_of(x));
+    GSASR_CHECK(is_float(x) || is_bfloat16(x), "x must be of dtype float32 or bfloat16");
+    const int64_t B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3);
+    GSASR_CHECK(weight_.dim() == 4 && weight_.size(0) >= 1, "weight must have the shape (N, ", C,
+                ", 3, 3) with N from 1, got ", shape_of(weight_));
+    const int64_t outs = weight_.size(0);
+    const Tensor weight = checked_floats("weight", weight_, {outs, C, 3, 3}, x);
+    const Tensor bias = checked_floats("bias", bias_, {outs}, x);
+    if (residual) residual = checked_floats("residual", *residual, {B, H, W, outs}, x);
+    Tensor output = empty_in(output_in_bfloat16, x, {B, H, W, outs});
+    if (B * H * W > 0) {
+        const auto read = [&](auto element) { return static_cast<const void*>(data<decltype(element)>(x)); };
+        void* to = output_in_bfloat16 ? static_cast<void*>(mutable_data<BFloat16>(output)) : mutable_data<float>(output);
+        cpu::convolve({is_float(x) ? read(float()) : read(BFloat16()), is_bfloat16(x), x.stride(0), x.stride(1),
+                       x.stride(2), B, H, W, C, data<float>(weight), data<float>(bias),
+                       residual ? data<float>(*residual) : nullptr, to, output_in_bfloat16, outs},
+                      in_bfloat16, threads());
+    }
     return output;
 }
 
@@ -362,6 +446,7 @@ GSASR_LIBRARY(gsasr, m) {
     m.def(GSASR_BACKWARD_SCHEMA);
     m.def(GSASR_ATTENTION_SCHEMA);
     m.def(GSASR_PERCEPTRON_SCHEMA);
+    m.def(GSASR_CONVOLUTION_SCHEMA);
 }
 #endif
 
@@ -370,6 +455,7 @@ GSASR_LIBRARY_IMPL(gsasr, CPU, m) {
     m.impl("rasterize_gaussians_backward", GSASR_KERNEL(gsasr::binding::backward_cpu));
     m.impl("window_attention", GSASR_KERNEL(gsasr::binding::window_attention_cpu));
     m.impl("perceptron", GSASR_KERNEL(gsasr::binding::perceptron_cpu));
+    m.impl("convolution", GSASR_KERNEL(gsasr::binding::convolution_cpu));
 }
 
 #if defined(GSASR_WITH_CUDA)

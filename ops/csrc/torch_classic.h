@@ -19,12 +19,14 @@ namespace gsasr {
 namespace binding {
 
 using Tensor = at::Tensor;
+using Tensors = at::TensorList;
 using Sizes = at::IntArrayRef;
 using Scales = at::ArrayRef<double>;
 
 inline bool is_float(const Tensor& tensor) { return tensor.scalar_type() == at::kFloat; }
 inline bool is_double(const Tensor& tensor) { return tensor.scalar_type() == at::kDouble; }
 inline bool is_bfloat16(const Tensor& tensor) { return tensor.scalar_type() == at::kBFloat16; }
+inline bool is_int64(const Tensor& tensor) { return tensor.scalar_type() == at::kLong; }
 inline bool same_kind(const Tensor& a, const Tensor& b) {
     return a.scalar_type() == b.scalar_type() && a.device() == b.device();
 }
@@ -33,8 +35,9 @@ inline Tensor make_contiguous(const Tensor& tensor) { return tensor.contiguous()
 inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> shape) {
     return at::empty(at::IntArrayRef(shape.begin(), shape.size()), like.options());
 }
-inline Tensor empty_floats(const Tensor& like, std::initializer_list<int64_t> shape) {
-    return at::empty(at::IntArrayRef(shape.begin(), shape.size()), like.options().dtype(at::kFloat));
+inline Tensor empty_in(bool in_bfloat16, const Tensor& like, std::initializer_list<int64_t> shape) {
+    return at::empty(at::IntArrayRef(shape.begin(), shape.size()),
+                     like.options().dtype(in_bfloat16 ? at::kBFloat16 : at::kFloat));
 }
 inline Tensor empty_bytes(const Tensor& like, int64_t bytes) {
     return at::empty({bytes}, like.options().dtype(at::kByte));

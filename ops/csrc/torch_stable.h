@@ -17,6 +17,7 @@ namespace gsasr {
 namespace binding {
 
 using Tensor = torch::stable::Tensor;
+using Tensors = std::vector<Tensor>;
 using Sizes = std::vector<int64_t>;
 using Scales = std::vector<double>;
 using DeviceGuard = torch::stable::accelerator::DeviceGuard;
@@ -25,6 +26,7 @@ using torch::headeronly::ScalarType;
 inline bool is_float(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Float; }
 inline bool is_double(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Double; }
 inline bool is_bfloat16(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::BFloat16; }
+inline bool is_int64(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Long; }
 inline bool same_kind(const Tensor& a, const Tensor& b) {
     return a.scalar_type() == b.scalar_type() && a.is_cuda() == b.is_cuda() &&
            a.get_device_index() == b.get_device_index();
@@ -34,9 +36,9 @@ inline Tensor make_contiguous(const Tensor& tensor) { return torch::stable::cont
 inline Tensor empty(const Tensor& like, std::initializer_list<int64_t> shape) {
     return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.begin(), shape.size()));
 }
-inline Tensor empty_floats(const Tensor& like, std::initializer_list<int64_t> shape) {
+inline Tensor empty_in(bool in_bfloat16, const Tensor& like, std::initializer_list<int64_t> shape) {
     return torch::stable::new_empty(like, torch::headeronly::IntHeaderOnlyArrayRef(shape.begin(), shape.size()),
-                                    ScalarType::Float);
+                                    in_bfloat16 ? ScalarType::BFloat16 : ScalarType::Float);
 }
 inline Tensor empty_bytes(const Tensor& like, int64_t bytes) {
     return torch::stable::new_empty(like, {bytes}, ScalarType::Byte);

@@ -123,3 +123,39 @@ def test_linear(grad: bool, relu: bool, half: bool, tolerance: float) -> None:
     assert got.dtype == (torch.bfloat16 if half else torch.float32)
     assert got.requires_grad == grad
     torch.testing.assert_close(got.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'position_encoding': 'rope', 'closing_conv': True},
+        {'scale_condition': False, 'gaussian_density': 1},
+    ],
+)
+@pytest.mark.parametrize(('half', 'tolerance'), [(False, 1e-5), (True, 6e-2)])
+def test_layers_by_either_kernels(layers_by: str, options: dict, half: bool, tolerance: float) -> None:
+    """Two images of different scales, windows that are shifted, against float64; bfloat16 keeps eight bits.
+
+    A float64 network takes plain PyTorch everywhere.
+    """
+    decoder = small_decoder(**options)
+    features = torch.randn(2, 6, 8, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scale = torch.tensor((1.5, 3.0), dtype=torch.float64)
+    with torch.no_grad():
+        expected = decoder(features, scale)
+        with torch.autocast('cpu', torch.bfloat16, enabled=half):
+            got = decoder.float()(features.float(), scale.float())
+    for field in FIELDS:
+        assert getattr(got, field).dtype == torch.float32
+        torch.testing.assert_close(
+            getattr(got, field).double(), getattr(expected, field), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_gradients_where_the_kernels_have_none(layers_by: str) -> None:
+    decoder = small_decoder().float()
+    features, scale = torch.randn(1, 6, 4, 4), torch.tensor((2.0,))
+    gaussians = decoder(features, scale)
+    torch.stack([getattr(gaussians, field).sum() for field in FIELDS]).sum().backward()
+    assert all(parameter.grad is not None for parameter in decoder.parameters())

@@ -32,7 +32,7 @@ RELATIVE = 2e-5
 
 
 @pytest.mark.parametrize('name', SALTS)
-def test_the_authors_gaussians(name: str) -> None:
+def test_the_authors_gaussians(name: str, layers_by: str) -> None:
     state, golden = golden_decoder(name, SALTS[name])
     decoder = decoder_from_official(state)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_other_sizes_equal_a_transcription(name, sizes, depths, heads, window, s
 
 
 @pytest.mark.parametrize('variant', ['paper/EDSR', 'enhanced/EDSR_DIV2K|EDSR_DF2K', 'ultra/HATL_SA1B'])
-def test_full_sizes_equal_a_transcription(variant: str) -> None:
+def test_full_sizes_equal_a_transcription(variant: str, layers_by: str) -> None:
     """The released networks in float32, two windows, weights by the rule of the golden files."""
     full = layout(released()['variants'][variant]['decoder_state'])
     state = weights(full, 'full')

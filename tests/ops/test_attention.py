@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
-from gsasr_ops import MULTIPLIES_BFLOAT16, window_attention
+from gsasr_ops import MULTIPLIED, window_attention
 from tests.ops import instruction_sets
 
 # Logits of a few units: sums of D products and S weighted values in float32, each within some 1e-7 of its size. A
 # result in bfloat16 is rounded once more, by at most 2^-8 of it: half a unit in the last of 8 places. So are weights
 # where pairs are multiplied, which moves a mean by at most 2^-8 of the values' mean distance to it, below 3.
-ROUNDED_WEIGHTS = 3 * 2**-8 if MULTIPLIES_BFLOAT16 else 0
+ROUNDED_WEIGHTS = 3 * 2**-8 if torch.bfloat16 in MULTIPLIED else 0
 TOLERANCE = {
     torch.float32: {'atol': 1e-5, 'rtol': 1e-5},
     torch.bfloat16: {'atol': ROUNDED_WEIGHTS + 1e-5, 'rtol': 2**-8 + 1e-5},
@@ -45,6 +47,51 @@ def inputs_of(shape: tuple[int, ...], dtype: torch.dtype, with_bias: bool, seed:
     torch.manual_seed(seed)
     (q,), (k, v) = heads_of(M, heads, T, D, 1, dtype), heads_of(M, heads, S, D, 2, dtype)
     return [q, k, v, torch.randn(heads, T, S) if with_bias else None]
+
+
+def numbered_of(
+    shape: tuple[int, ...], dtype: torch.dtype, with_bias: bool, *, own_context: bool = True, seed: int = 0
+) -> dict[str, Tensor | None]:
+    """Arguments whose tokens lie in any order, as parts of one projection (tokens, parts * heads * D) each.
+
+    Some tokens of a context of their own are in several windows, and some in none.
+    """
+    M, heads, T, S, D = shape
+    torch.manual_seed(seed)
+    rows = max(2 * M * S // 3, 1) if own_context else M * T
+    q, k, v = (
+        part.unflatten(-1, (heads, D))
+        for count, parts in ((M * T, 1), (rows, 2))
+        for part in torch.randn(count, parts * heads * D).to(dtype).chunk(parts, -1)
+    )
+    return {
+        'q': q,
+        'k': k,
+        'v': v,
+        'bias': torch.randn(heads, T, S if own_context else T) if with_bias else None,
+        'windows': torch.randperm(M * T).view(M, T),
+        'context_windows': torch.randint(rows, (M, S)) if own_context else None,
+    }
+
+
+def by_windows(
+    attend: Callable[..., Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None = None,
+    rotations: Tensor | None = None,
+    *,
+    windows: Tensor,
+    context_windows: Tensor | None,
+) -> Tensor:
+    """The same by an attention of windows, whose results are put where the queries were."""
+    context_windows = windows if context_windows is None else context_windows
+    numbers = (windows, context_windows, context_windows)
+    q, k, v = (x[rows].transpose(1, 2) for x, rows in zip((q, k, v), numbers))
+    mixed = attend(q, k, v, bias, rotations)
+    result = torch.full((windows.numel(), mixed.shape[2]), torch.nan, dtype=mixed.dtype)
+    return result.index_put((windows.flatten(),), mixed.flatten(0, 1))
 
 
 def rotations_of(shape: tuple[int, ...]) -> Tensor:
@@ -89,9 +136,24 @@ def check_values() -> None:
             torch.testing.assert_close(found.double(), exact(*inputs, rotations), **tolerance)
 
 
+def check_windows() -> None:
+    """Tokens by number give the bits of tokens that were put into their windows before."""
+    for shape, dtype, with_bias, own_context in itertools.product(SHAPES, TOLERANCE, *2 * [(False, True)]):
+        M, heads, T, S, D = shape
+        shape = (M, heads, T, S if own_context else T, D)
+        inputs = numbered_of(shape, dtype, with_bias, own_context=own_context)
+        for rotations in (None, rotations_of(shape)) if D % 2 == 0 else (None,):
+            found = window_attention(**inputs, rotations=rotations)
+            assert found.is_contiguous()
+            assert torch.equal(found, by_windows(window_attention, **inputs, rotations=rotations))
+
+
 @instruction_sets.each
 def test_values_with_each_instruction_set(name):
-    instruction_sets.run_with(name, 'from tests.ops.test_attention import check_values\ncheck_values()')
+    instruction_sets.run_with(
+        name,
+        'from tests.ops.test_attention import check_values, check_windows\ncheck_values()\ncheck_windows()',
+    )
 
 
 @pytest.mark.parametrize('dtype', TOLERANCE)
@@ -105,6 +167,22 @@ def test_any_strides(dtype):
     assert torch.equal(window_attention(*(tensor.contiguous() for tensor in (q, k, v)), bias), expected)
     shared = window_attention(q, k[:1].expand(2, -1, -1, -1), v[:1].expand(2, -1, -1, -1), bias)
     assert torch.equal(shared[0], expected[0])
+
+
+@pytest.mark.parametrize('dtype', TOLERANCE)
+def test_any_strides_with_windows(dtype):
+    inputs = numbered_of((2, 3, 20, 25, 12), dtype, True)
+    expected = window_attention(**inputs)
+    for axes in ((0, 2), (0, 1), (1, 2)):
+        turned = {name: inputs[name].transpose(*axes).contiguous().transpose(*axes) for name in ('q', 'k', 'v')}
+        assert torch.equal(window_attention(**inputs | turned), expected)
+    turned = {name: inputs[name].t().contiguous().t() for name in ('windows', 'context_windows')}
+    assert not any(numbers.is_contiguous() for numbers in turned.values())
+    assert torch.equal(window_attention(**inputs | turned), expected)
+    shared = inputs['context_windows'][:1].expand(2, -1)
+    same = window_attention(**inputs | {'context_windows': shared})
+    assert torch.equal(same, window_attention(**inputs | {'context_windows': shared.contiguous()}))
+    assert torch.equal(same[inputs['windows'][0]], expected[inputs['windows'][0]])
 
 
 def test_huge_logits():
@@ -150,16 +228,17 @@ def test_nan_shows_where_it_belongs(dtype):
 @pytest.mark.parametrize('dtype', TOLERANCE)
 def test_same_bits_for_any_number_of_threads(dtype):
     shape = (5, 3, 50, 40, 30)
-    inputs = [*inputs_of(shape, dtype, True), rotations_of(shape)]
+    inputs, numbered = inputs_of(shape, dtype, True), numbered_of(shape, dtype, True)
+    rotations = rotations_of(shape)
     threads = torch.get_num_threads()
     results = []
     try:
         for count in (1, 2, 3, 8):
             torch.set_num_threads(count)
-            results.append(window_attention(*inputs))
+            results.append((window_attention(*inputs, rotations), window_attention(**numbered, rotations=rotations)))
     finally:
         torch.set_num_threads(threads)
-    assert all(torch.equal(result, results[0]) for result in results)
+    assert all(torch.equal(*pair) for result in results for pair in zip(result, results[0]))
 
 
 def test_rounds_to_nearest_even_bfloat16():
@@ -174,6 +253,7 @@ def test_rounds_to_nearest_even_bfloat16():
 def test_empty(shape):
     M, heads, T, _, D = shape
     assert window_attention(*inputs_of(shape, torch.float32, True)).shape == (M, T, heads * D)
+    assert window_attention(**numbered_of(shape, torch.float32, True)).shape == (M * T, heads * D)
 
 
 def test_gradients_by_pytorch():
@@ -188,7 +268,28 @@ def test_gradients_by_pytorch():
     with torch.no_grad():  # the kernel
         torch.testing.assert_close(window_attention(*given), output, **TOLERANCE[torch.float32])
     with pytest.raises(NotImplementedError, match=r'gsasr_ops\.window_attention has one'):
-        torch.ops.gsasr.window_attention(*given, None, 1.0).sum().backward()
+        torch.ops.gsasr.window_attention(*given, None, None, None, 1.0).sum().backward()
+
+
+@pytest.mark.parametrize('own_context', [False, True])
+def test_gradients_with_windows_by_pytorch(own_context):
+    inputs = numbered_of((2, 3, 9, 11 if own_context else 9, 8), torch.float32, True, own_context=own_context)
+    names = ('q', 'k', 'v', 'bias')
+    given = inputs | {name: inputs[name].requires_grad_() for name in names}
+    double = inputs | {name: inputs[name].detach().double().requires_grad_() for name in names}
+    output, expected = window_attention(**given), by_windows(window_attention, **double)
+    torch.testing.assert_close(expected, by_windows(exact, **double))
+    torch.testing.assert_close(output.double(), expected, atol=1e-5, rtol=1e-5)
+    v_output = torch.randn(output.shape)
+    gradients = torch.autograd.grad(output, [given[name] for name in names], v_output)
+    exact_gradients = torch.autograd.grad(expected, [double[name] for name in names], v_output.double())
+    for a, b in zip(gradients, exact_gradients):
+        torch.testing.assert_close(a.double(), b, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():  # the kernel
+        torch.testing.assert_close(window_attention(**given), output, **TOLERANCE[torch.float32])
+    if own_context:
+        with pytest.raises(NotImplementedError, match=r'gsasr_ops\.window_attention has one'):
+            torch.ops.gsasr.window_attention(**given, rotations=None, scale=1.0).sum().backward()
 
 
 def test_gradients_with_rotations_by_pytorch():
@@ -198,6 +299,14 @@ def test_gradients_with_rotations_by_pytorch():
     torch.autograd.gradcheck(window_attention, (*given, rotations), fast_mode=True)
 
 
+def test_gradients_with_windows_and_rotations_by_pytorch():
+    shape = (2, 3, 9, 11, 8)
+    inputs = numbered_of(shape, torch.float64, True)
+    given = [inputs.pop(name).double().requires_grad_() for name in ('q', 'k', 'v', 'bias')]
+    rotations = rotations_of(shape).to(torch.complex128).requires_grad_()
+    torch.autograd.gradcheck(partial(window_attention, **inputs), (*given, rotations), fast_mode=True)
+
+
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float64])
 def test_other_dtypes_by_pytorch(dtype):
     shape = (2, 3, 9, 11, 8)
@@ -205,6 +314,11 @@ def test_other_dtypes_by_pytorch(dtype):
     found = window_attention(*inputs)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), exact(*inputs), atol=2e-3, rtol=2e-3)
+    numbered = numbered_of(shape, dtype, True)
+    found = window_attention(**numbered, rotations=inputs[4])
+    expected = by_windows(exact, **numbered, rotations=inputs[4])
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.parametrize('with_bias', [False, True])
@@ -213,7 +327,9 @@ def test_opcheck(dtype, with_bias):
     shape = (2, 3, 9, 11, 8)
     inputs = inputs_of(shape, dtype, with_bias)
     rotations = torch.view_as_real(rotations_of(shape)) if with_bias else None
-    torch.library.opcheck(torch.ops.gsasr.window_attention, (*inputs, rotations, 0.3))
+    torch.library.opcheck(torch.ops.gsasr.window_attention, (*inputs, rotations, None, None, 0.3))
+    numbered = numbered_of(shape, dtype, with_bias) | {'rotations': rotations, 'scale': 0.3}
+    torch.library.opcheck(torch.ops.gsasr.window_attention, (), numbered)
 
 
 def test_fake_and_compiled():
@@ -222,6 +338,9 @@ def test_fake_and_compiled():
     assert window_attention(*(tensor.to('meta') for tensor in inputs)).shape == (2, 9, 24)
     compiled = torch.compile(window_attention, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(*inputs), window_attention(*inputs))
+    numbered = numbered_of(shape, torch.float32, True) | {'rotations': inputs[4]}
+    assert window_attention(**{name: tensor.to('meta') for name, tensor in numbered.items()}).shape == (18, 24)
+    assert torch.equal(compiled(**numbered), window_attention(**numbered))
 
 
 @pytest.mark.parametrize(
@@ -259,8 +378,9 @@ def test_refuses(change, error, message):
     [
         ({'q': lambda t: t[0]}, r'q must have the shape \(M, heads, T, D\), got \(3, 9, 8\)'),
         ({'q': lambda t: t.double()}, 'q must be of dtype float32 or bfloat16'),
-        ({'k': lambda t: t[0]}, r'k must have the shape \(M, heads, S, D\) with S from 1, got \(3, 11, 8\)'),
-        ({'k': lambda t: t[:, :, :0]}, r'k must have the shape .* with S from 1, got \(2, 3, 0, 8\)'),
+        ({'k': lambda t: t[0]}, r'k must have the shape \(M, heads, T, D\), got \(3, 11, 8\)'),
+        ({'k': lambda t: t[:, :2]}, r'k must have the shape \(2, 3, 11, 8\), got \(2, 2, 11, 8\)'),
+        ({name: lambda t: t[:, :, :0] for name in 'kv'}, 'there must be at least one key, got none'),
         ({'v': lambda t: t[:, :, :7]}, r'v must have the shape \(2, 3, 11, 8\), got \(2, 3, 7, 8\)'),
         ({'v': lambda t: t.bfloat16()}, 'k and v must have the dtype and the device of q'),
         ({'bias': lambda t: t[:, :8]}, r'bias must have the shape \(3, 9, 11\), got \(3, 8, 11\)'),
@@ -276,6 +396,130 @@ def test_the_operator_refuses_for_itself(change, message):
     """It is reached without the function too, and would read what is not there."""
     shape = (2, 3, 9, 11, 8)
     inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of(shape, torch.float32, True)), scale=1.0)
+    inputs['rotations'] = torch.view_as_real(rotations_of(shape))
+    inputs['windows'] = inputs['context_windows'] = None
+    inputs.update({name: make(inputs[name]) for name, make in change.items()})
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.gsasr.window_attention(**inputs)
+
+
+def with_number(at: tuple[int, int], number: int) -> Callable[[Tensor], Tensor]:
+    return lambda numbers: numbers.index_put(tuple(map(torch.tensor, at)), torch.tensor(number))
+
+
+# What tokens by number have to be like, whoever is asked: windows are (2, 9) of 18 queries, (2, 11) of 14 keys.
+NUMBERS_REFUSED = [
+    ({'windows': with_number((1, 3), 18)}, 'windows must hold numbers from 0 to 17, got 18'),
+    ({'windows': with_number((0, 0), -1)}, 'windows must hold numbers from 0 to 17, got -1'),
+    ({'windows': with_number((1, 8), 1 << 62)}, f'windows must hold numbers from 0 to 17, got {1 << 62}'),
+    (
+        {'windows': lambda t: torch.arange(18).clamp(max=16).view(2, 9)},
+        'windows must hold each number once, got 16 again',
+    ),
+    ({'windows': lambda t: torch.zeros_like(t)}, 'windows must hold each number once, got 0 again'),
+    ({'context_windows': with_number((1, 10), 14)}, 'context_windows must hold numbers from 0 to 13, got 14'),
+    ({'context_windows': with_number((0, 0), -1)}, 'context_windows must hold numbers from 0 to 13, got -1'),
+    ({'context_windows': lambda t: t - (1 << 62)}, 'context_windows must hold numbers from 0 to 13, got -'),
+    (
+        {name: lambda t: t[:0] for name in 'kv'},
+        'context_windows must hold numbers from 0 to -1, got',
+    ),
+]
+
+
+@pytest.mark.parametrize(('change', 'message'), NUMBERS_REFUSED)
+@pytest.mark.parametrize('dtype', TOLERANCE)
+def test_refuses_numbers(dtype, change, message):
+    inputs = numbered_of((2, 3, 9, 11, 8), dtype, True)
+    inputs.update({name: make(inputs[name]) for name, make in change.items()})
+    with pytest.raises(RuntimeError, match=message):
+        window_attention(**inputs)
+
+
+def test_refuses_numbers_of_queries_that_there_is_no_key_for():
+    inputs = numbered_of((2, 3, 9, 9, 8), torch.float32, True, own_context=False)
+    inputs.update({name: inputs[name][:17] for name in 'kv'})
+    with pytest.raises(RuntimeError, match='context_windows must hold numbers from 0 to 16, got 17'):
+        window_attention(**inputs)
+
+
+@pytest.mark.parametrize(
+    ('change', 'error', 'message'),
+    [
+        ({'windows': lambda t: None}, ValueError, 'context_windows needs windows'),
+        ({'q': lambda t: t[None]}, ValueError, r'q must have the shape \(R, heads, D\), got \(1, 18, 3, 8\)'),
+        ({'q': lambda t: t[:, :, :0]}, ValueError, r'q must have the shape \(R, heads, D\), got \(18, 3, 0\)'),
+        ({'q': lambda t: t.long()}, TypeError, 'q must be of a floating-point dtype, got torch.int64'),
+        ({'q': lambda t: t[:17]}, ValueError, r'windows must number all 17 queries, .* the shapes \(2, 9\) and'),
+        ({'windows': lambda t: t[:, :8]}, ValueError, r'windows must number all 18 queries, .* the shapes \(2, 8\)'),
+        ({'windows': lambda t: t[0]}, ValueError, r'windows must have the shape \(M, tokens\), got \(9\,\)'),
+        ({'windows': lambda t: t.int()}, TypeError, 'windows must be of dtype torch.int64, got torch.int32'),
+        ({'windows': lambda t: t.to('meta')}, ValueError, 'windows is on meta, but q is on cpu'),
+        (
+            {'context_windows': lambda t: t[:1]},
+            ValueError,
+            r'context_windows must have the shape \(M, tokens\), got \(1, 11\)',
+        ),
+        (
+            {'context_windows': lambda t: t[..., None]},
+            ValueError,
+            r'context_windows must have the shape \(M, tokens\), got \(2, 11, 1\)',
+        ),
+        (
+            {'context_windows': lambda t: t[:, :0]},
+            ValueError,
+            r'context_windows at least one key for each window, got the shapes \(2, 9\) and \(2, 0\)',
+        ),
+        ({'context_windows': lambda t: t.float()}, TypeError, 'context_windows must be of dtype torch.int64, got'),
+        ({'context_windows': lambda t: t.to('meta')}, ValueError, 'context_windows is on meta, but q is on cpu'),
+        ({'k': lambda t: t[None]}, ValueError, r'k must have the shape .* got \(1, 14, 3, 8\)'),
+        ({'k': lambda t: t[:, :2]}, ValueError, r'k must have the shape \(14, 3, 8\), got \(14, 2, 8\)'),
+        ({'k': lambda t: t.bfloat16()}, TypeError, 'k must have the dtype of q, torch.float32, got torch.bfloat16'),
+        ({'v': lambda t: t[:13]}, ValueError, r'v must have the shape \(14, 3, 8\), got \(13, 3, 8\)'),
+        ({'v': lambda t: t.to('meta')}, ValueError, 'v is on meta, but q is on cpu'),
+        ({'bias': lambda t: t[:, :8]}, ValueError, r'bias must have the shape \(3, 9, 11\), got \(3, 8, 11\)'),
+        (
+            {'rotations': lambda t: t[:, :10]},
+            ValueError,
+            r'\(3, P, D / 2\) with P from 11 and D even, got \(3, 10, 4\)',
+        ),
+    ],
+)
+def test_refuses_with_windows(change, error, message):
+    shape = (2, 3, 9, 11, 8)
+    inputs = numbered_of(shape, torch.float32, True) | {'rotations': rotations_of(shape)}
+    inputs.update({name: make(inputs[name]) for name, make in change.items()})
+    with pytest.raises(error, match=message):
+        window_attention(**inputs)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        *NUMBERS_REFUSED,
+        ({'windows': lambda t: None}, 'windows and context_windows must both be given or neither'),
+        ({'context_windows': lambda t: None}, 'windows and context_windows must both be given or neither'),
+        ({'q': lambda t: t[None]}, r'q must have the shape \(R, heads, D\), got \(1, 18, 3, 8\)'),
+        ({'q': lambda t: torch.cat([t, t])}, 'windows must hold all numbers from 0 to 35, got 18'),
+        ({'windows': lambda t: torch.arange(16).view(2, 8)}, 'windows must hold all numbers from 0 to 17, got 16'),
+        ({'windows': lambda t: t[0]}, r'windows must be a matrix, got \(9\)'),
+        ({'windows': lambda t: t.int()}, 'windows must be of dtype int64'),
+        ({'context_windows': lambda t: t[..., None]}, r'context_windows must be a matrix, got \(2, 11, 1\)'),
+        ({'context_windows': lambda t: t[:1]}, r'context_windows must have the shape \(2, 11\), got \(1, 11\)'),
+        ({'context_windows': lambda t: t[:, :0]}, 'there must be at least one key, got none'),
+        ({'context_windows': lambda t: t.double()}, 'context_windows must be of dtype int64'),
+        ({'k': lambda t: t[None]}, r'k must have the shape \(R, heads, D\), got \(1, 14, 3, 8\)'),
+        ({'k': lambda t: t[:, :2]}, r'k must have the shape \(14, 3, 8\), got \(14, 2, 8\)'),
+        ({'v': lambda t: t[:13]}, r'v must have the shape \(14, 3, 8\), got \(13, 3, 8\)'),
+        ({'v': lambda t: t[..., :7]}, r'v must have the shape \(14, 3, 8\), got \(14, 3, 7\)'),
+        ({'k': lambda t: t.bfloat16()}, 'k and v must have the dtype and the device of q'),
+        ({'bias': lambda t: t[:, :8]}, r'bias must have the shape \(3, 9, 11\), got \(3, 8, 11\)'),
+        ({'rotations': lambda t: t[:, :10]}, r'\(heads, P, D / 2, 2\) with P from 11 and D even, got \(3, 10, 4, 2\)'),
+    ],
+)
+def test_the_operator_refuses_windows_for_itself(change, message):
+    shape = (2, 3, 9, 11, 8)
+    inputs = numbered_of(shape, torch.float32, True) | {'scale': 1.0}
     inputs['rotations'] = torch.view_as_real(rotations_of(shape))
     inputs.update({name: make(inputs[name]) for name, make in change.items()})
     with pytest.raises(RuntimeError, match=message):

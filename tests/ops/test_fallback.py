@@ -23,15 +23,20 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     import torch
     import gsasr_ops
+    from tests.ops import test_attention, test_perceptron
     from tests.ops.scenes import sample_inputs
-    from tests.ops.test_attention import exact, inputs_of
     at_import = len(caught)
     inputs = sample_inputs(requires_grad=True)
     images = gsasr_ops.rasterize_gaussians(*inputs, (18, 20), 2.9)
     images.square().sum().backward()
     gsasr_ops.rasterize_gaussians(*inputs, [(3, 4), (5, 6)], 1.0)
-    attention = inputs_of((2, 3, 9, 11, 8), torch.float32, True)
+    attention = test_attention.inputs_of((2, 3, 9, 11, 8), torch.float32, True)
     mixed = gsasr_ops.window_attention(*attention)
+    numbered = test_attention.numbered_of((2, 3, 9, 11, 8), torch.float32, True)
+    mixed_in_place = gsasr_ops.window_attention(**numbered)
+    layers = [test_perceptron.everything_of(operands) for operands in test_perceptron.DTYPES]
+    layers.append(test_perceptron.inputs_of(7, (5, 4, 3), dtype=torch.bfloat16))
+    results = [gsasr_ops.perceptron(**given) for given in layers]
     compiled = images
     if 'compile' in sys.argv:
         draw = torch.compile(gsasr_ops.rasterize_gaussians, fullgraph=True, backend='aot_eager')
@@ -40,6 +45,9 @@ with warnings.catch_warnings(record=True) as caught:
 twin = [tensor.detach().clone().requires_grad_() for tensor in inputs]
 expected = gsasr_ops.rasterize_gaussians_reference(*twin, (18, 20), 2.9)
 expected.square().sum().backward()
+exact = test_attention.exact
+for result, given in zip(results, layers):
+    test_perceptron.check(result, given)
 print(json.dumps({
     'file': gsasr_ops.__file__,
     'backend': gsasr_ops.backend(),
@@ -47,7 +55,9 @@ print(json.dumps({
     'warnings': ours,
     'error': (images - expected).abs().max().item(),
     'compiled_error': (compiled - expected).abs().max().item(),
+    'multiplied': list(gsasr_ops.MULTIPLIED),
     'attention_error': (mixed - exact(*attention)).abs().max().item(),
+    'windows_error': (mixed_in_place - test_attention.by_windows(exact, **numbered)).abs().max().item(),
     'gradient_error': max((a.grad - b.grad).abs().max().item() for a, b in zip(inputs, twin)),
 }))
 """
@@ -98,7 +108,8 @@ def check_twin(result: dict, package: Path) -> str:
     assert result['at_import'] == 0
     assert result['backend']['cpu'] == 'reference' and result['backend']['library'] is None
     assert result['error'] == 0 and result['compiled_error'] == 0  # the very same function drew both
-    assert result['attention_error'] < 1e-5
+    assert result['multiplied'] == []
+    assert max(result['attention_error'], result['windows_error']) < 1e-5
     assert result['gradient_error'] < 1e-5  # formulas against autograd, in float32
     assert len(result['warnings']) == 1
     return result['warnings'][0]
@@ -149,7 +160,8 @@ def test_compiled_once_at_first_use_by_several_processes(package):
         assert result['backend']['cpu'] == 'compiled', result['backend']['problems']
         assert Path(result['backend']['library']).is_relative_to(package.parent / 'cache')
         assert result['warnings'] == [] and result['at_import'] == 0
-        assert max(result['error'], result['compiled_error'], result['attention_error']) < 1e-5
+        assert max(result['error'], result['compiled_error']) < 1e-5
+        assert max(result['attention_error'], result['windows_error']) < 1e-5
         assert result['gradient_error'] < 1e-4
     library = Path(results[0]['backend']['library'])
     assert library == Path(results[1]['backend']['library'])

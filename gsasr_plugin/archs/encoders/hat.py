@@ -192,8 +192,7 @@ class HybridAttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, h, w, d) to (B, h, w, d)."""
         y = self.attention_norm(x)
-        rolled = y.roll((-self.shift, -self.shift), dims=(1, 2))
-        mixed = self.attention(rolled, rolled).roll((self.shift, self.shift), dims=(1, 2))
+        mixed = self.attention(y, shift=self.shift)
         x = x + self.drop_path(mixed) + self.conv_scale * self.conv_branch(y)
         return x + self.drop_path(self.mlp(self.mlp_norm(x)))
 

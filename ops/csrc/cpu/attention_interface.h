@@ -15,6 +15,8 @@ template <class E>
 struct Tokens {
     const E* data;
     int64_t window, head, token;  // strides, in elements
+    // For each window the numbers of its tokens, nullptr: 0, 1, ...
+    const int64_t* numbers;
 };
 
 // M windows of T queries and S keys, D elements per head.
@@ -28,7 +30,7 @@ struct Attention {
     int64_t positions;
     float scale;  // of the products of queries and keys
     int64_t M, heads, T, S, D;
-    E* output;  // (M, T, heads * D)
+    E* output;  // (M, T, heads * D), or (tokens, heads * D) where those of q are numbered
 };
 
 // At most so many queries are worked on together.

@@ -35,17 +35,6 @@ GSASR_INLINE const E* tokens_of(const Tokens<E>& tokens, int64_t window, int64_t
 // The tokens of one head lie far apart, where no processor expects the next one: asked for this many tokens ahead.
 constexpr int64_t kAhead = 16;
 
-// Asks for token t, if there is one, to be brought into the cache.
-template <class E>
-GSASR_INLINE void expect(const E* tokens, int64_t stride, int64_t t, int64_t count, int64_t D) {
-#if defined(__GNUC__)
-    if (t >= count) return;
-    constexpr int64_t kLine = 64 / sizeof(E);
-    for (int64_t d = 0; d < D; d += kLine) __builtin_prefetch(tokens + t * stride + d);
-    __builtin_prefetch(tokens + t * stride + D - 1);
-#endif
-}
-
 // Channel pairs of a token as complex numbers, times those of `rotation`.
 template <class E>
 GSASR_INLINE void rotate(const E* token, const float* rotation, int64_t D, E* to) {
@@ -61,16 +50,29 @@ template <class E>
 struct Source {
     const E* tokens;
     int64_t stride;          // of tokens, in elements
+    const int64_t* numbers;  // of the tokens, nullptr: 0, 1, ...
     int64_t count, D;        // of tokens; elements of each
     const float* rotations;  // (count, D), nullptr: none
     float* spare;            // a row of padded(D)
+
+    GSASR_METHOD const E* token(int64_t t) const { return tokens + (numbers ? numbers[t] : t) * stride; }
+    // Asks for token t, if there is one, to be brought into the cache.
+    GSASR_METHOD void expect(int64_t t) const {
+#if defined(__GNUC__)
+        if (t >= count) return;
+        constexpr int64_t kLine = 64 / sizeof(E);
+        const E* const at = token(t);
+        for (int64_t d = 0; d < D; d += kLine) __builtin_prefetch(at + d);
+        __builtin_prefetch(at + D - 1);
+#endif
+    }
 };
 
 // Token t as words, rotated.
 template <int L, class E>
 GSASR_INLINE void copy_token(const Source<E>& source, int64_t t, float* words) {
-    const E* token = source.tokens + t * source.stride;
-    expect(source.tokens, source.stride, t + kAhead, source.count, source.D);
+    const E* token = source.token(t);
+    source.expect(t + kAhead);
     if (source.rotations) {
         E* rotated = reinterpret_cast<E*>(source.spare);
         rotate(token, source.rotations + t * source.D, source.D, rotated);
@@ -108,8 +110,8 @@ GSASR_INLINE void copy_values(const Source<E>& source, float* to) {
     for (int64_t s = 0; s < source.count; s += Words::kElements, to += padded(D)) {
         const E* rows[Words::kElements] = {};
         for (int64_t i = 0; i < Words::kElements && s + i < source.count; ++i) {
-            rows[i] = source.tokens + (s + i) * source.stride;
-            expect(source.tokens, source.stride, s + i + kAhead, source.count, D);
+            rows[i] = source.token(s + i);
+            source.expect(s + i + kAhead);
         }
         Words::template pack_across<L>(rows, D, to);
         fill_row(to, D, padded(D), 0.0f);
@@ -144,7 +146,8 @@ struct Group {
 template <int L, int VECTORS, class Words>
 GSASR_INLINE void logits_from(int64_t s, const Group& group, Vector<float, L>* largest) {
     const int64_t row = padded(group.S);
-    Vector<float, L> logits[kQueries][VECTORS] = {};
+    Vector<float, L> logits[kQueries][VECTORS];
+    clear<L>(logits);
     const float* keys = group.keys + s;
     for (int64_t d = 0; d < words_of<Words>(group.D); ++d) {
         keys += row;
@@ -198,7 +201,8 @@ GSASR_INLINE void weigh(const Group& group, const Vector<float, L>* largest_lane
 // The weighted sums of the values' elements from d on, VECTORS vectors of them.
 template <int L, int VECTORS, class Words>
 GSASR_INLINE void results_from(int64_t d, const Group& group, const float* inverse_sums) {
-    Vector<float, L> totals[kQueries][VECTORS] = {};
+    Vector<float, L> totals[kQueries][VECTORS];
+    clear<L>(totals);
     for (int64_t s = 0; s < words_of<Words>(group.S); ++s) {
         Vector<float, L> value[VECTORS];
         for (int c = 0; c < VECTORS; ++c) value[c] = load<float, L>(group.values + s * padded(group.D) + d + c * L);
@@ -241,13 +245,14 @@ void attend_head(const Attention<E>& problem, int64_t window, int64_t head, floa
     float* spare = results + kMaxQueries * padded(D);
     const float* rotations = problem.rotations ? problem.rotations + head * problem.positions * D : nullptr;
     const auto source = [=](const Tokens<E>& tokens, int64_t count, const float* turns) {
-        return Source<E>{tokens_of(tokens, window, head), tokens.token, count, D, turns, spare};
+        const int64_t* numbers = tokens.numbers ? tokens.numbers + window * count : nullptr;
+        return Source<E>{tokens_of(tokens, window, head), tokens.token, numbers, count, D, turns, spare};
     };
     copy_keys<L>(source(problem.k, S, rotations), spare + padded(D), keys);
     copy_values<L>(source(problem.v, S, nullptr), values);
     copy_queries<L>(source(problem.q, T, rotations), queries);
     Group group = {{}, keys, values, {}, problem.scale * kLog2E, weights, results, S, D};
-    E* output = problem.output + (window * T * problem.heads + head) * D;
+    const int64_t* numbers = problem.q.numbers;
     for (int64_t first = 0; first < T; first += kQueries) {
         for (int r = 0; r < kQueries; ++r) {
             const int64_t t = first + r < T ? first + r : T - 1;  // the last one again, rather than fewer
@@ -255,9 +260,11 @@ void attend_head(const Attention<E>& problem, int64_t window, int64_t head, floa
             if (problem.bias) group.bias[r] = problem.bias + (head * T + t) * S;
         }
         attend_group<L, typename WordsOf<E>::Type>(group);
-        for (int64_t t = first; t < T && t < first + kQueries; ++t)
-            convert_row<L>(results + (t - first) * padded(D), output + t * problem.heads * D, D,
+        for (int64_t t = first; t < T && t < first + kQueries; ++t) {
+            const int64_t row = numbers ? numbers[window * T + t] : window * T + t;
+            convert_row<L>(results + (t - first) * padded(D), problem.output + (row * problem.heads + head) * D, D,
                            [](float result, E& to) { put(to, result); });
+        }
     }
 }
 

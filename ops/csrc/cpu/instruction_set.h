@@ -10,6 +10,22 @@
 #define GSASR_DISPATCH_BF16
 #endif
 
+// Calls a function of the unit for the instruction set that is chosen.
+#if defined(GSASR_DISPATCH_BF16)
+#define GSASR_CALL_BF16(function) chosen_isa() == Isa::avx512bf16 ? avx512bf16::function() :
+#else
+#define GSASR_CALL_BF16(function)
+#endif
+#if defined(GSASR_DISPATCH_X86)
+#define GSASR_CALL_CHOSEN(function)                             \
+    (GSASR_CALL_BF16(function)                                  \
+     chosen_isa() == Isa::avx512 ? avx512::function()           \
+     : chosen_isa() == Isa::avx2 ? avx2::function()             \
+                                 : portable::function())
+#else
+#define GSASR_CALL_CHOSEN(function) portable::function()
+#endif
+
 namespace gsasr {
 namespace cpu {
 

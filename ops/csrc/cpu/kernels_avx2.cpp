@@ -19,6 +19,7 @@
 #define GSASR_UNIT avx2
 #define GSASR_LANES 8
 #include "attention_kernel.h"
+#include "convolution_kernel.h"
 #include "kernels.h"
 #include "perceptron_kernel.h"
 #if defined(__clang__)

@@ -20,6 +20,7 @@
 #define GSASR_UNIT avx512
 #define GSASR_LANES 16
 #include "attention_kernel.h"
+#include "convolution_kernel.h"
 #include "kernels.h"
 #include "perceptron_kernel.h"
 #if defined(__clang__)

@@ -23,6 +23,7 @@
 #define GSASR_UNIT avx512bf16
 #define GSASR_LANES 16
 #include "attention_kernel.h"
+#include "convolution_kernel.h"
 #include "perceptron_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -7,5 +7,6 @@
 #define GSASR_UNIT portable
 #define GSASR_LANES 4
 #include "attention_kernel.h"
+#include "convolution_kernel.h"
 #include "kernels.h"
 #include "perceptron_kernel.h"

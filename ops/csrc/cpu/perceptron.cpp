@@ -1,46 +1,33 @@
 // The CPU perceptrons: packs the weights, then shares blocks of rows out to threads.
 #include "perceptron.h"
 
-#include <algorithm>
+#include <vector>
 
 #include "scratch.h"
 
 namespace gsasr {
 namespace cpu {
-namespace {
-
-PerceptronKernels chosen_kernels() {
-#if defined(GSASR_DISPATCH_BF16)
-    if (chosen_isa() == Isa::avx512bf16) return avx512bf16::perceptron_kernels();
-#endif
-#if defined(GSASR_DISPATCH_X86)
-    if (chosen_isa() == Isa::avx512) return avx512::perceptron_kernels();
-    if (chosen_isa() == Isa::avx2) return avx2::perceptron_kernels();
-#endif
-    return portable::perceptron_kernels();
-}
-
-void pad_rows(const float* from, int64_t rows, int64_t length, float* to) {
-    for (int64_t r = 0; r < rows; ++r, to += padded(length))
-        std::fill(std::copy_n(from + r * length, length, to), to + padded(length), 0.0f);
-}
-
-}  // namespace
-
-void apply_perceptron(const Perceptron& problem, const Threads& threads) {
-    const PerceptronKernels kernels = chosen_kernels();
-    const int64_t K = problem.K, N = problem.N, scratch_size = perceptron_scratch(K, problem.outs);
-    const std::shared_ptr<float> memory = aligned_floats(packed_words(K, N) + (1 + problem.outs) * padded(N));
-    float* const words = memory.get();
-    float* const bias = words + packed_words(K, N);
-    const PackedWeights packed = {words, bias, bias + padded(N)};
-    kernels.pack_weights(problem, packed.words, aligned_floats(scratch_size).get());
-    pad_rows(problem.bias, 1, N, packed.bias);
-    pad_rows(problem.out_weight, problem.outs, N, packed.out_weight);
-    for_each((problem.n + kBlockRows - 1) / kBlockRows, threads, [&] {
-        const std::shared_ptr<float> scratch = aligned_floats(scratch_size);
-        return [&, scratch](int64_t block) { kernels.apply(problem, packed, block * kBlockRows, scratch.get()); };
-    });
+void apply_perceptron(const Perceptron& problem, bool in_bfloat16, const Threads& threads) {
+    const AllPerceptronKernels all = GSASR_CALL_CHOSEN(perceptron_kernels);
+    const PerceptronKernels kernels = in_bfloat16 ? all.of_bfloat16 : all.of_float;
+    const int64_t scratch = perceptron_scratch(problem), K = problem.K;
+    std::vector<std::shared_ptr<float>> words;
+    std::vector<PaddedRows> biases;
+    std::vector<PackedLayer> layers;
+    for (int64_t i = 0; i < problem.layer_count; ++i) {
+        const Layer& layer = problem.layers[i];
+        words.push_back(aligned_floats(packed_words(layer)));
+        biases.emplace_back(layer.bias, 1, layer.outs);
+        layers.push_back({words.back().get(), biases.back().get()});
+        for_each_with_scratch(padded(layer.outs) / kRowPadding, scratch, threads, [&](int64_t part, float* row) {
+            kernels.pack_weight(layer, part * kRowPadding, (part + 1) * kRowPadding, layers.back().words, row);
+        });
+    }
+    const PaddedRows added(problem.added, problem.n / problem.rows_per_added, K);
+    const PaddedRows norm_weight(problem.norm_weight, 1, K), norm_bias(problem.norm_bias, 1, K);
+    const PackedPerceptron packed = {layers.data(), added.get(), norm_weight.get(), norm_bias.get()};
+    for_each_with_scratch((problem.n + kBlockRows - 1) / kBlockRows, scratch, threads,
+                          [&](int64_t block, float* rows) { kernels.apply(problem, packed, block * kBlockRows, rows); });
 }
 
 }  // namespace cpu

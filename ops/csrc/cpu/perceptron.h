@@ -7,10 +7,9 @@
 namespace gsasr {
 namespace cpu {
 
-// output = max(x weight^T + bias, 0) out_weight^T + out_bias. The result is the same, bit for bit, whatever the number
-// of threads.
-void apply_perceptron(const Perceptron& problem, const Threads& threads);
-
+// Solves the problem with products of floats, or of operands rounded to bfloat16. The result is the same, bit for bit,
+// whatever the number of threads.
+void apply_perceptron(const Perceptron& problem, bool in_bfloat16, const Threads& threads);
 
 }  // namespace cpu
 }  // namespace gsasr

@@ -1,5 +1,5 @@
 // What the units of the CPU perceptrons share: the problem, and the functions that solve it for a few rows, one pair
-// per instruction set.
+// per instruction set and type of the products' operands.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace gsasr {
 namespace cpu {
 
 // Rows that are worked on together.
-constexpr int64_t kBlockRows = 24;
+constexpr int64_t kBlockRows = 48;
 
 // A matrix of floats or of BFloat16; the elements of a row are neighbours.
 struct Rows {
@@ -20,50 +20,83 @@ struct Rows {
     int64_t stride;  // of rows, in elements
 };
 
-// Two layers with a ReLU between: n rows of K inputs, N hidden numbers each, few outputs.
+struct Layer {
+    Rows weight;        // (outs, ins)
+    const float* bias;  // (outs)
+    int64_t ins, outs;
+};
+
+// Rows of K elements through layers with a ReLU between.
 struct Perceptron {
-    Rows x, weight;           // (n, K), (N, K): rounded to bfloat16, and multiplied with sums in float
-    const float* bias;        // (N)
-    const float* out_weight;  // (outs, N)
-    const float* out_bias;    // (outs)
-    int64_t n, K, N, outs;
-    float* output;  // (n, outs)
+    Rows x;  // (n, K)
+    int64_t n, K;
+    const float* added;  // (n / rows_per_added, K): what is added to rows of x first; nullptr: nothing
+    int64_t rows_per_added;
+    const float* norm_weight;  // (K): of the normalisation of each row after that; nullptr: none
+    const float* norm_bias;    // (K)
+    float eps;                 // added to the variance
+    const Layer* layers;
+    int64_t layer_count;    // at least 1
+    bool adds_x;            // x + added, to the result; x is of floats then
+    const float* residual;  // (n, outs of the last layer): added to the result; nullptr: none
+    void* output;           // (n, outs of the last layer)
+    bool output_in_bfloat16;
 };
 
-// What is read for every row, on multiples of 64 bytes.
-struct PackedWeights {
-    float* words;       // of the first layer's weight, see pack_weights
-    float* bias;        // padded(N), zeros beyond the end, as the rows of
-    float* out_weight;  // (outs, padded(N))
+// A layer as it is read for every block, on multiples of 64 bytes.
+struct PackedLayer {
+    float* words;       // of the weight, see pack_weight
+    const float* bias;  // padded(outs), zeros beyond the end
 };
 
-// Floats of the packed words, and of scratch of one thread.
-static constexpr int64_t packed_words(int64_t K, int64_t N) { return padded(N) * padded(K); }
-static constexpr int64_t perceptron_scratch(int64_t K, int64_t outs) {
-    return (kBlockRows + 1) * padded(K) + kBlockRows * outs * kRowPadding;
+// What is read for every block, rows with zeros beyond the end; nullptr where there is nothing.
+struct PackedPerceptron {
+    const PackedLayer* layers;
+    const float* added;        // (n / rows_per_added, padded(K))
+    const float* norm_weight;  // padded(K)
+    const float* norm_bias;
+};
+
+// Floats of a layer's packed words, and of a thread's scratch: a row, then the block before and after a layer. They do
+// for words of one element each, and so for those of more.
+static constexpr int64_t packed_words(const Layer& layer) { return padded(layer.outs) * padded(layer.ins); }
+static inline int64_t widest_row(const Perceptron& problem) {
+    int64_t widest = problem.K;
+    for (int64_t i = 0; i < problem.layer_count; ++i)
+        widest = widest < problem.layers[i].outs ? problem.layers[i].outs : widest;
+    return padded(widest);
+}
+static inline int64_t perceptron_scratch(const Perceptron& problem) {
+    return (1 + 2 * kBlockRows) * widest_row(problem);
 }
 
+// `words` and `scratch` lie on multiples of 64 bytes.
 struct PerceptronKernels {
-    // Fills `words`; these and `scratch` lie on multiples of 64 bytes.
-    void (*pack_weights)(const Perceptron& problem, float* words, float* scratch);
+    // Rows first to end - 1, of a multiple of kRowPadding each, of what `words` is to hold.
+    void (*pack_weight)(const Layer& layer, int64_t first, int64_t end, float* words, float* scratch);
     // Rows first to first + kBlockRows - 1, as far as there are so many.
-    void (*apply)(const Perceptron& problem, const PackedWeights& weights, int64_t first, float* scratch);
+    void (*apply)(const Perceptron& problem, const PackedPerceptron& packed, int64_t first, float* scratch);
+};
+
+// Operands of the products are rounded to bfloat16 or not.
+struct AllPerceptronKernels {
+    PerceptronKernels of_float, of_bfloat16;
 };
 
 namespace portable {
-PerceptronKernels perceptron_kernels();
+AllPerceptronKernels perceptron_kernels();
 }  // namespace portable
 #if defined(GSASR_DISPATCH_X86)
 namespace avx2 {
-PerceptronKernels perceptron_kernels();
+AllPerceptronKernels perceptron_kernels();
 }  // namespace avx2
 namespace avx512 {
-PerceptronKernels perceptron_kernels();
+AllPerceptronKernels perceptron_kernels();
 }  // namespace avx512
 #endif
 #if defined(GSASR_DISPATCH_BF16)
 namespace avx512bf16 {
-PerceptronKernels perceptron_kernels();
+AllPerceptronKernels perceptron_kernels();
 }  // namespace avx512bf16
 #endif
 

@@ -1,124 +1,205 @@
-// Perceptrons of a wide hidden layer and few outputs, in bfloat16, compiled once per instruction set.
+// Perceptrons: rows through a few layers, compiled once per instruction set.
 //
-// A few rows at a time are copied as words (words.h): they stay in the first cache. Then for a few vectors of the
-// hidden layer at a time all those rows: products accumulate in registers, L hidden numbers to a vector, and are
-// multiplied with the weights of the outputs where they are. The hidden layer is never stored.
+// A few rows at a time are shifted, normalised and copied as words (words.h). Then layer by layer: for a few vectors of
+// the layer's results at a time all those rows, a few at a time, whose products accumulate in registers, L results to a
+// vector. What is between the layers stays in the first or second cache.
 //
 // Included after the instruction set is chosen, for the reasons told in kernels.h.
 #include "perceptron_interface.h"
-#include "words.h"
-
-#if defined(__GNUC__)
-#define GSASR_UNROLL _Pragma("GCC unroll 8")
-#else
-#define GSASR_UNROLL
-#endif
+#include "products.h"
 
 namespace gsasr {
 namespace cpu {
 namespace GSASR_UNIT {
 namespace {
 
-using HiddenWords = WordsOf<BFloat16>::Type;
+static_assert(kBlockRows % kProductRows == 0, "blocks consist of whole tiles");
 
-// Rows whose products with kHiddenVectors vectors of the hidden layer stay in registers.
-#if defined(GSASR_AVX512)
-constexpr int kTileRows = 8;
-#else
-constexpr int kTileRows = 4;
-#endif
-constexpr int kHiddenVectors = 3;
-static_assert(kBlockRows % kTileRows == 0, "blocks consist of whole tiles");
+// What becomes of a row of x before it is multiplied; all rows here are padded.
+struct Preparation {
+    const float* added;        // nullptr: nothing
+    const float* norm_weight;  // nullptr: none
+    const float* norm_bias;
+    float eps;
+    int64_t count;  // of elements
+};
 
-// Row r as words; `rounded` is a spare one.
 template <int L>
-GSASR_INLINE void copy_row(const Rows& rows, int64_t r, int64_t count, BFloat16* rounded, float* words) {
-    if (rows.in_bfloat16)
-        return HiddenWords::pack<L>(static_cast<const BFloat16*>(rows.data) + r * rows.stride, count, words);
-    convert_row<L>(static_cast<const float*>(rows.data) + r * rows.stride, rounded, count,
-                   [](float from, BFloat16& element) { put(element, from); });
-    HiddenWords::pack<L>(rounded, count, words);
+GSASR_INLINE float sum_of(const Vector<float, L>& lanes) {
+    float sum;
+    sums_of<float, L, 1>(&lanes, &sum);
+    return sum;
 }
 
-// For L hidden numbers at a time their weights of the first word of inputs, then of the second, ...; zeros beyond N.
-template <int L>
-void pack_weights(const Perceptron& problem, float* packed, float* scratch) {
-    const int64_t words = words_of<HiddenWords>(problem.K);
-    float* row = scratch + padded(problem.K);
-    for (int64_t n = 0; n < padded(problem.N); ++n) {
-        if (n < problem.N)
-            copy_row<L>(problem.weight, n, problem.K, reinterpret_cast<BFloat16*>(scratch), row);
+// A row of x as operands, with zeros beyond the end.
+template <int L, class E, class X>
+GSASR_INLINE void prepare_row(const X* x, const Preparation& how, float* row, float* words) {
+    const int64_t count = how.count;
+    Vector<float, L> sum{};
+    for (int64_t i = 0; i < count; i += L) {
+        Vector<float, L> values = load_elements<L>(x + i, count - i);
+        if (how.added) values += load<float, L>(how.added + i);
+        sum += values;
+        if (how.norm_weight)
+            store<float, L>(row + i, values);
         else
-            fill_row(row, 0, words, 0.0f);
-        float* to = packed + n / L * words * L + n % L;
-        for (int64_t w = 0; w < words; ++w) std::memcpy(to + w * L, row + w, sizeof *row);
+            put_elements<L, E>(words, i, values);
+    }
+    if (!how.norm_weight) return;
+    const float inverse_count = 1.0f / static_cast<float>(count);
+    const Vector<float, L> mean = broadcast<float, L>(sum_of<L>(sum) * inverse_count);
+    Vector<float, L> squares{};
+    for (int64_t i = 0; i < count; i += L) {
+        Vector<float, L> difference = load<float, L>(row + i) - mean;
+        if (count - i < L) difference = keep<float, L>(difference, first_lanes<float, L>(static_cast<int>(count - i)));
+        squares += difference * difference;
+    }
+    const Vector<float, L> factor = broadcast<float, L>(1.0f / std::sqrt(sum_of<L>(squares) * inverse_count + how.eps));
+    for (int64_t i = 0; i < count; i += L)  // weight and bias are 0 beyond the end
+        put_elements<L, E>(words, i, (load<float, L>(row + i) - mean) * factor * load<float, L>(how.norm_weight + i) +
+                                         load<float, L>(how.norm_bias + i));
+}
+
+template <int L, class E>
+GSASR_INLINE void prepare_row(const Rows& rows, int64_t r, const Preparation& how, float* row, float* words) {
+    if (rows.in_bfloat16)
+        prepare_row<L, E>(static_cast<const BFloat16*>(rows.data) + r * rows.stride, how, row, words);
+    else
+        prepare_row<L, E>(static_cast<const float*>(rows.data) + r * rows.stride, how, row, words);
+}
+
+template <int L, class E>
+void pack_weight(const Layer& layer, int64_t first, int64_t end, float* packed, float* scratch) {
+    const int64_t words = words_of<typename WordsOf<E>::Type>(layer.ins);
+    const Preparation as_it_is = {nullptr, nullptr, nullptr, 0.0f, layer.ins};
+    for (int64_t n = first; n < end; ++n) {
+        if (n < layer.outs)
+            prepare_row<L, E>(layer.weight, n, as_it_is, nullptr, scratch);
+        else
+            fill_row(scratch, 0, words, 0.0f);
+        pack_row<L>(scratch, n, words, packed);
     }
 }
 
-// Adds to the lanes of the block's `sums`, (kBlockRows, outs) of kRowPadding, what VECTORS vectors of the hidden layer
-// from vector v on bring. `copied` has the words of kBlockRows rows, of which `rows` rounded up to whole tiles matter.
-template <int L, int VECTORS>
-GSASR_INLINE void add_hidden(int64_t v, const Perceptron& problem, const PackedWeights& packed, int64_t rows,
-                             const float* copied, float* sums) {
-    const int64_t words = words_of<HiddenWords>(problem.K), stride = padded(words);
-    const float* weights = packed.words + v * words * L;
-    for (int64_t tile = 0; tile < rows; tile += kTileRows) {
-        const float* x = copied + tile * stride;
-        Vector<float, L> hidden[kTileRows][VECTORS] = {};
-        for (int64_t w = 0; w < words; ++w) {
-            Vector<float, L> weight[VECTORS];
-            for (int c = 0; c < VECTORS; ++c) weight[c] = load<float, L>(weights + (c * words + w) * L);
-            for (int r = 0; r < kTileRows; ++r) {
-                const Vector<float, L> element = HiddenWords::spread<L>(x + r * stride + w);
-                for (int c = 0; c < VECTORS; ++c)
-                    hidden[r][c] = HiddenWords::add_product<L>(hidden[r][c], element, weight[c]);
+// finish(row, element, values) for each row of the block and each of VECTORS vectors of results, from vector v on.
+template <int L, int VECTORS, class Words, class Finish>
+GSASR_INLINE void multiply(const PackedLayer& packed, int64_t words, int64_t v, const float* block, int64_t stride,
+                           int64_t rows, const Finish& finish) {
+    float results[kProductRows * VECTORS * L];
+    for (int64_t tile = 0; tile < rows; tile += kProductRows) {
+        multiply_tile<L, VECTORS, Words>(packed.words + v * words * L, words, block + tile * stride, stride, results);
+        const int64_t last = rows - tile < kProductRows ? rows - tile : kProductRows;
+        for (int64_t r = 0; r < last; ++r)
+            for (int c = 0; c < VECTORS; ++c) {
+                const int64_t element = (v + c) * L;
+                finish(tile + r, element,
+                       load<float, L>(results + (r * VECTORS + c) * L) + load<float, L>(packed.bias + element));
             }
-        }
-        GSASR_UNROLL
-        for (int r = 0; r < kTileRows; ++r)
-            GSASR_UNROLL
-            for (int c = 0; c < VECTORS; ++c)  // a maximum is its second argument where one is NaN
-                hidden[r][c] = Maximum<float, L>::of(Vector<float, L>{},
-                                                     hidden[r][c] + load<float, L>(packed.bias + (v + c) * L));
-        for (int64_t o = 0; o < problem.outs; ++o) {
-            const float* out_weight = packed.out_weight + o * padded(problem.N) + v * L;
-            GSASR_UNROLL
-            for (int r = 0; r < kTileRows; ++r) {
-                float* at = sums + ((tile + r) * problem.outs + o) * kRowPadding;
-                Vector<float, L> sum = load<float, L>(at);
-                GSASR_UNROLL
-                for (int c = 0; c < VECTORS; ++c) sum += hidden[r][c] * load<float, L>(out_weight + c * L);
-                store<float, L>(at, sum);
-            }
-        }
     }
 }
 
-template <int L>
-void apply_perceptron(const Perceptron& problem, const PackedWeights& packed, int64_t first, float* scratch) {
-    const int64_t K = problem.K, outs = problem.outs, stride = padded(words_of<HiddenWords>(K));
-    const int64_t rows = problem.n - first < kBlockRows ? problem.n - first : kBlockRows;
-    float *copied = scratch + padded(K), *sums = copied + kBlockRows * padded(K);
-    for (int64_t r = 0; r < kBlockRows; ++r)  // the last one again, rather than fewer
-        copy_row<L>(problem.x, first + (r < rows ? r : rows - 1), K, reinterpret_cast<BFloat16*>(scratch),
-                    copied + r * stride);
-    fill_row(sums, 0, kBlockRows * outs * kRowPadding, 0.0f);
-    const int64_t vectors = (problem.N + L - 1) / L;
+// The layer of `rows` rows of words: finish(row, element, values) for each vector of results, from that element on.
+template <int L, class Words, class Finish>
+GSASR_INLINE void apply_layer(const Layer& layer, const PackedLayer& packed, const float* block, int64_t stride,
+                              int64_t rows, const Finish& finish) {
+    const int64_t words = words_of<Words>(layer.ins), vectors = (layer.outs + L - 1) / L;
     int64_t v = 0;
-    for (; v + kHiddenVectors <= vectors; v += kHiddenVectors)
-        add_hidden<L, kHiddenVectors>(v, problem, packed, rows, copied, sums);
-    for (; v < vectors; ++v) add_hidden<L, 1>(v, problem, packed, rows, copied, sums);
-    for (int64_t i = 0; i < rows * outs; ++i) {
-        const Vector<float, L> lanes = load<float, L>(sums + i * kRowPadding);
-        float sum;
-        sums_of<float, L, 1>(&lanes, &sum);
-        problem.output[first * outs + i] = sum + problem.out_bias[i % outs];
+    for (; v + kResultVectors <= vectors; v += kResultVectors)
+        multiply<L, kResultVectors, Words>(packed, words, v, block, stride, rows, finish);
+    for (; v < vectors; ++v) multiply<L, 1, Words>(packed, words, v, block, stride, rows, finish);
+}
+
+// Where the results of a block go, and what is added to them. Rows of `added` are padded, the others are not.
+template <class Y>
+struct Results {
+    const float* x;             // nullptr: nothing
+    const float* const* added;  // of each row, nullptr: nothing; only with x
+    const float* residual;      // nullptr: nothing
+    Y* output;
+    int64_t x_stride, outs;
+
+    template <int L>
+    GSASR_METHOD void put(int64_t r, int64_t element, Vector<float, L> values) const {
+        const int64_t at = r * outs + element, count = outs - element;
+        if (x) {
+            values += load_elements<L>(x + r * x_stride + element, count);
+            if (added[r]) values += load<float, L>(added[r] + element);
+        }
+        if (residual) values += load_elements<L>(residual + at, count);
+        store_elements<L>(output + at, values, count);
     }
+};
+
+// Asks for what of row r is written, and of what is read of the row a block further, to be brought into the second cache.
+GSASR_INLINE void expect_row(const Perceptron& problem, int64_t r) {
+#if defined(__GNUC__)
+    const int64_t outs = problem.layers[problem.layer_count - 1].outs;
+    const int64_t size = problem.output_in_bfloat16 ? sizeof(BFloat16) : sizeof(float);
+    const char* output = static_cast<const char*>(problem.output) + r * outs * size;
+    for (int64_t byte = 0; byte < outs * size; byte += 64) __builtin_prefetch(output + byte, 1, 2);
+    if (r + kBlockRows >= problem.n) return;
+    const int64_t width = problem.x.in_bfloat16 ? sizeof(BFloat16) : sizeof(float);
+    const char* x = static_cast<const char*>(problem.x.data) + (r + kBlockRows) * problem.x.stride * width;
+    for (int64_t byte = 0; byte < problem.K * width; byte += 64) __builtin_prefetch(x + byte, 0, 2);
+    if (!problem.residual) return;
+    const float* residual = problem.residual + r * outs;
+    for (int64_t o = 0; o < outs; o += 16) __builtin_prefetch(residual + o, 0, 2);
+#endif
+}
+
+template <int L, class E>
+void apply_perceptron(const Perceptron& problem, const PackedPerceptron& packed, int64_t first, float* scratch) {
+    using Words = typename WordsOf<E>::Type;
+    const int64_t K = problem.K, rows = problem.n - first < kBlockRows ? problem.n - first : kBlockRows;
+    const int64_t stride = widest_row(problem) / Words::kElements;
+    float *row = scratch, *block = row + widest_row(problem), *next = block + kBlockRows * widest_row(problem);
+    const float* added[kBlockRows];
+    for (int64_t r = 0; r < rows; ++r) {
+        added[r] = packed.added ? packed.added + (first + r) / problem.rows_per_added * padded(K) : nullptr;
+        expect_row(problem, first + r);
+        const Preparation how = {added[r], packed.norm_weight, packed.norm_bias, problem.eps, K};
+        prepare_row<L, E>(problem.x, first + r, how, row, block + r * stride);
+    }
+    // The rest of the last tile is computed too, and not used.
+    for (int64_t r = rows; r % kProductRows; ++r) fill_row(block + r * stride, 0, stride, 0.0f);
+    const int64_t last = problem.layer_count - 1;
+    for (int64_t i = 0; i < last; ++i) {
+        apply_layer<L, Words>(problem.layers[i], packed.layers[i], block, stride, rows,
+                              [next, stride](int64_t r, int64_t element, const Vector<float, L>& values) {
+                                  // A maximum is its second argument where one is NaN.
+                                  put_elements<L, E>(next + r * stride, element,
+                                                     Maximum<float, L>::of(Vector<float, L>{}, values));
+                              });
+        float* const spare = block;
+        block = next;
+        next = spare;
+    }
+    const Layer& layer = problem.layers[last];
+    const auto apply_last = [&](auto* output) {
+        using Y = std::remove_pointer_t<decltype(output)>;
+        const float* x = static_cast<const float*>(problem.x.data) + first * problem.x.stride;
+        const float* residual = problem.residual ? problem.residual + first * layer.outs : nullptr;
+        const Results<Y> results = {problem.adds_x ? x : nullptr,  added,           residual,
+                                    output + first * layer.outs, problem.x.stride, layer.outs};
+        apply_layer<L, Words>(layer, packed.layers[last], block, stride, rows,
+                              [results](int64_t r, int64_t element, const Vector<float, L>& values) {
+                                  results.template put<L>(r, element, values);
+                              });
+    };
+    if (problem.output_in_bfloat16)
+        apply_last(static_cast<BFloat16*>(problem.output));
+    else
+        apply_last(static_cast<float*>(problem.output));
+}
+
+template <class E>
+constexpr PerceptronKernels perceptron_kernels_of() {
+    return {pack_weight<GSASR_LANES, E>, apply_perceptron<GSASR_LANES, E>};
 }
 
 }  // namespace
 
-PerceptronKernels perceptron_kernels() { return {pack_weights<GSASR_LANES>, apply_perceptron<GSASR_LANES>}; }
+AllPerceptronKernels perceptron_kernels() { return {perceptron_kernels_of<float>(), perceptron_kernels_of<BFloat16>()}; }
 
 }  // namespace GSASR_UNIT
 }  // namespace cpu

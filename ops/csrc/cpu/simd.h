@@ -13,8 +13,15 @@
 
 #if defined(__GNUC__)
 #define GSASR_INLINE static inline __attribute__((always_inline))
+#define GSASR_METHOD inline __attribute__((always_inline))
+#define GSASR_NOINLINE static __attribute__((noinline))
+// Of loops over an array of vectors that is to lie in registers, before the compiler has put it into memory.
+#define GSASR_UNROLL _Pragma("GCC unroll 16")
 #else
 #define GSASR_INLINE static inline
+#define GSASR_METHOD inline
+#define GSASR_NOINLINE static
+#define GSASR_UNROLL
 #endif
 
 namespace gsasr {
@@ -81,6 +88,14 @@ GSASR_INLINE Vector<T, L> broadcast(T value) {
     for (int k = 0; k < L; ++k) r[k] = value;
     return r;
 #endif
+}
+
+template <int L, int ROWS, int VECTORS>
+GSASR_INLINE void clear(Vector<float, L> (&vectors)[ROWS][VECTORS]) {
+    GSASR_UNROLL
+    for (int r = 0; r < ROWS; ++r)
+        GSASR_UNROLL
+        for (int c = 0; c < VECTORS; ++c) vectors[r][c] = Vector<float, L>{};
 }
 
 constexpr int kMaxLanes = 16;

@@ -140,6 +140,52 @@ struct WordsOf<BFloat16> {
 };
 #endif
 
+// Elements `at` to at + L - 1 of a row of words that elements of type E are multiplied as, rounded to E. `at` is a
+// multiple of L.
+template <int L, class E>
+GSASR_INLINE void put_elements(float* row, int64_t at, const Vector<float, L>& values) {
+    if constexpr (WordsOf<E>::Type::kElements == 2) {
+        put_vector<L>(reinterpret_cast<BFloat16*>(row) + at, values);
+    } else if constexpr (sizeof(E) == sizeof(float)) {
+        store<float, L>(row + at, values);
+    } else {
+        BFloat16 rounded[L];
+        put_vector<L>(rounded, values);
+        for (int l = 0; l < L; ++l) row[at + l] = to_float(rounded[l]);
+    }
+}
+
+// The first `count` lanes, to and from elements; lanes beyond are read as 0.
+template <int L>
+GSASR_INLINE Vector<float, L> load_elements(const float* from, int64_t count) {
+    if (count >= L) return load<float, L>(from);
+    const int inside = static_cast<int>(count);
+    return Partial<float, L>::load(from, inside, first_lanes<float, L>(inside));
+}
+template <int L>
+GSASR_INLINE Vector<float, L> load_elements(const BFloat16* from, int64_t count) {
+    float lane[L] = {};
+    if (count >= L)
+        for (int l = 0; l < L; ++l) lane[l] = to_float(from[l]);
+    else
+        for (int l = 0; l < count; ++l) lane[l] = to_float(from[l]);
+    return load<float, L>(lane);
+}
+template <int L>
+GSASR_INLINE void store_elements(float* to, const Vector<float, L>& values, int64_t count) {
+    if (count >= L) return store<float, L>(to, values);
+    float lane[L];
+    store<float, L>(lane, values);
+    for (int l = 0; l < count; ++l) to[l] = lane[l];
+}
+template <int L>
+GSASR_INLINE void store_elements(BFloat16* to, const Vector<float, L>& values, int64_t count) {
+    if (count >= L) return put_vector<L>(to, values);
+    float lane[L];
+    store<float, L>(lane, values);
+    for (int l = 0; l < count; ++l) put(to[l], lane[l]);
+}
+
 // Words of a row of `elements`.
 template <class Words>
 GSASR_INLINE int64_t words_of(int64_t elements) {

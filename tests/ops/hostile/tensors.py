@@ -23,16 +23,17 @@ def spoil(tensors: list[Tensor], choice: random.Random) -> None:
 def strided(tensor: Tensor, choice: random.Random) -> Tensor:
     """The same values in another layout of memory (steps, offsets, transposed axes), or the first image's for all."""
     kind = choice.randrange(5)
+    between = float('nan') if tensor.is_floating_point() else -1
     if kind == 0 or tensor.dim() == 0:
         return tensor
     if kind == 1:  # every second element of a larger tensor
-        larger = tensor.new_full((*tensor.shape, 2), float('nan'))
+        larger = tensor.new_full((*tensor.shape, 2), between)
         larger[..., 0] = tensor
         return larger[..., 0]
     if kind == 2:  # last axis first in memory
         return tensor.movedim(-1, 0).contiguous().movedim(0, -1)
     if kind == 3:  # at an odd offset
-        larger = tensor.new_full((tensor.numel() + 3,), float('nan'))
+        larger = tensor.new_full((tensor.numel() + 3,), between)
         larger[3:] = tensor.reshape(-1)
         return larger[3:].view(tensor.shape)
     return tensor[:1].expand(tensor.shape)  # all images the same memory

@@ -1,0 +1,75 @@
+// What the units of the CPU convolutions share: the problem, and the functions that solve it for a few squares of
+// pixels, one pair per instruction set and type of the products' operands.
+#pragma once
+
+#include <cstdint>
+
+#include "bfloat16.h"
+#include "instruction_set.h"
+
+namespace gsasr {
+namespace cpu {
+
+// Squares of 2 x 2 pixels that are worked on together, and the numbers per channel that each is transformed to.
+constexpr int64_t kBlockSquares = 24;
+constexpr int64_t kTransformed = 16;
+
+// 3 x 3 convolution of maps of C channels, which are neighbours, with zeros around.
+struct Convolution {
+    const void* x;  // floats or BFloat16
+    bool in_bfloat16;
+    int64_t x_image, x_row, x_pixel;  // strides, in elements
+    int64_t B, H, W, C;
+    const float* weight;    // (outs, C, 3, 3)
+    const float* bias;      // (outs)
+    const float* residual;  // (B, H, W, outs): added to the result; nullptr: none
+    void* output;           // (B, H, W, outs)
+    bool output_in_bfloat16;
+    int64_t outs;
+
+    int64_t square_rows() const { return (H + 1) / 2; }
+    int64_t square_columns() const { return (W + 1) / 2; }
+    int64_t squares() const { return B * square_rows() * square_columns(); }
+};
+
+// Floats of the packed words of the weight; of scratch of one thread, for packing and for a block.
+static inline int64_t packed_words(const Convolution& problem) {
+    return kTransformed * padded(problem.outs) * padded(problem.C);
+}
+static inline int64_t packing_scratch(const Convolution& problem) { return (9 + 1) * padded(problem.C); }
+static inline int64_t convolution_scratch(const Convolution& problem) {
+    return kTransformed * kBlockSquares * (padded(problem.C) + 2 * kRowPadding);
+}
+
+// `words` and `scratch` lie on multiples of 64 bytes; `bias` is padded(outs).
+struct ConvolutionKernels {
+    // Outs first to end - 1, of a multiple of kRowPadding each, of what `words` is to hold.
+    void (*pack_weight)(const Convolution& problem, int64_t first, int64_t end, float* words, float* scratch);
+    // Squares first to first + kBlockSquares - 1, as far as there are so many.
+    void (*apply)(const Convolution& problem, const float* words, const float* bias, int64_t first, float* scratch);
+};
+
+// Operands of the products are rounded to bfloat16 or not.
+struct AllConvolutionKernels {
+    ConvolutionKernels of_float, of_bfloat16;
+};
+
+namespace portable {
+AllConvolutionKernels convolution_kernels();
+}  // namespace portable
+#if defined(GSASR_DISPATCH_X86)
+namespace avx2 {
+AllConvolutionKernels convolution_kernels();
+}  // namespace avx2
+namespace avx512 {
+AllConvolutionKernels convolution_kernels();
+}  // namespace avx512
+#endif
+#if defined(GSASR_DISPATCH_BF16)
+namespace avx512bf16 {
+AllConvolutionKernels convolution_kernels();
+}  // namespace avx512bf16
+#endif
+
+}  // namespace cpu
+}  // namespace gsasr
