@@ -17,10 +17,10 @@ def is_bfloat16(name: str, dtype: torch.dtype) -> bool:
 def _multiplied() -> frozenset[torch.dtype]:
     """What the library that was there at import multiplies faster than PyTorch on this machine's CPU."""
     best = (extension.backend()['instruction_sets'] or [None])[0]
-    return {
-        'avx512bf16': frozenset((torch.float32, torch.bfloat16)),
-        'avx512': frozenset((torch.float32,)),
-    }.get(best, frozenset())
+    dtypes = {'avx512bf16': {torch.float32, torch.bfloat16}, 'avx512': {torch.float32}}.get(best, set())
+    # PyTorch multiplies bfloat16 in the matrix unit (AMX) where there is one, which no vector unit comes near.
+    has_matrix_unit = getattr(torch.cpu, '_is_amx_tile_supported', lambda: False)
+    return frozenset(dtypes - {torch.bfloat16} if has_matrix_unit() else dtypes)
 
 
 extension.define_operators()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import nullcontext
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gsasr_plugin.archs import primary_head
 from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.linear import linear
+from gsasr_plugin.archs.map_conv import PlaneConv, convolve_by_kernel
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
 from gsasr_plugin.archs.window_attention import attend
 
@@ -159,3 +161,37 @@ def test_gradients_where_the_kernels_have_none(layers_by: str) -> None:
     gaussians = decoder(features, scale)
     torch.stack([getattr(gaussians, field).sum() for field in FIELDS]).sum().backward()
     assert all(parameter.grad is not None for parameter in decoder.parameters())
+
+
+@pytest.mark.parametrize('grad', [False, True])
+def test_convolutions_of_an_encoder(layers_by: str, grad: bool) -> None:
+    """Those that the kernel can do are done by it without gradients; all give what they gave."""
+
+    class Subclass(nn.Conv2d):
+        pass
+
+    torch.manual_seed(0)
+    changed = [nn.Conv2d(16, 20, 3, padding=1), nn.Conv2d(20, 16, (3, 3), padding=(1, 1))]
+    kept = [
+        nn.Conv2d(16, 16, 3, padding=1, stride=2),
+        nn.Conv2d(16, 16, 3, padding=1, groups=2),
+        nn.Conv2d(16, 16, 3, padding=1, padding_mode='reflect'),
+        nn.Conv2d(16, 16, 3, padding=2, dilation=2),
+        nn.Conv2d(16, 16, 3, padding=1, bias=False),
+        nn.Conv2d(16, 16, 3, padding='same'),
+        nn.Conv2d(16, 3, 1),
+        nn.Conv2d(3, 16, 3, padding=1),
+        Subclass(16, 16, 3, padding=1),
+    ]
+    net = nn.Sequential(*changed, *kept)
+    x = torch.randn(2, 16, 13, 11)
+    plain = copy.deepcopy(net).double()
+    names = list(net.state_dict())
+    convolve_by_kernel(net)
+    assert [type(layer) is PlaneConv for layer in net] == [True] * len(changed) + [False] * len(kept)
+    assert list(net.state_dict()) == names
+    with torch.set_grad_enabled(grad):
+        got = net(x)
+    assert got.requires_grad == grad
+    # Float32 through eleven layers, of numbers of about 1.
+    torch.testing.assert_close(got.double(), plain(x.double()), rtol=1e-5, atol=1e-5)

@@ -24,7 +24,7 @@ def swinir_index(window: int) -> Tensor:
 
 
 @pytest.mark.parametrize('name', LAYOUTS)
-def test_the_authors_features(name: str) -> None:
+def test_the_authors_features(name: str, layers_by: str) -> None:
     golden = np.load(GOLDEN / f'encoder_{name}.npz')
     keys = layout(LAYOUTS[name])
     state = weights(keys, str(golden['salt']))

@@ -22,25 +22,44 @@ TESTS = Path(__file__).parent
 OF_OTHERS = {'aarch64', 'build', 'cuda_device', 'cuda_faults', 'cuda_simt', 'cuda_static', 'fallback', 'sanitized'}
 OF_THE_CPU = sorted({path.stem.removeprefix('test_') for path in TESTS.glob('test_*.py')} - OF_OTHERS)
 
-# Fault -> file of ops/csrc/cpu, what stands there, what the broken copy has instead, and what the sanitizers say.
+OVERFLOW = 'AddressSanitizer: heap-buffer-overflow'
+# Fault -> file of ops/csrc, what stands there, what the broken copy has instead, what the sanitizers say, and the test
+# that meets it: of which file, and part of its name.
 BROKEN = {
     'one Gaussian too few': (
-        'rasterize.cpp',
+        'cpu/rasterize.cpp',
         'new uint16_t[static_cast<size_t>(B * N)]',
         'new uint16_t[static_cast<size_t>(B * N - 1)]',
-        'AddressSanitizer: heap-buffer-overflow',
+        OVERFLOW,
+        ('values', 'equals_the_dense_sum'),
     ),
     'a sum too large': (
-        'rasterize.cpp',
+        'cpu/rasterize.cpp',
         'int32_t total = 0;',
         'int32_t total = INT32_MAX;',
         'runtime error: signed integer overflow',
+        ('values', 'equals_the_dense_sum'),
     ),
-    'scratch too small': (
-        'attention.cpp',
-        'aligned_floats(attention_scratch(problem.T, problem.S, problem.D))',
-        'aligned_floats(attention_scratch(problem.T, problem.S, problem.D) - 32)',
-        'AddressSanitizer: heap-buffer-overflow',
+    'scratch of the attention too small': (
+        'cpu/attention.cpp',
+        'attention_scratch(problem.T, problem.S, problem.D)',
+        'attention_scratch(problem.T, problem.S, problem.D) - 32',
+        OVERFLOW,
+        ('attention', 'any_strides'),
+    ),
+    'scratch of the perceptron too small': (
+        'cpu/perceptron.cpp',
+        'perceptron_scratch(problem)',
+        'perceptron_scratch(problem) - 32',
+        OVERFLOW,
+        ('perceptron', 'any_strides'),
+    ),
+    'numbers of tokens too large': (
+        'library.cpp',
+        'number >= 0 && number < limit',
+        'number >= 0',
+        OVERFLOW,
+        ('attention', 'test_refuses_numbers'),
     ),
 }
 
@@ -77,17 +96,15 @@ def test_the_library_in_use_is_the_sanitized_one(environment: dict[str, str]) ->
 @pytest.mark.skipif(not EVERYTHING, reason='GSASR_HOSTILE=10000 plants them, which takes half a minute')
 @pytest.mark.parametrize('fault', BROKEN)
 def test_planted_faults_are_seen(gcc: str, objects: Path, tmp_path: Path, fault: str) -> None:
-    name, before, after, report = BROKEN[fault]
-    source = build.CSRC / 'cpu' / name
+    name, before, after, report, (test, only) = BROKEN[fault]
+    source = build.CSRC / name
     text = source.read_text()
     assert text.count(before) == 1
-    broken = tmp_path / name
+    broken = tmp_path / source.name
     broken.write_text(text.replace(before, after).replace('#include "', f'#include "{source.parent}/'))
     sanitizers.compile_sanitized(gcc, broken, broken.with_suffix('.o'))
     others = [path for path in objects.glob('*.o') if path.stem != broken.stem]
     environment = sanitizers.package_with(gcc, [broken.with_suffix('.o'), *others], tmp_path)
-    test = 'values' if broken.stem == 'rasterize' else 'attention'
-    only = 'equals_the_dense_sum' if test == 'values' else 'any_strides'
     result = sanitizers.start(environment, *pytest_arguments(test), '-k', only)
     assert result.returncode != 0 and report in result.stderr, (result.stdout + result.stderr)[-4000:]
 
