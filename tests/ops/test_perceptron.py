@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsasr_ops import perceptron, reference
+from gsasr_ops import MULTIPLIED, extension, perceptron, reference
+from gsasr_ops import operands as operand_dtypes
 from tests.ops import instruction_sets
 
 # Of float32 arithmetic: of each sum of products, relative to the sum of their absolute values.
 ROUNDING = 1e-6
 DTYPES = (torch.float32, torch.bfloat16)
-MULTIPLIED = {'portable': [], 'avx2': [], 'avx512': [torch.float32], 'avx512bf16': [torch.float32, torch.bfloat16]}
 # n, and the numbers before and after each layer: the model's, and lengths on both sides of vectors (16), of groups of
 # them (32), of tiles (6 and 12) and of blocks of rows (48).
 SHAPES = [
@@ -197,14 +197,33 @@ def check_rounding() -> None:
 def test_values_with_each_instruction_set(name: str) -> None:
     instruction_sets.run_with(
         name,
-        'import torch\n'
-        'from gsasr_ops import MULTIPLIED\n'
-        'from tests.ops.test_perceptron import check_layers, check_rounding, check_values\n'
-        f'assert isinstance(MULTIPLIED, frozenset) and MULTIPLIED == frozenset({MULTIPLIED[name]})\n'
+        'from tests.ops.test_perceptron import check_layers, check_multiplied, check_rounding, check_values\n'
+        f'check_multiplied({name!r})\n'
         'check_values()\n'
         'check_layers()\n'
         'check_rounding()',
     )
+
+
+def multiplied_with(name: str, has_matrix_unit: bool) -> set[torch.dtype]:
+    """PyTorch has the matrix unit multiply bfloat16."""
+    dtypes = {'avx512': {torch.float32}, 'avx512bf16': {torch.float32, torch.bfloat16}}.get(name, set())
+    return dtypes - {torch.bfloat16} if has_matrix_unit else dtypes
+
+
+def check_multiplied(name: str) -> None:
+    has_matrix_unit = getattr(torch.cpu, '_is_amx_tile_supported', lambda: False)()
+    assert isinstance(MULTIPLIED, frozenset) and multiplied_with(name, has_matrix_unit) == MULTIPLIED
+
+
+@pytest.mark.parametrize('has_matrix_unit', [False, True])
+@pytest.mark.parametrize('name', [*instruction_sets.NAMES, None])
+def test_multiplied(monkeypatch: pytest.MonkeyPatch, name: str | None, has_matrix_unit: bool) -> None:
+    """On other machines, and without a library."""
+    sets = [name, 'portable'] if name else []
+    monkeypatch.setattr(extension, 'backend', lambda: {'instruction_sets': sets})
+    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: has_matrix_unit, raising=False)
+    assert operand_dtypes._multiplied() == multiplied_with(name or '', has_matrix_unit)
 
 
 def test_values_of_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
