@@ -293,7 +293,7 @@ def perceptron(
     in_bfloat16: bool,
     output_in_bfloat16: bool,
 ) -> Tensor:
-    """The operator `gsasr::perceptron` in PyTorch."""
+    """The operator `gsasr::perceptron` in PyTorch, under autocast too in the types that it is told."""
 
     def operand(x: Tensor) -> Tensor:
         return x.bfloat16().float() if in_bfloat16 else x.float()
@@ -303,7 +303,8 @@ def perceptron(
         y = (y.unflatten(0, (len(added), -1)) + added[:, None]).flatten(0, 1)
     result = F.layer_norm(y, y.shape[1:], norm_weight, norm_bias, eps) if norm_weight is not None else y
     for i, (weight, bias) in enumerate(zip(weights, biases)):
-        result = F.linear(operand(F.relu(result) if i else result), operand(weight), bias)
+        with torch.autocast(x.device.type, enabled=False):
+            result = F.linear(operand(F.relu(result) if i else result), operand(weight), bias)
     for addend in (y if adds_x else None, residual):
         if addend is not None:
             result = result + addend
@@ -316,7 +317,10 @@ def convolution(
     """The operator `gsasr::convolution` in PyTorch."""
     if in_bfloat16:
         x, weight = x.bfloat16(), weight.bfloat16()
-    result = F.conv2d(x.float().permute(0, 3, 1, 2), weight.float(), bias, padding=1).permute(0, 2, 3, 1).contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        result = (
+            F.conv2d(x.float().permute(0, 3, 1, 2), weight.float(), bias, padding=1).permute(0, 2, 3, 1).contiguous()
+        )
     if residual is not None:
         result = result + residual
     return result.bfloat16() if output_in_bfloat16 else result

@@ -315,13 +315,15 @@ def test_nan_shows_where_it_belongs(operands: torch.dtype, dtype: torch.dtype) -
         assert spoilt(name, number, *place).all()
 
 
-def test_infinities_and_huge_numbers() -> None:
+@pytest.mark.parametrize('width', [2, 3])
+def test_infinities_and_huge_numbers(width: int) -> None:
     """A ReLU makes zero of minus infinity; nothing else is cut off."""
     x = torch.tensor([[torch.inf], [-torch.inf], [3e38], [1.0]])
-    double, ones, zeros = torch.full((2, 1), 2.0), torch.ones(1, 2), [torch.zeros(2), torch.zeros(1)]
+    double, ones = torch.full((width, 1), 2.0), torch.ones(1, width)
+    zeros = [torch.zeros(width), torch.zeros(1)]
     for operands in DTYPES:
         found = perceptron(x, [double, ones], zeros, operands=operands)
-        assert found.flatten().tolist() == [torch.inf, 0.0, torch.inf, 4.0]
+        assert found.flatten().tolist() == [torch.inf, 0.0, torch.inf, 2.0 * width]
 
 
 def test_rows_of_equal_numbers_are_normalised_to_the_bias() -> None:

@@ -164,11 +164,16 @@ void apply_perceptron(const Perceptron& problem, const PackedPerceptron& packed,
     for (int64_t r = rows; r % kProductRows; ++r) fill_row(block + r * stride, 0, stride, 0.0f);
     const int64_t last = problem.layer_count - 1;
     for (int64_t i = 0; i < last; ++i) {
+        const int64_t outs = problem.layers[i].outs;
         apply_layer<L, Words>(problem.layers[i], packed.layers[i], block, stride, rows,
-                              [next, stride](int64_t r, int64_t element, const Vector<float, L>& values) {
+                              [next, stride, outs](int64_t r, int64_t element, const Vector<float, L>& values) {
                                   // A maximum is its second argument where one is NaN.
-                                  put_elements<L, E>(next + r * stride, element,
-                                                     Maximum<float, L>::of(Vector<float, L>{}, values));
+                                  Vector<float, L> hidden = Maximum<float, L>::of(Vector<float, L>{}, values);
+                                  // Beyond the end an infinite input made NaN of weights of 0.
+                                  if (outs - element < L)
+                                      hidden = keep<float, L>(
+                                          hidden, first_lanes<float, L>(static_cast<int>(outs - element)));
+                                  put_elements<L, E>(next + r * stride, element, hidden);
                               });
         float* const spare = block;
         block = next;
