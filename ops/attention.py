@@ -45,7 +45,7 @@ def window_attention(
     Raises:
         ValueError: a shape or a device that does not fit; the message names the argument.
         TypeError: a dtype that does not fit.
-        RuntimeError: windows with other numbers (with gradients, PyTorch's own errors).
+        RuntimeError: windows with other numbers, where the kernel reads them; PyTorch refuses too large ones only.
     """
     if context_windows is None:
         context_windows = windows

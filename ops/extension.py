@@ -17,6 +17,7 @@ import re
 import shutil
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,8 @@ def define_operators() -> None:
     # The kernels of every device that has none of its own.
     library.impl('rasterize_gaussians', _fallback_forward, 'CompositeExplicitAutograd')
     library.impl('rasterize_gaussians_backward', _fallback_backward, 'CompositeExplicitAutograd')
-    library.impl('window_attention', _fallback_attention, 'CompositeExplicitAutograd')
-    library.impl('perceptron', _fallback_perceptron, 'CompositeExplicitAutograd')
-    library.impl('convolution', _fallback_convolution, 'CompositeExplicitAutograd')
+    for layer in ('window_attention', 'perceptron', 'convolution'):
+        library.impl(layer, _fallback_layer(layer), 'CompositeExplicitAutograd')
     _state.keep_alive.append(library)
 
 
@@ -106,10 +106,19 @@ def _load_installed() -> None:
             missing = [name for name in OPERATORS if not hasattr(torch.ops.gsasr, name)]
             if missing:  # an editable install whose sources went on; what is loaded cannot be unloaded
                 raise ImportError(f'{path} was compiled before {", ".join(missing)} came: {REINSTALL}')
+            changed = [schema for schema in schemas() if not _is_defined(schema)]
+            if changed:
+                names = ', '.join(schema.split('(')[0] for schema in changed)
+                raise ImportError(f'{path} was compiled before the arguments of {names} changed: {REINSTALL}')
             _state.library = str(path)
             return
     if not libraries:
         _state.problems.append('the package was installed without its compiled library')
+
+
+def _is_defined(schema: str) -> bool:
+    operator = getattr(torch.ops.gsasr, schema.split('(')[0])
+    return operator.default._schema == torch._C.parse_schema(f'gsasr::{schema}')
 
 
 def _fallback_forward(means, sigmas, rhos, opacities, colors, sizes, scales, support, window):
@@ -130,23 +139,14 @@ def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, 
     return reference.rasterize_flat_backward(v_images.contiguous(), *inputs, sizes, scales, support, window)
 
 
-def _fallback_attention(q, *others):
-    # PyTorch's own attention is fast on other devices: nothing to warn of.
-    if q.device.type == 'cpu' and _compiled_after_all(q.device):
-        return torch.ops.gsasr.window_attention(q, *others)
-    return reference.window_attention(q, *others)
+def _fallback_layer(name: str) -> Callable[..., torch.Tensor]:
+    def fallback(x: torch.Tensor, *others: Any) -> torch.Tensor:
+        # PyTorch's own layers are fast on other devices: nothing to warn of. A sparse tensor has no kernel anywhere.
+        if x.device.type == 'cpu' and x.layout == torch.strided and _compiled_after_all(x.device):
+            return getattr(torch.ops.gsasr, name)(x, *others)
+        return getattr(reference, name)(x, *others)
 
-
-def _fallback_perceptron(x, *others):
-    if x.device.type == 'cpu' and _compiled_after_all(x.device):
-        return torch.ops.gsasr.perceptron(x, *others)
-    return reference.perceptron(x, *others)
-
-
-def _fallback_convolution(x, *others):
-    if x.device.type == 'cpu' and _compiled_after_all(x.device):
-        return torch.ops.gsasr.convolution(x, *others)
-    return reference.convolution(x, *others)
+    return fallback
 
 
 def _compiled_after_all(device: torch.device) -> bool:

@@ -38,7 +38,7 @@ def perceptron(
         biases: of each layer, (results,).
         added: what is added to x first, (B, K) with B a divisor of n: the first row to the first n / B rows, and so on.
         norm: weight (K,), bias (K,) and what is added to the variance, of a layer normalisation.
-        adds_x: whether y is added to the result; M is K then.
+        adds_x: whether y is added to the result; x is float32 and M is K then.
         residual: what is added to the result, (n, M).
         operands: float32 or bfloat16, to which the operands of the products are rounded.
         dtype: of the result, float32 or bfloat16.

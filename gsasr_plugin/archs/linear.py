@@ -56,7 +56,7 @@ def perceptron(
         layers: layers, or weights and biases.
         norm: a normalisation before them.
         added: what is added to x before that, (B, k); x is (B, ..., k) then.
-        adds_x: whether the x + added is added to the result.
+        adds_x: whether x + added is added to the result; x is in float32 then.
         residual: what is added to the result, (..., m).
         dtype: of the result. If not given, float32 where something is added, else that of a linear layer.
 
@@ -89,10 +89,16 @@ def operand(x: Tensor) -> Tensor:
 
 
 def is_fused(x: Tensor) -> bool:
-    """Whether gsasr_ops multiplies faster than PyTorch: on some CPUs, without gradients."""
-    return x.device.type == 'cpu' and not torch.is_grad_enabled() and cpu_dtype(x) in gsasr_ops.MULTIPLIED
+    """Whether gsasr_ops multiplies faster than PyTorch: on some CPUs, without gradients.
+
+    The kernels add in float32: a network that is itself in bfloat16 stays with PyTorch, to the last bit.
+    """
+    if x.device.type != 'cpu' or torch.is_grad_enabled():
+        return False
+    return cpu_dtype(x) in gsasr_ops.MULTIPLIED and (x.dtype == torch.float32 or torch.is_autocast_enabled('cpu'))
 
 
 def cpu_dtype(x: Tensor) -> torch.dtype:
     """In which x is multiplied on a CPU."""
-    return torch.get_autocast_dtype('cpu') if torch.is_autocast_enabled('cpu') else x.dtype
+    cast = torch.is_autocast_enabled('cpu') and x.dtype != torch.float64  # float64 is never cast
+    return torch.get_autocast_dtype('cpu') if cast else x.dtype

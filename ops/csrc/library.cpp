@@ -215,7 +215,7 @@ Tensor with_contiguous_tokens(const Tensor& tensor) {
     return last >= 0 && tensor.stride(last) != 1 ? make_contiguous(tensor) : tensor;
 }
 
-// The windows' tokens: (M, T, ) in the layout of a tensor, or the numbers of its rows.
+// (M, heads, T, D), or (R, heads, D) and the numbers of the windows' tokens.
 template <class E>
 cpu::Tokens<E> tokens(const Tensor& tensor, const std::optional<Tensor>& windows) {
     if (windows) return {data<E>(tensor), 0, tensor.stride(1), tensor.stride(0), data<int64_t>(*windows)};
@@ -229,6 +229,7 @@ Tensor checked_windows(const char* name, const Tensor& windows_, const Tensor& q
                 " must be of dtype int64, on the device of the others");
     const Tensor windows = make_contiguous(windows_);
     const int64_t count = windows.size(0) * windows.size(1);
+    GSASR_CHECK(!once || count == limit, name, " must hold all numbers from 0 to ", limit - 1, ", got ", count);
     std::vector<bool> seen(once ? static_cast<size_t>(limit) : 0);
     for (int64_t i = 0; i < count; ++i) {
         const int64_t number = data<int64_t>(windows)[i];
@@ -237,7 +238,6 @@ Tensor checked_windows(const char* name, const Tensor& windows_, const Tensor& q
         GSASR_CHECK(!seen[static_cast<size_t>(number)], name, " must hold each number once, got ", number, " again");
         seen[static_cast<size_t>(number)] = true;
     }
-    GSASR_CHECK(!once || count == limit, name, " must hold all numbers from 0 to ", limit - 1, ", got ", count);
     return windows;
 }
 

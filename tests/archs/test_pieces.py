@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import gsasr_ops
 from gsasr_plugin.archs import primary_head
 from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.gaussians import Gaussians
@@ -153,6 +154,22 @@ def test_layers_by_either_kernels(layers_by: str, options: dict, half: bool, tol
         torch.testing.assert_close(
             getattr(got, field).double(), getattr(expected, field), rtol=tolerance, atol=tolerance
         )
+
+
+@pytest.mark.parametrize('options', [{}, {'position_encoding': 'rope', 'closing_conv': True}])
+def test_networks_of_other_types_stay_with_pytorch(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit: in bfloat16 throughout, and in float64, which autocast leaves alone."""
+    features = torch.randn(2, 6, 8, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    scale = torch.tensor((1.5, 3.0), dtype=torch.float64)
+    for dtype in (torch.bfloat16, torch.float64):
+        decoder = small_decoder(**options).to(dtype)
+        results = []
+        for multiplied in (frozenset(), frozenset((torch.float32, torch.bfloat16))):
+            monkeypatch.setattr(gsasr_ops, 'MULTIPLIED', multiplied)
+            with torch.no_grad(), torch.autocast('cpu', torch.bfloat16, enabled=dtype == torch.float64):
+                results.append(decoder(features.to(dtype), scale.to(dtype)))
+        assert all(torch.equal(getattr(results[0], field), getattr(results[1], field)) for field in FIELDS)
+        assert results[0].means.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
 def test_gradients_where_the_kernels_have_none(layers_by: str) -> None:

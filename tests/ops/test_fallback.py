@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import gsasr_ops
 
@@ -151,6 +152,17 @@ def test_a_library_older_than_the_package_is_named(package):
     assert 'was compiled before operator_of_tomorrow came: pip install --no-build-isolation .' in stderr
 
 
+@pytest.mark.skipif(gsasr_ops.backend()['library'] is None, reason='there is no compiled library')
+def test_a_library_with_other_arguments_is_named(package):
+    shutil.copy(gsasr_ops.backend()['library'], package)
+    schemas = package / 'csrc' / 'schema.h'
+    schemas.write_text(
+        schemas.read_text().replace('Tensor? residual, bool in', 'Tensor? residual_of_tomorrow, bool in')
+    )
+    _, stderr = start(package).communicate(timeout=300)
+    assert 'compiled before the arguments of perceptron, convolution changed: pip install' in stderr
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which('c++') or shutil.which('g++')), reason='there is no C++ compiler')
 def test_compiled_once_at_first_use_by_several_processes(package):
@@ -169,3 +181,13 @@ def test_compiled_once_at_first_use_by_several_processes(package):
     (library.parent / 'lock').touch()
     again = outcome(start(package, **no_compiler(package) | {'PATH': os.environ['PATH'], 'CXX': 'c++'}))
     assert again['backend']['cpu'] == 'compiled' and library.stat().st_mtime_ns == before
+
+
+def test_sparse_tensors_have_no_kernel():
+    """They go to PyTorch, and not round in circles: a right result or its own error."""
+    x, weight, bias = torch.ones(3, 2), torch.ones(1, 2), torch.ones(1)
+    assert torch.equal(gsasr_ops.perceptron(x.to_sparse(), [weight], [bias]), torch.full((3, 1), 3.0))
+    with pytest.raises(RuntimeError, match='memory format'):
+        gsasr_ops.convolution(torch.ones(1, 3, 3, 1).to_sparse(), torch.ones(1, 1, 3, 3), bias)
+    with pytest.raises(RuntimeError, match='Sparse'):
+        gsasr_ops.window_attention(*[torch.ones(1, 1, 2, 2).to_sparse()] * 3)

@@ -7,6 +7,7 @@
 
 namespace gsasr {
 namespace cpu {
+
 void apply_perceptron(const Perceptron& problem, bool in_bfloat16, const Threads& threads) {
     const AllPerceptronKernels all = GSASR_CALL_CHOSEN(perceptron_kernels);
     const PerceptronKernels kernels = in_bfloat16 ? all.of_bfloat16 : all.of_float;

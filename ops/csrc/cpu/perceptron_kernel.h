@@ -1,6 +1,6 @@
 // Perceptrons: rows through a few layers, compiled once per instruction set.
 //
-// A few rows at a time are shifted, normalised and copied as words (words.h). Then layer by layer: for a few vectors of
+// A few rows at a time are added to, normalised and copied as words (words.h). Then layer by layer: for a few vectors of
 // the layer's results at a time all those rows, a few at a time, whose products accumulate in registers, L results to a
 // vector. What is between the layers stays in the first or second cache.
 //
@@ -68,6 +68,7 @@ GSASR_INLINE void prepare_row(const Rows& rows, int64_t r, const Preparation& ho
         prepare_row<L, E>(static_cast<const float*>(rows.data) + r * rows.stride, how, row, words);
 }
 
+// Rows of the weight, each as pack_row puts it; zeros beyond the end.
 template <int L, class E>
 void pack_weight(const Layer& layer, int64_t first, int64_t end, float* packed, float* scratch) {
     const int64_t words = words_of<typename WordsOf<E>::Type>(layer.ins);
@@ -130,20 +131,19 @@ struct Results {
     }
 };
 
-// Asks for what of row r is written, and of what is read of the row a block further, to be brought into the second cache.
+// Asks for what row r needs at the end, and for the row of x a block further, to be brought into the second cache.
 GSASR_INLINE void expect_row(const Perceptron& problem, int64_t r) {
 #if defined(__GNUC__)
     const int64_t outs = problem.layers[problem.layer_count - 1].outs;
     const int64_t size = problem.output_in_bfloat16 ? sizeof(BFloat16) : sizeof(float);
     const char* output = static_cast<const char*>(problem.output) + r * outs * size;
     for (int64_t byte = 0; byte < outs * size; byte += 64) __builtin_prefetch(output + byte, 1, 2);
+    if (problem.residual)
+        for (int64_t o = 0; o < outs; o += 16) __builtin_prefetch(problem.residual + r * outs + o, 0, 2);
     if (r + kBlockRows >= problem.n) return;
     const int64_t width = problem.x.in_bfloat16 ? sizeof(BFloat16) : sizeof(float);
     const char* x = static_cast<const char*>(problem.x.data) + (r + kBlockRows) * problem.x.stride * width;
     for (int64_t byte = 0; byte < problem.K * width; byte += 64) __builtin_prefetch(x + byte, 0, 2);
-    if (!problem.residual) return;
-    const float* residual = problem.residual + r * outs;
-    for (int64_t o = 0; o < outs; o += 16) __builtin_prefetch(residual + o, 0, 2);
 #endif
 }
 
@@ -204,7 +204,9 @@ constexpr PerceptronKernels perceptron_kernels_of() {
 
 }  // namespace
 
-AllPerceptronKernels perceptron_kernels() { return {perceptron_kernels_of<float>(), perceptron_kernels_of<BFloat16>()}; }
+AllPerceptronKernels perceptron_kernels() {
+    return {perceptron_kernels_of<float>(), perceptron_kernels_of<BFloat16>()};
+}
 
 }  // namespace GSASR_UNIT
 }  // namespace cpu

@@ -10,7 +10,8 @@ namespace cpu {
 namespace GSASR_UNIT {
 namespace {
 
-// Rows whose products with kResultVectors vectors of results stay in registers, of which AVX-512 has 32 and the others 16.
+// Rows whose products with kResultVectors vectors of results stay in registers, of which AVX-512 has 32 and the others
+// 16.
 #if defined(GSASR_AVX512)
 constexpr int kProductRows = 12;
 #else
@@ -26,8 +27,8 @@ GSASR_INLINE void pack_row(const float* row, int64_t n, int64_t words, float* pa
     for (int64_t w = 0; w < words; ++w) std::memcpy(to + w * L, row + w, sizeof *row);
 }
 
-// The products of a tile's rows with VECTORS vectors of results: (kProductRows, VECTORS * L). A function of its own, so that
-// nothing but the sums needs registers.
+// The products of a tile's rows with VECTORS vectors of results: (kProductRows, VECTORS * L). A function of its own, so
+// that nothing but the sums needs registers.
 template <int L, int VECTORS, class Words>
 GSASR_NOINLINE void multiply_tile(const float* weights, int64_t words, const float* x, int64_t stride, float* results) {
     Vector<float, L> sums[kProductRows][VECTORS];
