@@ -141,8 +141,10 @@ def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, 
 
 def _fallback_layer(name: str) -> Callable[..., torch.Tensor]:
     def fallback(x: torch.Tensor, *others: Any) -> torch.Tensor:
-        # PyTorch's own layers are fast on other devices: nothing to warn of. A sparse tensor has no kernel anywhere.
-        if x.device.type == 'cpu' and x.layout == torch.strided and _compiled_after_all(x.device):
+        if x.layout != torch.strided:
+            raise RuntimeError(f'{name} takes dense tensors, got one of the layout {x.layout}')
+        # PyTorch's own layers are fast on other devices: nothing to warn of.
+        if x.device.type == 'cpu' and _compiled_after_all(x.device):
             return getattr(torch.ops.gsasr, name)(x, *others)
         return getattr(reference, name)(x, *others)
 
