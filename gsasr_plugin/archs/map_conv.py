@@ -22,6 +22,7 @@ class MapConv(nn.Conv2d):
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """Convolves a map, and adds another one of the results' shape."""
         if is_fused(x):
+            assert self.bias is not None
             operands = cpu_dtype(x)
             dtype = operands if residual is None else torch.float32
             return gsasr_ops.convolution(x, self.weight, self.bias, residual=residual, operands=operands, dtype=dtype)
