@@ -7,7 +7,6 @@ from .extension import backend
 from .operands import MULTIPLIED
 from .perceptrons import perceptron
 from .rasterize import rasterize_gaussians, rasterize_gaussians_reference
-from .reference import rotate
 
 __all__ = [
     'MULTIPLIED',
@@ -16,6 +15,5 @@ __all__ = [
     'perceptron',
     'rasterize_gaussians',
     'rasterize_gaussians_reference',
-    'rotate',
     'window_attention',
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import extension, reference
+from . import extension, reference_layers
 
 
 def window_attention(
@@ -22,10 +22,10 @@ def window_attention(
 ) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v for each window and head, with the heads side by side.
 
-    On CPUs, in float32 and bfloat16 and where nothing needs a gradient, one kernel reads the heads where they lie (any
-    strides) and computes in float32. Of bfloat16 it multiplies pairs where the processor does that: the weights of the
-    values are rounded to bfloat16 there. Otherwise, and where there is no compiled library, it is PyTorch's
-    scaled_dot_product_attention.
+    On CPUs, in float32 and bfloat16, one kernel reads the heads where they lie (any strides) and computes in float32.
+    Of bfloat16 it multiplies pairs where the processor does that: the weights of the values are rounded to bfloat16
+    there. For gradients the weights are computed again, by plain products in q's dtype: nothing of the size T x S is
+    kept. Otherwise, and where there is no compiled library, it is PyTorch's scaled_dot_product_attention.
 
     Args:
         q: queries, (M, heads, T, D), of a floating-point dtype.
@@ -50,14 +50,12 @@ def window_attention(
     if context_windows is None:
         context_windows = windows
     _check(q, k, v, bias, rotations, windows, context_windows)
-    inputs = [tensor for tensor in (q, k, v, bias, rotations) if tensor is not None]
-    differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     scale = q.shape[-1] ** -0.5
     turns = torch.view_as_real(rotations) if rotations is not None else None
-    if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16) and not differentiated:
+    if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16):
         bias, turns = (tensor.float() if tensor is not None else None for tensor in (bias, turns))
         return torch.ops.gsasr.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
-    return reference.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
+    return reference_layers.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
 
 
 def _check(
@@ -136,10 +134,17 @@ def _fake(q, k, v, bias, rotations, windows, context_windows, scale):
     return q.new_empty((q.shape[0], q.shape[2], q.shape[1] * q.shape[3]))
 
 
-def _no_derivative(ctx, v_output):
-    raise NotImplementedError('the operator window_attention has no derivative; gsasr_ops.window_attention has one')
+def _keep(ctx, inputs, output):
+    *tensors, ctx.scale = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, v_output):
+    inputs = (*ctx.saved_tensors, ctx.scale)
+    v_inputs = reference_layers.window_attention_backward(v_output, *inputs)
+    return *v_inputs, None, None, None  # for numbers of tokens and the scale
 
 
 extension.define_operators()
 torch.library.register_fake('gsasr::window_attention', _fake)
-torch.library.register_autograd('gsasr::window_attention', _no_derivative)
+torch.library.register_autograd('gsasr::window_attention', _backward, setup_context=_keep)

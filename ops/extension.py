@@ -2,7 +2,7 @@
 
 The operators (`OPERATORS`, in the namespace `gsasr`) exist from the import on, whatever is compiled. The compiled
 library brings kernels for the CPU and, where nvcc was found, the rasterizer's for CUDA. For a device without a kernel
-the operators fall back to `reference.py`, with one warning that says why and what to do.
+the operators fall back to `reference.py` and `reference_layers.py`, with one warning that says why and what to do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from . import build, reference
+from . import build, reference, reference_layers
 
 FOLDER = Path(__file__).resolve().parent
 OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward', 'window_attention', 'perceptron', 'convolution')
@@ -146,7 +146,7 @@ def _fallback_layer(name: str) -> Callable[..., torch.Tensor]:
         # PyTorch's own layers are fast on other devices: nothing to warn of.
         if x.device.type == 'cpu' and _compiled_after_all(x.device):
             return getattr(torch.ops.gsasr, name)(x, *others)
-        return getattr(reference, name)(x, *others)
+        return getattr(reference_layers, name)(x, *others)
 
     return fallback
 

@@ -1,4 +1,4 @@
-"""The operators in plain PyTorch: the twins that the kernels are tested against, and the way out where there are none.
+"""The rasterizer in plain PyTorch: the twin that the kernels are tested against, and the way out where there are none.
 
 Letters: B images, N Gaussians, C channels, H x W output pixels; the last dimension of coordinates is (x, y). Lengths
 are in LR pixels with the origin at the image's top-left corner. Any dtype and device.
@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -242,85 +241,3 @@ def _touched(
 
 def _length(part: slice) -> int:
     return part.stop - part.start
-
-
-def rotate(x: Tensor, rotations: Tensor) -> Tensor:
-    """Turns the channel pairs (2i, 2i + 1) of each token: one complex product, a single pass over memory.
-
-    Args:
-        x: queries or keys, (..., heads, T, D).
-        rotations: (heads, T, D / 2), complex.
-
-    Returns:
-        As x, in its dtype (under autocast too).
-    """
-    pairs = torch.view_as_complex(x.to(rotations.real.dtype).unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)
-
-
-def window_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    bias: Tensor | None,
-    rotations: Tensor | None,
-    windows: Tensor | None,
-    context_windows: Tensor | None,
-    scale: float,
-) -> Tensor:
-    """The operator `gsasr::window_attention` in PyTorch."""
-    if windows is not None and context_windows is not None:
-        q, k, v = (x[rows].transpose(1, 2) for x, rows in ((q, windows), (k, context_windows), (v, context_windows)))
-    if rotations is not None:
-        turns = torch.view_as_complex(rotations.contiguous())
-        q, k = rotate(q, turns[:, : q.shape[2]]), rotate(k, turns[:, : k.shape[2]])
-    # The fused attention for CPUs takes no mask of three dimensions.
-    mask = bias[None].to(q.dtype) if bias is not None else None
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2).flatten(2)
-    return mixed if windows is None else mixed.flatten(0, 1)[windows.flatten().argsort()]
-
-
-def perceptron(
-    x: Tensor,
-    weights: list[Tensor],
-    biases: list[Tensor],
-    added: Tensor | None,
-    norm_weight: Tensor | None,
-    norm_bias: Tensor | None,
-    eps: float,
-    adds_x: bool,
-    residual: Tensor | None,
-    in_bfloat16: bool,
-    output_in_bfloat16: bool,
-) -> Tensor:
-    """The operator `gsasr::perceptron` in PyTorch, under autocast too in the types that it is told."""
-
-    def operand(x: Tensor) -> Tensor:
-        return x.bfloat16().float() if in_bfloat16 else x.float()
-
-    y = x.float()
-    if added is not None:
-        y = (y.unflatten(0, (len(added), -1)) + added[:, None]).flatten(0, 1)
-    result = F.layer_norm(y, y.shape[1:], norm_weight, norm_bias, eps) if norm_weight is not None else y
-    for i, (weight, bias) in enumerate(zip(weights, biases)):
-        with torch.autocast(x.device.type, enabled=False):
-            result = F.linear(operand(F.relu(result) if i else result), operand(weight), bias)
-    for addend in (y if adds_x else None, residual):
-        if addend is not None:
-            result = result + addend
-    return result.bfloat16() if output_in_bfloat16 else result
-
-
-def convolution(
-    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, in_bfloat16: bool, output_in_bfloat16: bool
-) -> Tensor:
-    """The operator `gsasr::convolution` in PyTorch."""
-    if in_bfloat16:
-        x, weight = x.bfloat16(), weight.bfloat16()
-    with torch.autocast(x.device.type, enabled=False):
-        result = (
-            F.conv2d(x.float().permute(0, 3, 1, 2), weight.float(), bias, padding=1).permute(0, 2, 3, 1).contiguous()
-        )
-    if residual is not None:
-        result = result + residual
-    return result.bfloat16() if output_in_bfloat16 else result

@@ -90,7 +90,8 @@ def test_only_the_network_draws() -> None:
     assert not uses(asking, 'gsasr_ops.rasterize_gaussians', 'gsasr_ops.rasterize')
     assert {file: sorted(names)[1:] for file, names in used.items() if names and file != asking} == {
         PLUGIN / 'archs' / 'gsasr_arch.py': ['gsasr_ops.rasterize_gaussians'],
-        PLUGIN / 'archs' / 'window_attention.py': ['gsasr_ops.rotate', 'gsasr_ops.window_attention'],
+        PLUGIN / 'archs' / 'window_attention.py': ['gsasr_ops.window_attention'],
+        PLUGIN / 'archs' / 'encoders' / 'hat.py': ['gsasr_ops.window_attention'],
         PLUGIN / 'archs' / 'linear.py': [],
         PLUGIN / 'archs' / 'map_conv.py': [],
     }

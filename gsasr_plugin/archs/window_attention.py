@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gsasr_ops import rotate, window_attention
+from gsasr_ops import window_attention
 from gsasr_plugin.archs.linear import Parameters, is_fused, linear, operand, perceptron
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 
@@ -56,32 +56,6 @@ def relative_position_index(window_size: int) -> Tensor:
     dy = y[:, None] - y[None, :] + window_size - 1  # (T, T)
     dx = x[:, None] - x[None, :] + window_size - 1
     return dy * (2 * window_size - 1) + dx
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, rotations: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d / heads) + bias) v, for each window and head, with the heads side by side.
-
-    The fused attention of gsasr_ops or PyTorch, except on CPUs with gradients: there plain products are 1.2 to 2 times
-    as fast at the sizes of windows.
-
-    Args:
-        q: (M, heads, T, d / heads).
-        k, v: (M, heads, S, d / heads).
-        bias: (heads, T, S).
-        rotations: by which queries and keys are turned first (`MixedRotaryEmbedding`), (heads, P, d / heads / 2); query
-            t and key t by those of position t.
-
-    Returns:
-        (M, T, d).
-    """
-    if q.device.type != 'cpu' or not torch.is_grad_enabled():
-        return window_attention(q, k, v, bias, rotations)
-    if rotations is not None:
-        q, k = rotate(q, rotations[:, : q.shape[2]]), rotate(k, rotations[:, : k.shape[2]])
-    with torch.autocast('cpu', enabled=False):  # the operands have their type already
-        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (M, heads, T, S)
-        mixed = (logits.add_(bias.to(q.dtype)) if bias is not None else logits).softmax(-1) @ v
-    return mixed.transpose(1, 2).flatten(2)
 
 
 class RelativePositionBias(nn.Module):
@@ -174,7 +148,7 @@ class WindowAttention(nn.Module):
             (q,) = self._heads(linear(queries, *_joined(self.query)))
             k, v = self._heads(linear(to_windows(context, self.window_size, shift), *_joined(self.key, self.value)))
         q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
-        mixed = linear(attend(q, k, v, *self._position_encoding()), self.out.weight, self.out.bias)
+        mixed = linear(window_attention(q, k, v, *self._position_encoding()), self.out.weight, self.out.bias)
         mixed = from_windows(mixed, self.window_size, h, w, own_shift)
         return mixed if residual is None else residual + mixed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.linear import linear
 from gsasr_plugin.archs.map_conv import PlaneConv, convolve_by_kernel
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
-from gsasr_plugin.archs.window_attention import attend
 
 FIELDS = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 
@@ -91,23 +89,6 @@ def test_checkpointing_keeps_less() -> None:
     everything = kept(decoder)
     decoder.checkpoint_gradients('heads')
     assert kept(decoder) < 0.5 * everything
-
-
-@pytest.mark.parametrize('grad', [False, True])
-@pytest.mark.parametrize('dtype', [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize('biased', [False, True])
-def test_attention_is_a_softmax(grad: bool, dtype: torch.dtype, biased: bool) -> None:
-    """Rounding of the type, some units in its last place, of numbers up to 3."""
-    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 2e-2}[dtype]
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(3, 2, n, 6, generator=generator, dtype=torch.float64).to(dtype) for n in (9, 16, 16))
-    bias = torch.randn(2, 9, 16, generator=generator, dtype=torch.float64).to(dtype) if biased else None
-    logits = q.double() @ k.double().transpose(-1, -2) / 6**0.5 + (bias.double() if bias is not None else 0)
-    expected = (logits.exp() / logits.exp().sum(-1, keepdim=True)) @ v.double()
-    with nullcontext() if grad else torch.no_grad():
-        got = attend(q, k, v, bias)
-    assert got.dtype == dtype
-    torch.testing.assert_close(got.double(), expected.transpose(1, 2).flatten(2), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize('grad', [False, True])

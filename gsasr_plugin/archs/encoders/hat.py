@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from gsasr_ops import window_attention
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
-from gsasr_plugin.archs.window_attention import WindowAttention, attend, from_windows, to_windows
+from gsasr_plugin.archs.window_attention import WindowAttention, from_windows, to_windows
 
 
 class HATFeatures(nn.Module):
@@ -226,7 +227,7 @@ class OverlappingAttentionBlock(nn.Module):
         q = self._heads(to_windows(self.query(y), self.window_size))  # (M, heads, T, d / heads)
         k = self._heads(self._overlapping_windows(self.key(y)))  # (M, heads, O, d / heads)
         v = self._heads(self._overlapping_windows(self.value(y)))
-        mixed = attend(q, k, v, rotations=self.rope())
+        mixed = window_attention(q, k, v, rotations=self.rope())
         x = x + from_windows(self.out(mixed), self.window_size, h, w)
         return x + self.mlp(self.mlp_norm(x))
 
