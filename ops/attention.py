@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import extension, reference_layers
+from .devices import check_devices
 
 
 def window_attention(
@@ -129,12 +130,13 @@ def _check_numbered(
 
 
 def _fake(q, k, v, bias, rotations, windows, context_windows, scale):
+    check_devices('window_attention', q, k, v, bias, rotations, windows, context_windows)
     if windows is not None:
         return q.new_empty((q.shape[0], q.shape[1] * q.shape[2]))
     return q.new_empty((q.shape[0], q.shape[2], q.shape[1] * q.shape[3]))
 
 
-def _keep(ctx, inputs, output):
+def _save_for_backward(ctx, inputs, output):
     *tensors, ctx.scale = inputs
     ctx.save_for_backward(*tensors)
 
@@ -147,4 +149,4 @@ def _backward(ctx, v_output):
 
 extension.define_operators()
 torch.library.register_fake('gsasr::window_attention', _fake)
-torch.library.register_autograd('gsasr::window_attention', _backward, setup_context=_keep)
+torch.library.register_autograd('gsasr::window_attention', _backward, setup_context=_save_for_backward)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import extension
+from .devices import check_devices
 from .operands import is_bfloat16
 
 
@@ -70,6 +71,7 @@ def perceptron(
 
 
 def _fake(x, weights, biases, added, norm_weight, norm_bias, eps, adds_x, residual, in_bfloat16, output_in_bfloat16):
+    check_devices('perceptron', x, *weights, *biases, added, norm_weight, norm_bias, residual)
     dtype = torch.bfloat16 if output_in_bfloat16 else torch.float32
     return x.new_empty((x.shape[0], weights[-1].shape[0]), dtype=dtype)
 

@@ -374,6 +374,16 @@ def test_opcheck(dtype, with_bias):
     torch.library.opcheck(torch.ops.gsasr.window_attention, (), numbered)
 
 
+@pytest.mark.parametrize('name', ['q', 'bias', 'rotations'])
+def test_the_operator_refuses_tensors_of_two_devices(name):
+    shape = (2, 3, 9, 11, 8)
+    inputs = dict(zip(('q', 'k', 'v', 'bias'), inputs_of(shape, torch.float32, True)), scale=1.0)
+    inputs |= {'rotations': torch.view_as_real(rotations_of(shape)), 'windows': None, 'context_windows': None}
+    inputs[name] = inputs[name].to('meta')
+    with pytest.raises(RuntimeError, match='window_attention takes tensors of one device, got'):
+        torch.ops.gsasr.window_attention(**inputs)
+
+
 def test_fake_and_compiled():
     shape = (2, 3, 9, 11, 8)
     inputs = [*inputs_of(shape, torch.float32, True), rotations_of(shape)]

@@ -26,10 +26,10 @@ SHAPES = [
 ]
 
 
-def inputs_of(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def inputs_of(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, seed: int = 0) -> list[Tensor]:
     """Pixels and results of a few units; x is a part of a larger map with more channels."""
     B, H, W, C, N = shape
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     x = torch.randn(B, H + 2, W + 1, C + 3).to(dtype)[:, 1:-1, 1:, 2:-1]
     return [x, torch.randn(N, C, 3, 3) / (9 * C) ** 0.5, torch.randn(N), torch.randn(B, H, W, N)]
 
@@ -40,23 +40,27 @@ def exact(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = Non
     return y if residual is None else y + residual.double()
 
 
-def check_values() -> None:
-    """For one instruction set; also run in processes of their own.
+def check(found: Tensor, given: list[Tensor], operands: torch.dtype, dtype: torch.dtype) -> None:
+    """Against float64.
 
     In float32, sums of 9 C products, of which the transformations make others that are at most some times as large. In
     bfloat16 each of the 16 C products has two factors that are 2^-9 off at most, and the errors of a result of about 1
     have a deviation of some 0.004: six of them, of some ten thousand results.
     """
+    tolerance = 2e-5 if operands == torch.float32 else 2.5e-2
+    rounding = 0 if dtype == torch.float32 else 2**-8
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), exact(*given), atol=tolerance, rtol=tolerance + rounding)
+
+
+def check_values() -> None:
+    """For one instruction set; also run in processes of their own."""
     for shape, x_dtype, operands, dtype in itertools.product(SHAPES, HALF, HALF, HALF):
         x, weight, bias, residual = inputs_of(shape, x_dtype)
-        tolerance = 2e-5 if operands == torch.float32 else 2.5e-2
-        rounding = 0 if dtype == torch.float32 else 2**-8
         for added in (None, residual):
             found = convolution(x, weight, bias, residual=added, operands=operands, dtype=dtype)
-            assert found.dtype == dtype and found.shape == residual.shape
-            torch.testing.assert_close(
-                found.double(), exact(x, weight, bias, added), atol=tolerance, rtol=tolerance + rounding
-            )
+            assert found.shape == residual.shape
+            check(found, [x, weight, bias, *([added] if added is not None else [])], operands, dtype)
 
 
 @instruction_sets.each
@@ -137,6 +141,14 @@ def test_refuses(number: int, change, message: str) -> None:
     inputs = inputs_of((1, 3, 4, 5, 6))
     inputs[number] = change(inputs[number])
     with pytest.raises(RuntimeError, match=message):
+        convolution(*inputs[:3], residual=inputs[3])
+
+
+@pytest.mark.parametrize('number', range(4))
+def test_refuses_tensors_of_two_devices(number: int) -> None:
+    inputs = inputs_of((1, 3, 4, 5, 6))
+    inputs[number] = inputs[number].to('meta')
+    with pytest.raises(RuntimeError, match=r'convolution takes tensors of one device, got (cpu and meta|meta and cpu)'):
         convolution(*inputs[:3], residual=inputs[3])
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsasr_ops import MULTIPLIED, extension, perceptron, reference
+from gsasr_ops import MULTIPLIED, extension, perceptron, reference_layers
 from gsasr_ops import operands as operand_dtypes
 from tests.ops import instruction_sets
 
@@ -228,7 +228,7 @@ def test_multiplied(monkeypatch: pytest.MonkeyPatch, name: str | None, has_matri
 
 def test_values_of_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which other devices have instead of the kernels."""
-    monkeypatch.setattr(torch.ops.gsasr, 'perceptron', reference.perceptron)
+    monkeypatch.setattr(torch.ops.gsasr, 'perceptron', reference_layers.perceptron)
     check_values()
     check_rounding()
 
@@ -390,7 +390,11 @@ def test_fake_and_compiled(dtype: torch.dtype) -> None:
     assert torch.equal(compiled(**inputs), perceptron(**inputs))
     plain = inputs_of(9, (6, 8, 2), dtype=dtype)
     assert torch.equal(compiled(**plain), perceptron(**plain))
-    plain['x'], plain['weights'] = plain['x'].to('meta'), [t.to('meta') for t in plain['weights']]
+    plain['x'] = plain['x'].to('meta')
+    with pytest.raises(RuntimeError, match='perceptron takes tensors of one device, got meta and cpu'):
+        perceptron(**plain)
+    for name in ('weights', 'biases'):
+        plain[name] = [t.to('meta') for t in plain[name]]
     fake = perceptron(**plain)
     assert fake.device.type == 'meta' and fake.shape == (9, 2) and fake.dtype == dtype
 

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from tests.ops.hostile import attention, perceptron, rasterizer
+from tests.ops.hostile import attention, convolution, perceptron, rasterizer
 
 
 def main(calls: int, seed: str) -> None:
@@ -15,7 +15,7 @@ def main(calls: int, seed: str) -> None:
     for number in range(calls):
         choice = random.Random(f'{seed} {number}')
         # The rasterizer has more arguments and two directions.
-        module = choice.choice((rasterizer, rasterizer, attention, perceptron))
+        module = choice.choice((rasterizer, rasterizer, attention, perceptron, convolution))
         try:
             outcome = f'{module.__name__.rsplit(".", 1)[-1]} {module.call(choice)}'
         except BaseException:

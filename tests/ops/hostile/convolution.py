@@ -1,0 +1,44 @@
+"""Hostile calls of the convolution."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+from gsasr_ops import convolution
+from tests.ops.hostile.tensors import ERRORS, misfit, spoil, strided
+from tests.ops.test_convolution import HALF, check, inputs_of
+
+SIDES = (0, 1, 2, 3, 5, 8, 13)
+CHANNELS = (1, 2, 3, 15, 16, 17, 31, 32, 33, 48)
+
+
+def call(choice: random.Random) -> str:
+    """One call; returns what became of it. Raises AssertionError where the result is wrong."""
+    shape = (choice.choice((0, 1, 1, 2)), *choice.choices(SIDES, k=2), *choice.choices(CHANNELS, k=2))
+    types = {'operands': choice.choice(HALF), 'dtype': choice.choice(HALF)}
+    given = [tensor.contiguous() for tensor in inputs_of(shape, choice.choice(HALF), seed=choice.randrange(1 << 30))]
+    if choice.random() < 0.5:
+        given.pop()  # the residual
+    ordinary = choice.random() < 0.5
+    if not ordinary:
+        spoil(given, choice)
+    given = [strided(tensor, choice) for tensor in given]
+    if choice.random() < 0.3:
+        number = choice.randrange(len(given))
+        given[number] = misfit(given[number], choice)
+        ordinary = False  # weights of another type are larger
+    x, weight, bias, *residual = given
+    try:
+        if choice.random() < 0.3:  # the operator itself, past the function that converts parameters
+            flags = [dtype == torch.bfloat16 for dtype in types.values()]
+            torch.ops.gsasr.convolution(x, weight, bias, *residual or [None], *flags)
+            return 'applied'
+        output = convolution(x, weight, bias, residual=residual[0] if residual else None, **types)
+    except ERRORS:
+        return 'error'
+    if not ordinary or not output.numel() or output.device.type == 'meta':
+        return 'applied'
+    check(output, given, **types)
+    return 'compared'
