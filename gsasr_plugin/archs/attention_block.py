@@ -60,9 +60,9 @@ class AttentionLayer(nn.Module):
             context: what else the subclass attends to.
         """
         scale = self.scale_attention(scale_embed) if self.scale_attention is not None else None
-        x = self.scale_mlp(x, norm=self.scale_norm, added=scale, residual=True)
+        x = self.scale_mlp(x, norm=self.scale_norm, added=scale, adds_x=True)
         x = self.attend(x, *context)
-        return self.mlp(x, norm=self.mlp_norm, residual=True)
+        return self.mlp(x, norm=self.mlp_norm, adds_x=True)
 
     def attend(self, x: Tensor, *context: Tensor) -> Tensor:
         """Adds the window attention's branch to embeddings (B, h, w, d)."""
@@ -125,5 +125,6 @@ class AttentionBlock(nn.Module):
                 y = checkpoint(layer, y, scale_embed, *context, use_reentrant=False, preserve_rng_state=False)
             else:
                 y = layer(y, scale_embed, *context)
-        y = self.mlp(y)
-        return self.conv(y, residual=x) if self.conv is not None else x + y
+        if self.conv is None:
+            return self.mlp(y, residual=x)
+        return self.conv(self.mlp(y), residual=x)

@@ -20,7 +20,13 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(embed_dim, embed_dim)
 
     def forward(
-        self, x: Tensor, *, norm: nn.LayerNorm | None = None, added: Tensor | None = None, residual: bool = False
+        self,
+        x: Tensor,
+        *,
+        norm: nn.LayerNorm | None = None,
+        added: Tensor | None = None,
+        adds_x: bool = False,
+        residual: Tensor | None = None,
     ) -> Tensor:
         """Maps (B, ..., d) to (B, ..., d).
 
@@ -28,13 +34,16 @@ class MLP(nn.Module):
             x: (B, ..., d).
             norm: a normalisation before it.
             added: what is added to x before that, (B, d).
-            residual: whether the x + added is added to the result.
+            adds_x: whether x + added is added to the result.
+            residual: what else is added to the result, (B, ..., d).
         """
         if is_fused(x):
-            return perceptron(x, (self.fc1, self.fc2), norm=norm, added=added, adds_x=residual)
+            return perceptron(x, (self.fc1, self.fc2), norm=norm, added=added, adds_x=adds_x, residual=residual)
         if added is not None:
             x = x + added.view(-1, *[1] * (x.dim() - 2), added.shape[-1])
         y = norm(x) if norm is not None else x
         y = linear(y, self.fc1.weight, self.fc1.bias, relu=True)
         y = linear(y, self.fc2.weight, self.fc2.bias)
-        return x + y if residual else y
+        if residual is not None:
+            y = residual + y
+        return x + y if adds_x else y

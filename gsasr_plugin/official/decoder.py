@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from gsasr_plugin.archs.primary_head import UPSAMPLING_STEPS
-from gsasr_plugin.archs.window_attention import relative_position_index
 from gsasr_plugin.official.kinds import Kind, Place, rename
 from gsasr_plugin.official.shapes import Shapes, side_of_square
 
@@ -97,6 +96,20 @@ def _square(embeddings: Tensor) -> Tensor:
 def _values(in_proj: Tensor) -> Tensor:
     """The projection to values of those to queries, keys and values."""
     return in_proj.tensor_split(3)[2]
+
+
+def relative_position_index(window_size: int) -> Tensor:
+    """For each (query, key) token pair of a window, the row of the bias table that holds its offset.
+
+    Returns:
+        (T, T) int64; row `(dy + window_size - 1) * (2 * window_size - 1) + dx + window_size - 1` for the offset
+        (dy, dx) = query - key.
+    """
+    axis = torch.arange(window_size)
+    y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing='ij'))  # (T,)
+    dy = y[:, None] - y[None, :] + window_size - 1  # (T, T)
+    dx = x[:, None] - x[None, :] + window_size - 1
+    return dy * (2 * window_size - 1) + dx
 
 
 def regular_table(table: Tensor, index: Tensor) -> Tensor:

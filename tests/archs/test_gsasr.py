@@ -13,7 +13,7 @@ from gsasr_ops.reference_layers import rotate
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
-from gsasr_plugin.archs.window_attention import relative_position_index
+from gsasr_plugin.official.decoder import relative_position_index
 
 # Sums of up to a thousand float32 terms against float64, and a cut-off at 5 standard deviations (rasterizer error
 # 0.0004 of an 8-bit level): 1e-5 of the range 0..1 holds both.

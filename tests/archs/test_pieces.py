@@ -15,6 +15,7 @@ from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.linear import linear
 from gsasr_plugin.archs.map_conv import PlaneConv, convolve_by_kernel
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
+from gsasr_plugin.archs.window_attention import RelativePositionBias
 
 FIELDS = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 
@@ -89,6 +90,24 @@ def test_checkpointing_keeps_less() -> None:
     everything = kept(decoder)
     decoder.checkpoint_gradients('heads')
     assert kept(decoder) < 0.5 * everything
+
+
+@pytest.mark.parametrize('side', [1, 2, 5])
+def test_biases_are_looked_up_by_offset(side: int) -> None:
+    """The row of the table that its docstring states, for each pair, and gradients to where the bias came from."""
+    module = RelativePositionBias(num_heads=3, window_size=side)
+    bias = module()
+    weights = torch.randn(bias.shape)
+    (bias * weights).sum().backward()
+    expected, v_table = torch.zeros(bias.shape), torch.zeros(module.table.shape)
+    for query in range(side * side):
+        for key in range(side * side):
+            dy, dx = query // side - key // side, query % side - key % side
+            row = (dy + side - 1) * (2 * side - 1) + dx + side - 1
+            expected[:, query, key] = module.table[row]
+            v_table[row] += weights[:, query, key]
+    assert torch.equal(bias, expected)
+    torch.testing.assert_close(module.table.grad, v_table)  # sums of up to 25 numbers of about 1
 
 
 @pytest.mark.parametrize('grad', [False, True])

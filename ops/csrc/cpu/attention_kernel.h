@@ -159,11 +159,13 @@ GSASR_INLINE void logits_from(int64_t s, const Group& group, Vector<float, L>* l
                 logits[r][c] = Words::template add_product<L>(logits[r][c], query, key[c]);
         }
     }
+    GSASR_UNROLL
     for (int c = 0; c < VECTORS; ++c) {
         const int64_t at = s + c * L;
         const int inside = static_cast<int>(group.S - at < L ? group.S - at : L);
         const Mask<float, L> mask = first_lanes<float, L>(inside);
         const Vector<float, L> start = load<float, L>(group.keys + at);
+        GSASR_UNROLL
         for (int r = 0; r < kQueries; ++r) {
             logits[r][c] = logits[r][c] * broadcast<float, L>(group.scale) + start;
             if (group.bias[r])
@@ -212,7 +214,9 @@ GSASR_INLINE void results_from(int64_t d, const Group& group, const float* inver
                 totals[r][c] = Words::template add_product<L>(totals[r][c], weight, value[c]);
         }
     }
+    GSASR_UNROLL
     for (int r = 0; r < kQueries; ++r)
+        GSASR_UNROLL
         for (int c = 0; c < VECTORS; ++c)
             store<float, L>(group.results + r * padded(group.D) + d + c * L,
                             totals[r][c] * broadcast<float, L>(inverse_sums[r]));
