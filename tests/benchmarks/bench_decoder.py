@@ -83,20 +83,28 @@ def inference_seconds(variant: str, rounds: int) -> dict[str, float]:
     return interleaved({which: inference(which, variant, SIDE) for which in INFERENCE}, rounds)
 
 
-def measure(variant: str, rounds: int, training: bool, seconds: dict[str, float]) -> dict[str, Any]:
-    calls = {which: inference(which, variant, SIDE) for which in INFERENCE[1:]}
-    result: dict[str, Any] = {'seconds': seconds, 'operations': operations(variant)}
-    exact, half = (picture(calls[which]()).clamp(0, 1) for which in ('ours', 'bf16'))
-    result['bf16_levels'] = ((half - exact).abs().mean() * 255).item()
-    result['bf16_psnr'] = (-10 * (half - exact).square().mean().log10()).item()
-    result['peak_bytes'] = {
-        side: {which: peak_bytes('inference', which, variant, side) for which in INFERENCE} for side in MEMORY_SIDES
+def all_peak_bytes(variant: str, training: bool) -> dict[str, Any]:
+    peaks: dict[str, Any] = {
+        'peak_bytes': {
+            side: {which: peak_bytes('inference', which, variant, side) for which in INFERENCE} for side in MEMORY_SIDES
+        }
     }
     if training:
-        steps = {which: training_step(which, variant) for which in TRAINING}
-        result['training_seconds'] = interleaved(steps, rounds)
-        result['training_peak_bytes'] = {which: peak_bytes('training', which, variant, 48) for which in TRAINING}
-    return result
+        peaks['training_peak_bytes'] = {which: peak_bytes('training', which, variant, 48) for which in TRAINING}
+    return peaks
+
+
+def bfloat16_errors(variant: str) -> dict[str, float]:
+    """Of a picture, beside that of float32."""
+    exact, half = (picture(inference(which, variant, SIDE)()).clamp(0, 1) for which in ('ours', 'bf16'))
+    return {
+        'bf16_levels': ((half - exact).abs().mean() * 255).item(),
+        'bf16_psnr': (-10 * (half - exact).square().mean().log10()).item(),
+    }
+
+
+def training_seconds(variant: str, rounds: int) -> dict[str, float]:
+    return interleaved({which: training_step(which, variant) for which in TRAINING}, rounds)
 
 
 def table(report: dict[str, Any]) -> str:
@@ -145,8 +153,16 @@ def main() -> None:
     if arguments.memory:
         print_peak(*arguments.memory)
         return
-    # Before all else: gradients leave gigabytes to the heap.
-    seconds = {variant: inference_seconds(variant, arguments.rounds) for variant in arguments.variants}
+    variants, training = arguments.variants, not arguments.no_training
+    # In this order, for gradients leave gigabytes to the heap: the baseline would be faster, and the largest of those
+    # whose memory is measured, 15 GB, might find no room beside them.
+    results: dict[str, dict[str, Any]] = {v: {'seconds': inference_seconds(v, arguments.rounds)} for v in variants}
+    for variant, result in results.items():
+        result |= all_peak_bytes(variant, training)
+    for variant, result in results.items():
+        result |= {'operations': operations(variant), **bfloat16_errors(variant)}
+        if training:
+            result['training_seconds'] = training_seconds(variant, arguments.rounds)
     report = {
         'machine': {
             'cpu': cpu_name(),
@@ -154,10 +170,7 @@ def main() -> None:
             'torch': torch.__version__,
             'peak': {'ours': matmul_peak(torch.float32), 'bf16': matmul_peak(torch.bfloat16)},
         },
-        'variants': {
-            variant: measure(variant, arguments.rounds, not arguments.no_training, seconds[variant])
-            for variant in arguments.variants
-        },
+        'variants': results,
     }
     arguments.out.mkdir(parents=True, exist_ok=True)
     with replacing(arguments.out / 'decoder.json') as path:

@@ -372,6 +372,8 @@ def test_opcheck(dtype, with_bias):
     torch.library.opcheck(torch.ops.gsasr.window_attention, (*inputs, rotations, None, None, 0.3))
     numbered = numbered_of(shape, dtype, with_bias) | {'rotations': rotations, 'scale': 0.3}
     torch.library.opcheck(torch.ops.gsasr.window_attention, (), numbered)
+    trained = differentiated(numbered | {'scale': None}) | {'scale': 0.3}
+    torch.library.opcheck(torch.ops.gsasr.window_attention, (), trained)
 
 
 @pytest.mark.parametrize('name', ['q', 'bias', 'rotations'])
@@ -393,6 +395,9 @@ def test_fake_and_compiled():
     numbered = numbered_of(shape, torch.float32, True) | {'rotations': inputs[4]}
     assert window_attention(**{name: tensor.to('meta') for name, tensor in numbered.items()}).shape == (18, 24)
     assert torch.equal(compiled(**numbered), window_attention(**numbered))
+    trained = differentiated(dict(zip(('q', 'k', 'v', 'bias', 'rotations'), inputs)))
+    found, expected = (derivatives(attend(**trained), trained) for attend in (compiled, window_attention))
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize(
