@@ -16,7 +16,7 @@ from gsasr_ops import build
 from tests.ops import instruction_sets, sanitizers
 
 EVERYTHING = 'GSASR_HOSTILE' in os.environ
-CALLS = int(os.environ.get('GSASR_HOSTILE', '400'))
+CALLS = int(os.environ.get('GSASR_HOSTILE', '1000'))
 TESTS = Path(__file__).parent
 # Tests of other things than the CPU kernels in the library that this process has loaded.
 OF_OTHERS = {'aarch64', 'build', 'cuda_device', 'cuda_faults', 'cuda_simt', 'cuda_static', 'fallback', 'sanitized'}
@@ -130,5 +130,5 @@ def test_hostile_calls_end_in_an_error_or_the_right_result(environment: dict[str
         str(CALLS // len(instruction_sets.NAMES) + 1),
         name,
     )
-    for operator in ('rasterizer', 'attention', 'perceptron'):
+    for operator in ('rasterizer', 'attention', 'perceptron', 'convolution'):
         assert f'{operator} compared' in out and f'{operator} error' in out
