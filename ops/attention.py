@@ -130,7 +130,7 @@ def _check_numbered(
 
 
 def _fake(q, k, v, bias, rotations, windows, context_windows, scale):
-    check_devices('window_attention', q, k, v, bias, rotations, windows, context_windows)
+    check_devices(q, k=k, v=v, bias=bias, rotations=rotations, windows=windows, context_windows=context_windows)
     if windows is not None:
         return q.new_empty((q.shape[0], q.shape[1] * q.shape[2]))
     return q.new_empty((q.shape[0], q.shape[2], q.shape[1] * q.shape[3]))

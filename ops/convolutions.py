@@ -53,7 +53,7 @@ def convolution(
 
 
 def _fake(x, weight, bias, residual, in_bfloat16, output_in_bfloat16):
-    check_devices('convolution', x, weight, bias, residual)
+    check_devices(x, weight=weight, bias=bias, residual=residual)
     dtype = torch.bfloat16 if output_in_bfloat16 else torch.float32
     return x.new_empty((*x.shape[:3], weight.shape[0]), dtype=dtype)
 

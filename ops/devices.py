@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 
-def check_devices(operator: str, x: Tensor, *others: Tensor | None) -> None:
-    """RuntimeError if one of the others is not where x is: a result on x's device would be memory that nobody wrote."""
-    for other in others:
-        if other is not None and other.device != x.device:
-            raise RuntimeError(f'{operator} takes tensors of one device, got {x.device} and {other.device}')
+def check_devices(x: Tensor, **others: Tensor | Sequence[Tensor] | None) -> None:
+    """RuntimeError that names an argument which is not where x is: the result would be memory that nobody wrote."""
+    for name, given in others.items():
+        for tensor in [given] if isinstance(given, Tensor) else given or ():
+            if tensor.device != x.device:
+                raise RuntimeError(
+                    f'{name} is on {tensor.device}, but the first argument is on {x.device}: all must be on one device'
+                )

@@ -71,7 +71,8 @@ def perceptron(
 
 
 def _fake(x, weights, biases, added, norm_weight, norm_bias, eps, adds_x, residual, in_bfloat16, output_in_bfloat16):
-    check_devices('perceptron', x, *weights, *biases, added, norm_weight, norm_bias, residual)
+    optional = {'added': added, 'norm_weight': norm_weight, 'norm_bias': norm_bias, 'residual': residual}
+    check_devices(x, weights=weights, biases=biases, **optional)
     dtype = torch.bfloat16 if output_in_bfloat16 else torch.float32
     return x.new_empty((x.shape[0], weights[-1].shape[0]), dtype=dtype)
 

@@ -44,11 +44,24 @@ def _roll(x: Tensor, distance: int) -> Tensor:
     return x.roll((distance, distance), dims=(1, 2)) if distance else x
 
 
-class RelativePositionBias(nn.Module):
-    """One learnable number per head for each offset between two tokens of a window.
+def by_offset(table: Tensor, window_size: int) -> Tensor:
+    """What a table holds for the offset between each two tokens of a window.
 
-    That of the offset (dy, dx) = query - key is in row `(dy + window_size - 1) * (2 * window_size - 1) + dx +
-    window_size - 1` of the table.
+    Args:
+        table: ((2 * window_size - 1) ** 2, heads), that of the offset (dy, dx) = query - key in row
+            `(dy + window_size - 1) * (2 * window_size - 1) + dx + window_size - 1`.
+
+    Returns:
+        For (query, key), (heads, T, T).
+    """
+    # Views and a copy, which take a quarter of the time of looking each up.
+    offsets = table.t().unflatten(1, (2 * window_size - 1, 2 * window_size - 1)).flip(1, 2)  # key - query
+    from_last_query = offsets.unfold(1, window_size, 1).unfold(2, window_size, 1)  # (heads, y, x, y and x of the key)
+    return from_last_query.flip(1, 2).flatten(3, 4).flatten(1, 2)
+
+
+class RelativePositionBias(nn.Module):
+    """One learnable number per head for each offset between two tokens of a window (`by_offset`).
 
     Args:
         num_heads: attention heads.
@@ -63,11 +76,7 @@ class RelativePositionBias(nn.Module):
 
     def forward(self) -> Tensor:
         """What is added to the attention logits of (query, key), (heads, T, T)."""
-        side = self.window_size
-        # Views and a copy, which take a quarter of the time of looking each up.
-        offsets = self.table.t().unflatten(1, (2 * side - 1, 2 * side - 1)).flip(1, 2)  # key - query, from the least
-        from_last_query = offsets.unfold(1, side, 1).unfold(2, side, 1)  # (heads, y, x, y of the key, x of the key)
-        return from_last_query.flip(1, 2).flatten(3, 4).flatten(1, 2)
+        return by_offset(self.table, self.window_size)
 
 
 class WindowAttention(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gsasr_plugin.archs.primary_head import UPSAMPLING_STEPS
+from gsasr_plugin.archs.window_attention import by_offset
 from gsasr_plugin.official.kinds import Kind, Place, rename
 from gsasr_plugin.official.shapes import Shapes, side_of_square
 
@@ -98,20 +99,6 @@ def _values(in_proj: Tensor) -> Tensor:
     return in_proj.tensor_split(3)[2]
 
 
-def relative_position_index(window_size: int) -> Tensor:
-    """For each (query, key) token pair of a window, the row of the bias table that holds its offset.
-
-    Returns:
-        (T, T) int64; row `(dy + window_size - 1) * (2 * window_size - 1) + dx + window_size - 1` for the offset
-        (dy, dx) = query - key.
-    """
-    axis = torch.arange(window_size)
-    y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing='ij'))  # (T,)
-    dy = y[:, None] - y[None, :] + window_size - 1  # (T, T)
-    dx = x[:, None] - x[None, :] + window_size - 1
-    return dy * (2 * window_size - 1) + dx
-
-
 def regular_table(table: Tensor, index: Tensor) -> Tensor:
     """Rewrites a table of relative position biases whose rows are in the arbitrary order of the checkpoint's index.
 
@@ -120,16 +107,16 @@ def regular_table(table: Tensor, index: Tensor) -> Tensor:
         index: (T, T), the row for each pair of query and key.
 
     Returns:
-        The table in the order of `relative_position_index`; it gives the same biases, exactly.
+        The table in the order of `by_offset`; it gives the same biases, exactly.
 
     Raises:
         IndexError: the index does not fit the table, or gives biases that depend on more than the offset between query
             and key.
     """
     side = side_of_square(index.shape[0])
-    regular = relative_position_index(side)
     biases = table[index.long()]  # (T, T, heads)
     rows = torch.zeros((2 * side - 1) ** 2, table.shape[1], dtype=table.dtype)
+    (regular,) = by_offset(torch.arange(len(rows))[:, None], side)  # (T, T)
     rows[regular.flatten()] = biases.flatten(0, 1)
     if not torch.equal(rows[regular], biases):
         raise IndexError('the biases depend on more than the offset between query and key')

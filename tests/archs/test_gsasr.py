@@ -13,7 +13,7 @@ from gsasr_ops.reference_layers import rotate
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
-from gsasr_plugin.official.decoder import relative_position_index
+from gsasr_plugin.archs.window_attention import by_offset
 
 # Sums of up to a thousand float32 terms against float64, and a cut-off at 5 standard deviations (rasterizer error
 # 0.0004 of an 8-bit level): 1e-5 of the range 0..1 holds both.
@@ -235,10 +235,10 @@ def test_rotary_positions_make_attention_depend_on_offsets_only() -> None:
     turns = rope()
     q, k = torch.randn(2, 2, 1, 8, dtype=torch.float64)  # one query and one key per head, at every token
     products = rotate(q.expand(2, 16, 8), turns) @ rotate(k.expand(2, 16, 8), turns).transpose(1, 2)  # (2, T, T)
-    by_offset = products.new_zeros(2, 49)
-    index = relative_position_index(4)
-    by_offset[:, index.flatten()] = products.flatten(1)
-    torch.testing.assert_close(by_offset[:, index], products)
+    of_offsets = products.new_zeros(2, 49)
+    (index,) = by_offset(torch.arange(49)[:, None], 4)
+    of_offsets[:, index.flatten()] = products.flatten(1)
+    torch.testing.assert_close(of_offsets[:, index], products)
     assert products[0].unique().numel() > 16  # they do depend on the offsets
 
 

@@ -148,7 +148,10 @@ def test_refuses(number: int, change, message: str) -> None:
 def test_refuses_tensors_of_two_devices(number: int) -> None:
     inputs = inputs_of((1, 3, 4, 5, 6))
     inputs[number] = inputs[number].to('meta')
-    with pytest.raises(RuntimeError, match=r'convolution takes tensors of one device, got (cpu and meta|meta and cpu)'):
+    named, first = (('weight', 'meta'), ('weight', 'cpu'), ('bias', 'cpu'), ('residual', 'cpu'))[number]
+    with pytest.raises(
+        RuntimeError, match=rf'^{named} is on \w+, but the first argument is on {first}: all must be on'
+    ):
         convolution(*inputs[:3], residual=inputs[3])
 
 

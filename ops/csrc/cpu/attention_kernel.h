@@ -159,6 +159,7 @@ GSASR_INLINE void logits_from(int64_t s, const Group& group, Vector<float, L>* l
                 logits[r][c] = Words::template add_product<L>(logits[r][c], query, key[c]);
         }
     }
+    // Unrolled, or all logits would have a place in memory too.
     GSASR_UNROLL
     for (int c = 0; c < VECTORS; ++c) {
         const int64_t at = s + c * L;

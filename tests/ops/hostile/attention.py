@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gsasr_ops import window_attention
-from tests.ops.hostile.tensors import ERRORS, STRANGE, misfit, spoil, strided
+from tests.ops.hostile.tensors import ERRORS, STRANGE, disturbed, misfit, strided
 from tests.ops.test_attention import TOLERANCE, by_windows, exact, inputs_of, numbered_of, rotations_of
 
 LENGTHS = (1, 2, 3, 7, 8, 15, 16, 17, 31, 33, 48, 49)
@@ -20,14 +20,8 @@ def call(choice: random.Random) -> str:
     dtype = choice.choice((torch.float32, torch.bfloat16))
     shape = (choice.randint(0, 3), choice.randint(1, 3), *choice.choices(LENGTHS, k=3))
     inputs, windows = _inputs(shape, dtype, choice)
-    given = [tensor.contiguous() for tensor in inputs if tensor is not None]
     ordinary = choice.random() < 0.5
-    if not ordinary:
-        spoil(given, choice)
-    given = [strided(tensor, choice) for tensor in given]
-    if choice.random() < 0.3:
-        number = choice.randrange(len(given))
-        given[number] = misfit(given[number], choice)
+    given = disturbed([tensor for tensor in inputs if tensor is not None], not ordinary, choice)
     if windows and choice.random() < 0.3:
         name = choice.choice(tuple(windows))
         windows[name] = _other_numbers(windows[name], choice)

@@ -53,3 +53,15 @@ def misfit(tensor: Tensor, choice: random.Random) -> Tensor:
         lambda t: t.to_sparse() if t.dim() else t,
     )
     return choice.choice(changes)(tensor)
+
+
+def disturbed(tensors: list[Tensor], spoilt: bool, choice: random.Random) -> list[Tensor]:
+    """In other layouts of memory, one of them at times a misfit; if `spoilt`, with a few strange values."""
+    tensors = [tensor.contiguous() for tensor in tensors]
+    if spoilt:
+        spoil(tensors, choice)
+    tensors = [strided(tensor, choice) for tensor in tensors]
+    if choice.random() < 0.3:
+        number = choice.randrange(len(tensors))
+        tensors[number] = misfit(tensors[number], choice)
+    return tensors
