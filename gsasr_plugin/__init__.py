@@ -4,7 +4,7 @@ The host is repaired first, because BasicSR cannot even be imported beside a cur
 unpickle anything of this package import it, and with it the repairs, before anything of the host.
 """
 
-from gsasr_plugin.host_repairs import repair_host
+from gsasr_plugin.host.repairs import repair_host
 
 repair_host()
 

@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gsasr_plugin.checkpoint_pairs import has_states
-from gsasr_plugin.host_pipeline import run_pipeline
-from gsasr_plugin.metrics.weights import WeightsNotFoundError
-from gsasr_plugin.option_check import (
+from gsasr_plugin.checkpoints.training_pairs import has_states
+from gsasr_plugin.host.option_check import (
     OptionError,
     Problem,
     check_options,
@@ -22,7 +20,9 @@ from gsasr_plugin.option_check import (
     read_option_file,
     skip_absent_datasets,
 )
-from gsasr_plugin.plugins import PluginError, distribution, installed_plugins, load_plugins
+from gsasr_plugin.host.pipeline import run_pipeline
+from gsasr_plugin.host.plugins import PluginError, distribution, installed_plugins, load_plugins
+from gsasr_plugin.metrics.weights import WeightsNotFoundError
 from gsasr_plugin.run_errors import RunError
 from gsasr_plugin.stop_signals import Stopped
 
@@ -134,8 +134,8 @@ def _has_states(name: Any, *, debug: bool) -> bool:
 
 def _draw_curves(name: str) -> None:
     """Leaves the curves of a run beside its log."""
-    from gsasr_plugin.visuals.curves import draw_curves
-    from gsasr_plugin.visuals.plotting import PlotsMissing
+    from gsasr_plugin.upscaling.visuals.curves import draw_curves
+    from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
     try:
         files = draw_curves(Path('experiments', name), Path('tb_logger', name))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gsasr_plugin.visuals.event_files import read_series
+from gsasr_plugin.upscaling.visuals.event_files import read_series
 from tests.training_runs import Runs, checkpoint, make_project, same, saved_iterations, write_options
 
 

@@ -23,11 +23,11 @@ from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.padding import pad_to_multiple
-from gsasr_plugin.archs.target_size import Scale, Size, Sizes, is_pair, output_sizes
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.archs.tiles import Part, Progress, cut_axis, gaussians_by_tiles
 from gsasr_plugin.archs.window_attention import PositionEncoding
+from gsasr_plugin.sizes import ScaleLike, Size, SizesLike, is_pair, output_sizes
 
 
 @ARCH_REGISTRY.register()
@@ -72,7 +72,7 @@ class GSASR(nn.Module):
         ValueError: a size out of its range; the message names it.
     """
 
-    # How `from_pretrained` reads files, which this room does not know: set by gsasr_plugin.pretrained.
+    # How `from_pretrained` reads files, which this room does not know: set by gsasr_plugin.checkpoints.pretrained.
     pretrained_reader: ClassVar[Callable[..., GSASR]]
 
     @classmethod
@@ -84,8 +84,8 @@ class GSASR(nn.Module):
         """A trained network, in evaluation mode.
 
         Args:
-            source: the name of a model that comes with this package, or what `gsasr_plugin.checkpoint.read_model`
-                accepts; None for the default model.
+            source: the name of a model that comes with this package, or what
+                `gsasr_plugin.checkpoints.model_file.read_model` accepts; None for the default model.
             options: the `network_g` section, needed for a checkpoint that does not describe its network.
 
         Raises:
@@ -154,8 +154,8 @@ class GSASR(nn.Module):
     def forward(
         self,
         lq: Tensor,
-        scale: Scale | None = None,
-        size: Sizes | None = None,
+        scale: ScaleLike | None = None,
+        size: SizesLike | None = None,
         *,
         progress: Progress | None = None,
         **tile_options: Any,
@@ -188,7 +188,7 @@ class GSASR(nn.Module):
         return self.render(gaussians, sizes if len(set(sizes)) > 1 else sizes[0])
 
     def gaussians(
-        self, lq: Tensor, scale: Scale, *, progress: Progress | None = None, **tile_options: Any
+        self, lq: Tensor, scale: ScaleLike, *, progress: Progress | None = None, **tile_options: Any
     ) -> Gaussians:
         """The Gaussians of a batch, conditioned on the factor s (the geometric mean of rows' and columns').
 
@@ -205,7 +205,7 @@ class GSASR(nn.Module):
         factors = [_factor((h, w), target) for target in sizes]
         return self._gaussians(lq, factors, TileOptions(**tile_options), progress)
 
-    def render(self, gaussians: Gaussians, size: Sizes) -> Tensor | list[Tensor]:
+    def render(self, gaussians: Gaussians, size: SizesLike) -> Tensor | list[Tensor]:
         """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
 
         Args:
@@ -284,12 +284,12 @@ class GSASR(nn.Module):
 
 
 def render(
-    gaussians: Gaussians, size: Sizes, *, support: float = 4.5, raster_ratio: float | None = None
+    gaussians: Gaussians, size: SizesLike, *, support: float = 4.5, raster_ratio: float | None = None
 ) -> Tensor | list[Tensor]:
     """Draws Gaussians without the network that predicted them; see `GSASR` and `GSASR.render` for the arguments."""
     h, w = gaussians.lq_size
     sizes = output_sizes((h, w), gaussians.means.shape[0], None, size)
-    target = sizes[0] if is_pair(size.tolist() if isinstance(size, Tensor) else size) else sizes
+    target = sizes[0] if is_pair(size.tolist() if hasattr(size, 'tolist') else size) else sizes
     return _rasterized(gaussians, target, [(H / h, W / w) for H, W in sizes], support, raster_ratio)
 
 

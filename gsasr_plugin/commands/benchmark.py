@@ -11,22 +11,22 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from gsasr_plugin.checkpoint import load_model
+from gsasr_plugin.benchmarking.cost.contestants import Contestant, bicubic, from_network, from_options
+from gsasr_plugin.benchmarking.cost.measure import Cost, measure
+from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
+from gsasr_plugin.checkpoints.model_file import load_model
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
 from gsasr_plugin.commands.model_arguments import add_device_arguments
-from gsasr_plugin.cost.contestants import Contestant, bicubic, from_network, from_options
-from gsasr_plugin.cost.measure import Cost, measure
-from gsasr_plugin.cost.report import markdown, write_chart, write_tables
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
-from gsasr_plugin.data.scales import Scale, Size, format_scale, protocol_sizes
-from gsasr_plugin.option_check import OptionError, read_option_file
+from gsasr_plugin.host.option_check import OptionError, read_option_file
 from gsasr_plugin.precision import FLOAT32, name_of
+from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
-from gsasr_plugin.visuals.plotting import PlotsMissing
+from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
 DESCRIPTION = """\
 Measures encoder, decoder and rendering of networks on whole images, at several scales: the mean over the images after

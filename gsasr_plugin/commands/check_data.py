@@ -8,7 +8,7 @@ from typing import Any
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.data.image_check import check_images, index_faults
 from gsasr_plugin.data.image_files import Backend, list_images
-from gsasr_plugin.option_check import OptionError, read_option_file
+from gsasr_plugin.host.option_check import OptionError, read_option_file
 
 DESCRIPTION = """\
 Decodes all images of folders, of LMDBs made by the host, or of the data sets of option files, in parallel, and names

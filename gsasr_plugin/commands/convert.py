@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoint import PARAMETER_KEYS, SUFFIXES, load_model, save_model
+from gsasr_plugin.checkpoints.model_file import PARAMETER_KEYS, SUFFIXES, load_model, save_model
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
 

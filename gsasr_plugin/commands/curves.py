@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.image_arguments import positive_number
-from gsasr_plugin.visuals.plotting import PlotsMissing
-from gsasr_plugin.visuals.run_curves import draw_runs, read_run, write_runs
+from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+from gsasr_plugin.upscaling.visuals.run_curves import draw_runs, read_run, write_runs
 
 DESCRIPTION = """\
 Draws a value of several training runs over the iterations, such as the loss with and without reference positions (the

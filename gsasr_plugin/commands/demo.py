@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Before gradio is imported: it reports home otherwise.
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
-    from gsasr_plugin.demo.page import DemoMissing, build_page, launch
+    from gsasr_plugin.upscaling.demo.page import DemoMissing, build_page, launch
 
     upscaler = load_upscaler(arguments)
     try:

@@ -6,17 +6,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from gsasr_plugin.archs.target_size import output_sizes
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
 from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
-from gsasr_plugin.gaussian_file import SUFFIX, StoredGaussians, write_gaussians
+from gsasr_plugin.sizes import output_sizes
+from gsasr_plugin.upscaling.gaussian_file import SUFFIX, StoredGaussians, write_gaussians
 from gsasr_plugin.upscaling.upscaler import lq_tensor
 
 DESCRIPTION = """\
 Write the Gaussians that a network predicts for a picture into a NumPy archive: centres and standard deviations in
-pixels of the picture, correlations, opacities and colours. gsasr_plugin/gaussian_file.py describes the file;
+pixels of the picture, correlations, opacities and colours. gsasr_plugin/upscaling/gaussian_file.py describes the file;
 'gsasr render' draws it at any size."""
 EXAMPLES = """\
   gsasr gaussians photo.png -o photo.npz

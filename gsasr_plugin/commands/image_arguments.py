@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images
-from gsasr_plugin.data.scales import Scale, Size, as_scale
+from gsasr_plugin.sizes import Scale, Size, as_scale
 
 PAPERS_SCALES = (2, 3, 4, 6, 8, 12)
 

@@ -14,10 +14,10 @@ import torch
 
 import gsasr_ops
 from gsasr_ops import build
+from gsasr_plugin.checkpoints.packaged import packaged_models
 from gsasr_plugin.commands.versions import DISTRIBUTION, version_of
-from gsasr_plugin.host_repairs import repairs
-from gsasr_plugin.packaged import packaged_models
-from gsasr_plugin.plugins import distribution, installed_plugins
+from gsasr_plugin.host.plugins import distribution, installed_plugins
+from gsasr_plugin.host.repairs import repairs
 from gsasr_plugin.precision import name_of
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 

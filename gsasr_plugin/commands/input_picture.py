@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.pictures import Picture, PictureError, find_sources, read_picture
+from gsasr_plugin.upscaling.pictures import Picture, PictureError, find_sources, read_picture
 
 
 def read_input(argument: str) -> Picture:

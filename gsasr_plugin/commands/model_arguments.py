@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
+from gsasr_plugin.checkpoints.pretrained import load_pretrained
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
-from gsasr_plugin.packaged import DEFAULT_MODEL
 from gsasr_plugin.precision import DTYPES
-from gsasr_plugin.pretrained import load_pretrained
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.hardware import AUTO, DEVICES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.option_check import OptionError, read_option_file
+from gsasr_plugin.host.option_check import OptionError, read_option_file
 
 
 def network_section(file: str) -> dict[str, Any]:

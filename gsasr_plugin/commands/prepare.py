@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from gsasr_plugin.benchmarking.prepare.detail import list_detailed
+from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, Job, SubImageJob
+from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
+from gsasr_plugin.benchmarking.prepare.runner import run_jobs
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, listed_sizes, positive_number
 from gsasr_plugin.data.image_files import ImageFile, list_some
-from gsasr_plugin.data.scales import Scale, format_scale, protocol_sizes
-from gsasr_plugin.prepare.detail import list_detailed
-from gsasr_plugin.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, Job, SubImageJob
-from gsasr_plugin.prepare.lmdb_folder import is_packed, pack, staging_folder
-from gsasr_plugin.prepare.runner import run_jobs
+from gsasr_plugin.sizes import Scale, format_scale, protocol_sizes
 from gsasr_plugin.whole_file import replacing
 
 RESUMABLE = """\

@@ -15,9 +15,9 @@ from gsasr_plugin.commands.result_arguments import (
     one_input,
     targets_of,
 )
-from gsasr_plugin.gaussian_file import read_gaussians
-from gsasr_plugin.pictures import FORMATS, Picture, PictureError, cannot_hold, encode_picture, write_picture
 from gsasr_plugin.upscaling.estimate import beyond_memory
+from gsasr_plugin.upscaling.gaussian_file import read_gaussians
+from gsasr_plugin.upscaling.pictures import FORMATS, Picture, PictureError, cannot_hold, encode_picture, write_picture
 
 DESCRIPTION = """\
 Draw the Gaussians that 'gsasr gaussians' has written, at any size: no network is needed. Sizes refer to the picture

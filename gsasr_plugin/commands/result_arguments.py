@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.pictures import FORMATS
-from gsasr_plugin.pictures.writing import DEFAULT_QUALITY
 from gsasr_plugin.upscaling import Target
+from gsasr_plugin.upscaling.pictures import FORMATS
+from gsasr_plugin.upscaling.pictures.writing import DEFAULT_QUALITY
 from gsasr_plugin.upscaling.plan import Destination, destination
 from gsasr_plugin.upscaling.target import parse_pixels, parse_scale, parse_size
 

@@ -18,11 +18,11 @@ from gsasr_plugin.commands.result_arguments import (
     take_swallowed_inputs,
     targets_of,
 )
-from gsasr_plugin.pictures import STANDARD_STREAM, find_sources
 from gsasr_plugin.precision import name_of
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.batch import Report, run_jobs
 from gsasr_plugin.upscaling.estimate import measure_cost
+from gsasr_plugin.upscaling.pictures import STANDARD_STREAM, find_sources
 from gsasr_plugin.upscaling.plan import Job, Plan, make_plan
 
 DESCRIPTION = """\

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from gsasr_plugin.archs.target_size import output_sizes
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
 from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
+from gsasr_plugin.sizes import output_sizes
 from gsasr_plugin.upscaling.estimate import beyond_memory
 from gsasr_plugin.upscaling.upscaler import lq_tensor, result_pixels
-from gsasr_plugin.visuals.layers import Cutoff, Region, crop_gaussians
-from gsasr_plugin.visuals.plotting import PlotsMissing
-from gsasr_plugin.visuals.sheet import Subject, make_panels, write_panel, write_sheet
+from gsasr_plugin.upscaling.visuals.layers import Cutoff, Region, crop_gaussians
+from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+from gsasr_plugin.upscaling.visuals.sheet import Subject, make_panels, write_panel, write_sheet
 
 DESCRIPTION = """\
 Show the Gaussians of a picture, as the paper's Figures 6 and 9 do: the SR image; the distribution of positions, with

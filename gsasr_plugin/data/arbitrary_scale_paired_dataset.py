@@ -19,11 +19,11 @@ from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
 from gsasr_plugin.data.image_check import check_images, index_faults
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, read_image, sizes_where_readable
-from gsasr_plugin.data.scales import as_scale, enlarged_size, format_scale, protocol_sizes
-from gsasr_plugin.data.together import Together
 from gsasr_plugin.data.training_crops import TrainingCrops
 from gsasr_plugin.data.variable_size import VariableSizeImage
+from gsasr_plugin.processes import Processes
 from gsasr_plugin.run_errors import DataError
+from gsasr_plugin.sizes import as_scale, enlarged_size, format_scale, protocol_sizes
 
 DECODING_THREADS = 4
 CACHE_DIR = 'decoded_images'  # below the current folder
@@ -230,7 +230,7 @@ class ArbitraryScalePairedDataset(Dataset):
             stale = [fault for root in databases for fault in index_faults(root)]
             return check_images(images, progress=name), stale
 
-        with Together(f'data set {name}: check of all images') as processes:
+        with Processes(f'data set {name}: check of all images') as processes:
             bad, stale = processes.by_first(check)
         for fault in stale:
             get_root_logger().warning(f'data set {name}: {fault}')

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_type_hints
 
 import pydantic
 
-from gsasr_plugin.data.scales import as_scale
+from gsasr_plugin.sizes import as_scale
 
 
 @dataclass(kw_only=True)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
-from gsasr_plugin.data.scales import Scale, Size, as_scale, format_scale, nominal_scale, paired_gt_size, protocol_sizes
 from gsasr_plugin.run_errors import DataError, MissingDataError
+from gsasr_plugin.sizes import Scale, Size, as_scale, format_scale, nominal_scale, paired_gt_size, protocol_sizes
 
 
 class EvaluationItem(NamedTuple):

@@ -18,8 +18,8 @@ from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.lmdb_values import lmdb_value
-from gsasr_plugin.data.scales import Size
 from gsasr_plugin.run_errors import DataError, MissingDataError
+from gsasr_plugin.sizes import Size
 
 Backend = Literal['disk', 'lmdb']
 

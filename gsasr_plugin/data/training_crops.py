@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.data.scales import Scale, Size, enlarged_size
+from gsasr_plugin.sizes import Scale, Size, enlarged_size
 
 
 @dataclass(frozen=True, kw_only=True)

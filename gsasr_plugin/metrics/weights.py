@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from gsasr_plugin.checkpoints.state_file import read_state_dict
 from gsasr_plugin.metrics.flax_file import read_flax_file
-from gsasr_plugin.official.state_file import read_state_dict
 
 T = TypeVar('T')
 Net = Literal['alex', 'vgg']

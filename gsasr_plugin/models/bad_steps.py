@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoint import DESCRIPTION, cpu_state, describe
+from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
 from gsasr_plugin.whole_file import replacing
 
 FOLDER = 'bad_steps'  # below the experiment's

@@ -22,13 +22,13 @@ from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.models.bad_steps import describe_batch, write_bad_step
 from gsasr_plugin.models.compute import autocast, laid_out, prepare
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
-from gsasr_plugin.models.image_values import ImageValues
 from gsasr_plugin.models.resumable_model import ResumableModel
-from gsasr_plugin.models.scale_validation import build_metrics, validate_scales
-from gsasr_plugin.models.shares import my_share
-from gsasr_plugin.models.testing_report import Mean
 from gsasr_plugin.models.training_speed import TrainingSpeed
-from gsasr_plugin.models.validation_grids import GridLoader
+from gsasr_plugin.models.validation.image_values import ImageValues
+from gsasr_plugin.models.validation.scale_validation import build_metrics, validate_scales
+from gsasr_plugin.models.validation.testing_report import Mean
+from gsasr_plugin.models.validation.validation_grids import GridLoader
+from gsasr_plugin.processes import my_share
 from gsasr_plugin.run_errors import RunError
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')

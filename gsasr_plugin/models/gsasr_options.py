@@ -10,7 +10,7 @@ from pydantic import Field
 from gsasr_plugin.archs.decoder import CheckpointedParts
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.models.compute import ComputeOptions
-from gsasr_plugin.paper_tables import PaperRow
+from gsasr_plugin.models.validation.paper_tables import PaperRow
 
 
 @dataclass

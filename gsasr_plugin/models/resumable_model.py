@@ -12,8 +12,8 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoint import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
-from gsasr_plugin.checkpoint_pairs import DIGESTS, digests, prune
+from gsasr_plugin.checkpoints.model_file import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
+from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digests, prune
 from gsasr_plugin.models.best_value import BestValue
 from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.random_states import random_states, restore_random_states

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import torch
 
-from gsasr_plugin.archs.target_size import Size
 from gsasr_plugin.archs.tile_memory import free_bytes
 from gsasr_plugin.peak_memory import PeakMemory
+from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
 PROBE_SIDE = 64  # about: a multiple of the network's windows is taken

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.target_size import Size, output_sizes
-from gsasr_plugin.checkpoint import PathLike
-from gsasr_plugin.pictures import from_pillow, to_pillow
-from gsasr_plugin.pretrained import load_pretrained
+from gsasr_plugin.checkpoints.model_file import PathLike
+from gsasr_plugin.checkpoints.pretrained import load_pretrained
+from gsasr_plugin.sizes import Size, output_sizes
 from gsasr_plugin.upscaling.hardware import AUTO
+from gsasr_plugin.upscaling.pictures import from_pillow, to_pillow
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
 AnyImage = TypeVar('AnyImage', np.ndarray, Image.Image, Tensor)

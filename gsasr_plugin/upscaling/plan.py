@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from gsasr_plugin.archs.target_size import Size
-from gsasr_plugin.pictures import (
+from gsasr_plugin.sizes import Size
+from gsasr_plugin.upscaling.pictures import (
     FORMATS,
     STANDARD_STREAM,
     Format,

@@ -7,8 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gsasr_plugin.archs.target_size import Size, output_sizes
-from gsasr_plugin.data.scales import format_scale
+from gsasr_plugin.sizes import Size, format_scale, output_sizes
 
 MULTIPLIERS = {'': 1, 'k': 10**3, 'm': 10**6, 'g': 10**9}
 

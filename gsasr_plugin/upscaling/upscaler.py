@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.target_size import Size
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.precision import autocast
+from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
 Progress = Callable[[float], None]

@@ -14,11 +14,11 @@ import yaml
 from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoint import save_model
+from gsasr_plugin.benchmarking.cost.contestants import Contestant, from_network
+from gsasr_plugin.benchmarking.cost.measure import Cost, measure
+from gsasr_plugin.benchmarking.cost.report import markdown
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.commands import main
-from gsasr_plugin.cost.contestants import Contestant, from_network
-from gsasr_plugin.cost.measure import Cost, measure
-from gsasr_plugin.cost.report import markdown
 from tests.models.test_gsasr_model import options
 
 SECTION: dict[str, Any] = options(Path())['network_g']

@@ -11,11 +11,11 @@ import pytest
 import torch
 import yaml
 
-from gsasr_plugin.checkpoint import load_model, read_model, save_model
+from gsasr_plugin.checkpoints.model_file import load_model, read_model, save_model
 from gsasr_plugin.commands import main
-from tests.official.hub_server import serving, write_small_model
-from tests.official.test_checkpoint import small_gsasr
-from tests.official.test_sources import Payload, same
+from tests.checkpoints.official.hub_server import serving, write_small_model
+from tests.checkpoints.official.test_checkpoint import small_gsasr
+from tests.checkpoints.official.test_sources import Payload, same
 
 GSASR = 'import sys; from gsasr_plugin.commands import main; sys.exit(main())'  # the command
 

@@ -10,7 +10,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from gsasr_plugin.commands import main
-from gsasr_plugin.visuals.run_curves import Curve, read_run
+from gsasr_plugin.upscaling.visuals.run_curves import Curve, read_run
 
 
 def log(folder: Path, values: dict[int, float], wall_time: float) -> None:

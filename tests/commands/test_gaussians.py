@@ -10,7 +10,7 @@ import skimage.data
 from PIL import Image
 
 from gsasr_plugin.commands import main
-from gsasr_plugin.gaussian_file import SHAPES, read_gaussians
+from gsasr_plugin.upscaling.gaussian_file import SHAPES, read_gaussians
 
 PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
 

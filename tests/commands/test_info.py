@@ -10,7 +10,7 @@ import pytest
 import gsasr_ops
 from gsasr_plugin.commands import info, main
 from gsasr_plugin.commands.main import COMMANDS
-from gsasr_plugin.host_repairs import repairs
+from gsasr_plugin.host.repairs import repairs
 
 
 def test_it_tells_versions_repairs_and_backends(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,9 +14,9 @@ from PIL import Image
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.gsasr_arch import render
-from gsasr_plugin.checkpoint import save_model
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.commands import main, visualize
-from gsasr_plugin.visuals import layers
+from gsasr_plugin.upscaling.visuals import layers
 
 PHOTO = skimage.data.astronaut()[:96, 150:246]
 NAMES = {'lr', 'sr', 'positions', 'highlighted', 'close_up', 'density'}

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import gsasr_plugin  # noqa: F401 (repairs the host, so that test modules can import it)
-from gsasr_plugin.option_check import type_check
+from gsasr_plugin.host.option_check import type_check
 from tests.run_options import gsasr_data, gsasr_run, host_run
 
 # Fresh processes on a busy machine: importing torch and the host alone can take half a minute.

@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 
-from gsasr_plugin import cli, plugins
+from gsasr_plugin import cli
+from gsasr_plugin.host import plugins
 from gsasr_plugin.metrics import lpips
 from tests.host.conftest import write_distribution, write_options
 

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 
-from gsasr_plugin import host_repairs
-from gsasr_plugin.checkpoint_pairs import DIGESTS, digests, prune
-from gsasr_plugin.host_repairs import resuming, vanished_modules
+from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digests, prune
+from gsasr_plugin.host import repairs as host_repairs
+from gsasr_plugin.host.repairs import resuming, vanished_modules
 from gsasr_plugin.run_errors import RunError
 from tests.host.conftest import write_options
 
@@ -525,7 +525,7 @@ from basicsr.data.degradations import rgb_to_grayscale
 import torchvision
 result['function'] = rgb_to_grayscale is torchvision.transforms.functional.rgb_to_grayscale
 
-from gsasr_plugin.host_repairs import repairs
+from gsasr_plugin.host.repairs import repairs
 result['in force'] = {repair.name: repair.in_force for repair in repairs()}
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 result['registered'] = [

@@ -9,8 +9,8 @@ import basicsr
 import pytest
 from basicsr.models import lr_scheduler
 
-from gsasr_plugin.option_check import host_sections
-from gsasr_plugin.option_check.accepted import accepted_by_dataclass
+from gsasr_plugin.host.option_check import host_sections
+from gsasr_plugin.host.option_check.accepted import accepted_by_dataclass
 
 KeyPath = tuple[str, ...]
 

@@ -11,9 +11,9 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
-from gsasr_plugin.option_check import OptionError, Problem, check_options, read_option_file
-from gsasr_plugin.option_check.accepted import Words, accepted_by_signature, described, type_fault
-from gsasr_plugin.option_check.problems import closest, dotted
+from gsasr_plugin.host.option_check import OptionError, Problem, check_options, read_option_file
+from gsasr_plugin.host.option_check.accepted import Words, accepted_by_signature, described, type_fault
+from gsasr_plugin.host.option_check.problems import closest, dotted
 from tests.host.conftest import write_options
 
 Options = dict[str, Any]

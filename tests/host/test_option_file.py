@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gsasr_plugin.option_check import OptionError, OptionFile, force_options, read_option_file, write_option_file
-from gsasr_plugin.option_check.force_yml import parse_value
+from gsasr_plugin.host.option_check import OptionError, OptionFile, force_options, read_option_file, write_option_file
+from gsasr_plugin.host.option_check.force_yml import parse_value
 
 
 def read(tmp_path: Path, text: str) -> OptionFile:

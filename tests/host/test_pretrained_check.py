@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from gsasr_plugin import cli
-from gsasr_plugin.checkpoint import load_model, save_model
+from gsasr_plugin.checkpoints.model_file import load_model, save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.option_check import OptionError, OptionFile, check_options, read_option_file
+from gsasr_plugin.host.option_check import OptionError, OptionFile, check_options, read_option_file
+from tests.checkpoints.official.hub_server import write_small_model
+from tests.checkpoints.official.test_sources import Payload
 from tests.host.conftest import write_options
-from tests.official.hub_server import write_small_model
-from tests.official.test_sources import Payload
 
 Options = dict[str, Any]
 

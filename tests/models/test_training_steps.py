@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gsasr_plugin.checkpoint import load_model
+from gsasr_plugin.checkpoints.model_file import load_model
 from gsasr_plugin.run_errors import RunError
 from tests.models.test_gsasr_model import batch, make_model
 

@@ -12,8 +12,9 @@ import skimage.data
 import torch
 from PIL import Image
 
-from gsasr_plugin import GSASR, packaged, upscale
-from gsasr_plugin.checkpoint import save_model
+from gsasr_plugin import GSASR, upscale
+from gsasr_plugin.checkpoints import packaged
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.estimate import measure_cost

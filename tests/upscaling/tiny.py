@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoint import save_model
+from gsasr_plugin.checkpoints.model_file import save_model
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,125 @@
+"""What is made of one GT image: benchmark images at a scale, sub-images for training, a crop of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+from gsasr_plugin.data.image_files import ImageFile, read_image
+from gsasr_plugin.sizes import Scale, Size, protocol_sizes
+
+BENCHMARK_KINDS = ('GT', 'LR', 'Bicubic')
+
+
+class Job(Protocol):
+    """Makes the files of one GT image."""
+
+    @property
+    def source(self) -> ImageFile:
+        """The GT image."""
+
+    def outputs(self) -> list[Path]:
+        """The PNG files that `images` makes, in its order."""
+
+    def images(self) -> Iterator[np.ndarray]:
+        """(H, W, 3), uint8, RGB, for each of `outputs`."""
+
+
+@dataclass(frozen=True)
+class BenchmarkJob:
+    """The paper's protocol: GT cropped to the scale, its bicubic reduction, and the reduction enlarged again.
+
+    Attributes:
+        source: the GT image.
+        scale: the factors of rows and columns.
+        folders: where the images of `BENCHMARK_KINDS` go.
+    """
+
+    source: ImageFile
+    scale: Scale
+    folders: tuple[Path, Path, Path]
+
+    def outputs(self) -> list[Path]:
+        return [folder / f'{self.source.stem}.png' for folder in self.folders]
+
+    def images(self) -> Iterator[np.ndarray]:
+        gt = read_image(self.source)
+        lq_size, size = protocol_sizes(gt.shape[:2], self.scale)
+        gt = gt[: size[0], : size[1]]
+        lq = to_8_bit(resize_bicubic(to_float(gt), lq_size))
+        yield from (gt, lq, to_8_bit(resize_bicubic(to_float(lq), size)))
+
+
+@dataclass(frozen=True)
+class SubImageJob:
+    """Overlapping squares that cover the image; the last ones of rows and columns end at its border.
+
+    Attributes:
+        source: the GT image.
+        image_size: its (H, W).
+        folder: where the sub-images go, as `<name>_s001.png`, row by row, or `<name>_r2_s001.png` of a reduced image.
+        side: their rows and columns; an image that is smaller is kept at its own size along that axis.
+        step: from one to the next, in pixels, at most `side`.
+        reduction: the factor by which the image is made smaller, by the exact bicubic, before it is cut.
+    """
+
+    source: ImageFile
+    image_size: Size
+    folder: Path
+    side: int
+    step: int
+    reduction: float = 1
+
+    def outputs(self) -> list[Path]:
+        count = len(self._corners())
+        digits = max(3, len(str(count)))
+        name = self.source.stem if self.reduction == 1 else f'{self.source.stem}_r{self.reduction:g}'
+        return [self.folder / f'{name}_s{index:0{digits}}.png' for index in range(1, count + 1)]
+
+    def images(self) -> Iterator[np.ndarray]:
+        image = read_image(self.source)
+        if self.reduction != 1:
+            image = to_8_bit(resize_bicubic(to_float(image), self._reduced_size()))
+        for top, left in self._corners():
+            yield image[top : top + self.side, left : left + self.side]
+
+    def _reduced_size(self) -> Size:
+        height, width = (max(1, round(length / self.reduction)) for length in self.image_size)
+        return height, width
+
+    def _corners(self) -> list[tuple[int, int]]:
+        tops, lefts = (self._starts(length) for length in self._reduced_size())
+        return [(top, left) for top in tops for left in lefts]
+
+    def _starts(self, length: int) -> list[int]:
+        last = max(length - self.side, 0)
+        return [*range(0, last, self.step), last]
+
+
+@dataclass(frozen=True)
+class CentreCropJob:
+    """The square in the middle of an image that is large enough.
+
+    Attributes:
+        source: the GT image.
+        folder: where the crop goes, under the image's name.
+        side: its rows and columns.
+    """
+
+    source: ImageFile
+    folder: Path
+    side: int
+
+    def outputs(self) -> list[Path]:
+        return [self.folder / f'{self.source.stem}.png']
+
+    def images(self) -> Iterator[np.ndarray]:
+        image = read_image(self.source)
+        top, left = ((length - self.side) // 2 for length in image.shape[:2])
+        yield image[top : top + self.side, left : left + self.side]

@@ -1,0 +1,89 @@
+"""Running jobs: in parallel, without those whose files are there, and with every file written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from gsasr_plugin.benchmarking.prepare.jobs import Job
+from gsasr_plugin.data.image_files import ImageFile
+from gsasr_plugin.whole_file import replacing
+
+PNG_COMPRESSION = 3  # of 0..9: higher ones cost much more time than they save space
+
+
+def run_jobs(jobs: Sequence[Job], *, workers: int, description: str) -> list[str]:
+    """Makes the files of all jobs. Those whose files are there, and not older than the GT image, are left out.
+
+    Args:
+        jobs: what to make; no two of the same files.
+        workers: how many processes; 1 works in this one.
+        description: what the progress bar says.
+
+    Returns:
+        What went wrong, one message for each image that failed.
+    """
+    todo = [job for job in jobs if not is_done(job)]
+    for folder in {output.parent for job in todo for output in job.outputs()}:
+        folder.mkdir(parents=True, exist_ok=True)
+    failures = []
+    with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=description, unit='image') as bar:
+        if workers == 1 or len(todo) < 2:
+            for job in todo:
+                failures += _run(job)
+                bar.update()
+            return failures
+        pool = ProcessPoolExecutor(min(workers, len(todo)), initializer=use_one_thread)
+        try:
+            for future in as_completed([pool.submit(_run, job) for job in todo]):
+                failures += future.result()
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an interruption: what is being written is finished
+    return failures
+
+
+def is_done(job: Job) -> bool:
+    """Whether all files of a job are there, none older than the GT image."""
+    made = modified(job.source)
+    try:
+        return all(output.stat().st_mtime_ns >= made for output in job.outputs())
+    except FileNotFoundError:
+        return False
+
+
+def modified(image: ImageFile) -> int:
+    """When an image, or the database that holds it, was changed last, in nanoseconds."""
+    path = Path(image.path) if image.backend == 'disk' else Path(image.root) / 'data.mdb'
+    return path.stat().st_mtime_ns
+
+
+def _run(job: Job) -> list[str]:
+    """The message of what went wrong, if anything."""
+    try:
+        for output, image in zip(job.outputs(), job.images(), strict=True):
+            with replacing(output) as path:
+                path.write_bytes(encoded(image))
+    except (OSError, ValueError, cv2.error) as error:
+        return [f'{job.source}: {error}']
+    return []
+
+
+def encoded(image: np.ndarray) -> bytes:
+    """(H, W, 3), uint8, RGB -> the content of a PNG file."""
+    done, content = cv2.imencode(
+        '.png', np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
+    )
+    if not done:
+        raise ValueError(f'an image of {image.shape} cannot be written as PNG')
+    return content.tobytes()
+
+
+def use_one_thread() -> None:
+    """In a worker: the processes share the cores."""
+    cv2.setNumThreads(1)

@@ -1,0 +1,125 @@
+"""Checkpoints of a training as pairs: the networks of an iteration, and the training state that belongs to them.
+
+The networks are `models/net_<label>_<iteration>.pth`, the state is `training_states/<iteration>.state`, which appears
+last and holds the digests of its networks. A state of the host's own has none: then its networks need only be whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gsasr_plugin.checkpoints.state_file import read_file
+from gsasr_plugin.run_errors import RunError
+from gsasr_plugin.whole_file import is_whole_archive
+
+DIGESTS = 'networks'  # key of the state: SHA-256 of each network's file, by its name
+_NEEDED = {'iter': int, 'epoch': int, 'optimizers': list, 'schedulers': list}
+_STATE = re.compile(r'(\d+)\.state')
+_NETWORK = re.compile(r'net_\w+_(\d+)\.pth')
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of files, by name."""
+    return {path.name: _digest(path) for path in files}
+
+
+def has_states(states: Path) -> bool:
+    """Whether a run has left a training state, sound or not."""
+    return bool(_numbered(states, _STATE))
+
+
+def newest_pair(states: Path, models: Path, labels: Iterable[str]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest complete pair, as the state's path and content; None where there are no states at all.
+
+    Those left out are named on stderr: the log is not open yet.
+
+    Args:
+        states: folder of the states.
+        models: folder of the networks.
+        labels: of the networks that are needed.
+
+    Raises:
+        RunError: there are states, but none of a complete pair.
+    """
+    candidates = sorted(_numbered(states, _STATE).items(), reverse=True)
+    for _, (path,) in candidates:
+        try:
+            return path, read_pair(path, models, labels)
+        except RunError as error:
+            if os.environ.get('RANK', '0') == '0':
+                print(f'warning: --auto_resume leaves out a damaged checkpoint: {error}', file=sys.stderr, flush=True)
+    if candidates:
+        raise RunError(
+            f'--auto_resume: none of the {len(candidates)} training states in {states} can be used; '
+            'without --auto_resume the run starts again, and its old folder is renamed'
+        )
+    return None
+
+
+def read_pair(state: Path, models: Path, labels: Iterable[str]) -> dict[str, Any]:
+    """The content of a training state whose networks are there and belong to it; see `newest_pair`.
+
+    Raises:
+        RunError: a file is missing, damaged, unsafe, or of another pair.
+    """
+    try:
+        content = read_file(state)
+    except (FileNotFoundError, ValueError) as error:
+        raise RunError(str(error)) from error
+    held = content if isinstance(content, dict) else {}
+    wrong = [key for key, kind in _NEEDED.items() if not isinstance(held.get(key), kind)]
+    if wrong:
+        raise RunError(f'{state} is no training state: it has no proper {", ".join(wrong)}')
+    wanted = held.get(DIGESTS) or {}
+    for label in labels:
+        network = models / f'net_{label}_{held["iter"]}.pth'
+        if not network.is_file():
+            raise RunError(f'{network}, which belongs to {state}, is missing')
+        if network.name in wanted and _digest(network) != wanted[network.name]:
+            raise RunError(f'{network} is damaged, or of another time than {state}')
+        if network.name not in wanted and not is_whole_archive(network):
+            raise RunError(f'{network}, which belongs to {state}, is damaged')
+    return held
+
+
+def prune(states: Path, models: Path, keep_last: int, newest: int) -> None:
+    """Deletes all but the last pairs up to an iteration; those beyond it are an earlier attempt's, and stay.
+
+    Args:
+        states: folder of the states.
+        models: folder of the networks.
+        keep_last: how many pairs stay.
+        newest: the iteration of the newest.
+    """
+    state_files = {number: paths for number, paths in _numbered(states, _STATE).items() if number <= newest}
+    kept = sorted(state_files)[-keep_last:]
+    # A network without its state does no harm, a state without its network would be reported as damaged.
+    for files in (state_files, _numbered(models, _NETWORK)):
+        for number, paths in files.items():
+            if number < kept[0]:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+
+
+def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, list[Path]]:
+    """The files whose names match, by the number in them."""
+    found: dict[int, list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        match = pattern.fullmatch(path.name)
+        if match:
+            found.setdefault(int(match[1]), []).append(path)
+    return found
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

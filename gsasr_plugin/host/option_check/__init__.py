@@ -1,0 +1,23 @@
+"""Reading and checking option files, before anything of them reaches the host.
+
+A file is read safely (`read_option_file`), changed by `--force_yml` (`force_options`) and checked (`check_options`).
+Which keys exist is written down once, where they are used: in the signatures of registered classes, in the options
+dataclasses of the plugin's data set and model, and, for the host's own sections, in `host_sections`.
+"""
+
+from gsasr_plugin.host.option_check.absent_datasets import skip_absent_datasets
+from gsasr_plugin.host.option_check.checker import check_options
+from gsasr_plugin.host.option_check.force_yml import force_options
+from gsasr_plugin.host.option_check.option_file import OptionFile, read_option_file, write_option_file
+from gsasr_plugin.host.option_check.problems import OptionError, Problem
+
+__all__ = [
+    'OptionError',
+    'OptionFile',
+    'Problem',
+    'check_options',
+    'force_options',
+    'read_option_file',
+    'skip_absent_datasets',
+    'write_option_file',
+]

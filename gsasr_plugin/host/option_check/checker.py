@@ -1,0 +1,138 @@
+"""The check of a whole option file: every section against what will read it."""
+
+from typing import Any
+
+import torch
+from basicsr.utils.registry import MODEL_REGISTRY
+
+from gsasr_plugin.host.option_check.accepted import accepted_by_dataclass
+from gsasr_plugin.host.option_check.dataset_check import check_datasets
+from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOptions
+from gsasr_plugin.host.option_check.option_file import OptionFile
+from gsasr_plugin.host.option_check.path_check import check_path
+from gsasr_plugin.host.option_check.pretrained_check import check_pretrained, take_pretrained_options
+from gsasr_plugin.host.option_check.problems import OptionError, Problem, closest, leaves, listed
+from gsasr_plugin.host.option_check.registered import registered, registered_names
+from gsasr_plugin.host.option_check.report import Report
+from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val
+from gsasr_plugin.host.option_check.type_check import check_network, type_name
+
+_NETWORK = 'network_'
+
+
+def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False) -> list[Problem]:
+    """Check an option file before the host reads it, and add what the host needs but could have assumed.
+
+    Strict about the sections of the plugin's and of every registered class; in the host's sections wrong types and
+    missing keys are errors too, unknown keys warnings.
+
+    Args:
+        file: The options; defaults are added in place.
+        is_train: Whether they are for training; the sections `train` and `logger` are for training only.
+        auto_resume: Whether an earlier run goes on.
+
+    Returns:
+        The warnings.
+
+    Raises:
+        OptionError: Something cannot be used; every problem of the file is named, warnings too.
+    """
+    report = Report(file)
+    root = file.options
+    _check_root(report, root, is_train=is_train)
+    model = _model(report, root)
+    if not take_pretrained_options(report, file):
+        raise OptionError(file.path, report.problems)
+
+    for key in [key for key in root if key.startswith(_NETWORK)]:
+        section = report.section(root, (key,))
+        if section is not None:
+            check_network(report, section, (key,))
+    datasets = root.get('datasets')
+    if isinstance(datasets, dict):
+        check_datasets(report, datasets, root, is_train=is_train)
+    if isinstance(root.get('path'), dict):
+        check_path(report, root['path'], root, is_train=is_train, auto_resume=auto_resume)
+    if is_train and isinstance(root.get('train'), dict):
+        check_train(report, root['train'], model)
+    if isinstance(root.get('val'), dict):
+        check_val(report, root['val'], datasets if isinstance(datasets, dict) else {}, model, is_train=is_train)
+    if is_train and isinstance(root.get('logger'), dict):
+        check_logger(report, root['logger'], model)
+    if isinstance(root.get('dist_params'), dict):
+        accepted = accepted_by_dataclass(DistOptions)
+        report.check_types(root['dist_params'], ('dist_params',), accepted)
+        report.check_unknown(root['dist_params'], ('dist_params',), accepted.options, strict=False)
+
+    if not report.has_errors:
+        _check_values(report, root)
+    if report.has_errors:
+        raise OptionError(file.path, report.problems)
+    resumes = is_train and (auto_resume or root['path'].get('resume_state') is not None)
+    if not resumes:  # only now, for it may take long
+        check_pretrained(report, root)
+    if report.has_errors:
+        raise OptionError(file.path, report.problems)
+    _add_defaults(file, is_train=is_train)
+    return report.problems
+
+
+def _check_values(report: Report, root: dict[str, Any]) -> None:
+    """What no option can be, whatever it is for: torch has no such numbers, and the system no such names."""
+    for path, value in leaves(root):
+        if isinstance(value, int) and abs(value) >= 2**63:
+            report.wrong(path, value, 'a number of 64 bits')
+        elif isinstance(value, str) and '\0' in value:
+            report.wrong(path, value, 'text without the character 0')
+
+
+def _check_root(report: Report, root: dict[str, Any], *, is_train: bool) -> None:
+    accepted = accepted_by_dataclass(RootOptions)
+    sections = {key: value for key, value in root.items() if not key.startswith(_NETWORK)}
+    report.check_types(sections, (), accepted)
+    # The registry knows better what model_type may be.
+    report.check_missing({'model_type': None, **root}, (), accepted)
+    report.check_unknown(
+        sections, (), [*accepted.options, *[key for key in root if key.startswith(_NETWORK)]], strict=False
+    )
+    if 'network_g' not in root:
+        report.error(('network_g',), 'missing', 'the section of the network, with its type', closest('network_g', root))
+    needed = ('train', 'logger') if is_train else ('val',)
+    for key in needed:
+        if root.get(key) is None:
+            words = 'a section with at least save_img: true or false' if key == 'val' else 'a section'
+            report.error((key,), 'missing', words)
+    if is_train and root.get('val') is None:
+        datasets = root.get('datasets')
+        unused = [key for key in datasets if key != 'train'] if isinstance(datasets, dict) else []
+        if unused:
+            report.warn(
+                ('val',), f'missing, so that datasets.{unused[0]} is never used', 'a section with val_freq and save_img'
+            )
+    num_gpu = root.get('num_gpu')
+    gpus = torch.cuda.device_count()
+    if isinstance(num_gpu, int) and not isinstance(num_gpu, bool) and num_gpu > gpus:
+        report.error(
+            ('num_gpu',), f'given {num_gpu}, but torch sees {gpus} GPUs', f'auto, or 0 to {gpus} (0: on the CPU)'
+        )
+
+
+def _model(report: Report, root: dict[str, Any]) -> type | None:
+    """The class that `model_type` names; None, with an error, where there is none."""
+    names = registered_names(MODEL_REGISTRY)
+    known = [*names, *MODEL_REGISTRY.keys()]
+    name = type_name(report, root, (), known, f'models that are registered: {listed(names)}', key='model_type')
+    return None if name is None else registered(MODEL_REGISTRY, name)
+
+
+def _add_defaults(file: OptionFile, *, is_train: bool) -> None:
+    """Keys that the host insists on although leaving them out can mean one thing only."""
+    for key in ('train', 'val', 'logger'):
+        if key in file.options and file.options[key] is None:  # as if it were not there; --debug writes into them
+            del file.options[key]
+            file.host_reads_the_same = False
+    val = file.options.get('val')
+    if not is_train and isinstance(val, dict) and val.get('save_img') and 'suffix' not in val:
+        # No suffix: the host appends the name of the run.
+        val['suffix'] = None
+        file.host_reads_the_same = False

@@ -1,0 +1,148 @@
+"""The sections under `datasets`: names, the host's loader, the options of their class, the folders named."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from basicsr.utils.registry import DATASET_REGISTRY
+
+from gsasr_plugin.data.data_roots import resolve_root
+from gsasr_plugin.host.option_check.accepted import Accepted, accepted_by_dataclass
+from gsasr_plugin.host.option_check.host_sections import EvalLoaderOptions, TrainLoaderOptions
+from gsasr_plugin.host.option_check.problems import KeyPath, dotted, shown
+from gsasr_plugin.host.option_check.registered import texts_in_code
+from gsasr_plugin.host.option_check.report import Report
+from gsasr_plugin.host.option_check.type_check import registered_type
+
+# Put into every section by the host.
+_SET_BY_HOST = ('phase', 'scale')
+# Read in every section by the host, which expands `~` in them.
+_ROOTS = ('dataroot_gt', 'dataroot_lq')
+
+
+def check_datasets(report: Report, datasets: dict[str, Any], root: dict[str, Any], *, is_train: bool) -> None:
+    """Check `datasets` with all of its sections.
+
+    Args:
+        report: Where problems go.
+        datasets: The section.
+        root: The whole file.
+        is_train: Whether the file is for training.
+    """
+    if is_train and 'train' not in datasets:
+        report.error(('datasets', 'train'), 'missing', 'the section of the training data')
+    if not is_train and not datasets:
+        report.error(('datasets',), 'has no data set', 'sections test_1, test_2, ...')
+    names: dict[str, str] = {}
+    for key in datasets:
+        path = ('datasets', key)
+        phase = str(key).split('_')[0]
+        if is_train and key != 'train' and phase != 'val':
+            report.error(path, 'the host takes no such section in training', 'train, val, val_<anything>')
+        elif not is_train and phase not in ('val', 'test'):
+            report.error(path, 'the host takes no such section in testing', 'test, test_<anything>, val, ...')
+        section = report.section(datasets, path)
+        if section is None:
+            continue
+        if isinstance(section.get('name'), str) and key != 'train':
+            if section['name'] in names:
+                fault = f'{names[section["name"]]} has the name {shown(section["name"])} too: results get mixed'
+                report.warn((*path, 'name'), fault)
+            names[section['name']] = f'datasets.{key}'
+        _check_dataset(report, section, path, root, phase)
+
+
+def has_ground_truth(section: Any) -> bool:
+    """Whether a data set has images to compare with."""
+    return isinstance(section, dict) and section.get('dataroot_gt') is not None
+
+
+def _check_dataset(report: Report, section: dict[str, Any], path: KeyPath, root: dict[str, Any], phase: str) -> None:
+    loader = accepted_by_dataclass(TrainLoaderOptions if phase == 'train' else EvalLoaderOptions)
+    report.check_types({key: value for key, value in section.items() if key != 'type'}, path, loader)
+    report.check_missing({'type': None, **section}, path, loader)
+    _check_loader(report, section, path, phase)
+    cls = registered_type(report, section, path, DATASET_REGISTRY, 'data sets')
+    _check_paths(report, section, path, cls)
+    if cls is None:
+        return
+    options_class = getattr(cls, 'options_class', None)
+    if options_class is None:
+        report.check_unknown(
+            section, path, loader.options, strict=False, silently=[*texts_in_code(cls), *_SET_BY_HOST, *_ROOTS]
+        )
+        return
+    own = accepted_by_dataclass(options_class)
+    # The loader's keys have been checked.
+    checked = [*loader.options, *_SET_BY_HOST]
+    accepted = Accepted({name: option for name, option in own.options.items() if name not in checked})
+    before = len(report.problems)
+    report.check_types(section, path, accepted)
+    report.check_missing(section, path, accepted)
+    report.check_unknown(section, path, [*own.options, *loader.options], strict=True)
+    if 'scale' in root and 'scale' not in own.options:
+        report.error(
+            ('scale',),
+            f'given {shown(root["scale"])}: the host copies it into every data set, and {section["type"]} takes its '
+            f'scales from its own section ({dotted(path)})',
+            'no scale at the top level',
+        )
+    if len(report.problems) == before:
+        _check_together(report, section, path, own, options_class, phase)
+
+
+def _check_together(
+    report: Report, section: dict[str, Any], path: KeyPath, own: Accepted, options_class: type, phase: str
+) -> None:
+    """What no type says: ranges, and options that exclude or need each other, checked by the options class itself."""
+    values = {key: value for key, value in section.items() if key in own.options}
+    if 'phase' in own.options:
+        values['phase'] = phase
+    try:
+        options_class(**values)
+    except (TypeError, ValueError) as error:
+        report.error(path, str(error))
+
+
+def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase: str) -> None:
+    """Combinations that torch's or the host's loader refuses."""
+    if section.get('persistent_workers') is True and (phase != 'train' or section.get('num_worker_per_gpu') == 0):
+        why = 'num_worker_per_gpu is 0' if phase == 'train' else 'the host validates and tests without worker processes'
+        report.error((*path, 'persistent_workers'), f'given true, but {why}', 'false')
+    if section.get('prefetch_mode') == 'cuda' and section.get('pin_memory') is not True and phase == 'train':
+        fault = f'given {shown(section.get("pin_memory"))}, with prefetch_mode cuda'
+        report.error((*path, 'pin_memory'), fault, 'true')
+
+
+def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: type | None) -> None:
+    """Folders, databases and lists of images that do not exist."""
+    # The plugin's data set has more to name than folders.
+    is_ours = cls is not None and cls.__module__.startswith('gsasr_plugin.')
+    for key, value in section.items():
+        if str(key).startswith('dataroot_'):
+            _check_exist(report, value, (*path, key), resolve_root if is_ours else _existing)
+        elif key in ('meta_info_file', 'meta_info'):
+            _check_exist(report, value, (*path, key), _existing)
+
+
+def _check_exist(report: Report, value: Any, path: KeyPath, resolve: Callable[[str], str]) -> None:
+    """Check one path, each of a list, or each value of a mapping, with a function that raises FileNotFoundError."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_exist(report, item, (*path, index), resolve)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_exist(report, item, (*path, key), resolve)
+    elif isinstance(value, str):
+        try:
+            resolve(value)
+        except FileNotFoundError as error:
+            report.error(path, str(error))
+
+
+def _existing(path: str) -> str:
+    expanded = os.path.expanduser(path)
+    if not os.path.exists(expanded):
+        where = '' if os.path.isabs(expanded) else f' (looked from {os.getcwd()})'
+        raise FileNotFoundError(f'there is no file or folder {path!r}{where}')
+    return expanded

@@ -1,0 +1,119 @@
+"""`path.pretrain_network_*`: files and names that a network is loaded from, and what they say of their network.
+
+`network_g: {type: GSASR, from_pretrained: true}` takes the options of the network from there.
+"""
+
+import os
+from typing import Any
+
+from gsasr_plugin.checkpoints.model_file import PARAMETER_KEYS, StoredModel, read_model
+from gsasr_plugin.checkpoints.official.hub import is_name
+from gsasr_plugin.checkpoints.packaged import is_packaged_name
+from gsasr_plugin.host.option_check.option_file import OptionFile
+from gsasr_plugin.host.option_check.report import Report
+
+FROM_PRETRAINED = 'from_pretrained'
+_NETWORK = ('network_g',)
+_PATH = ('path', 'pretrain_network_g')
+
+
+def take_pretrained_options(report: Report, file: OptionFile) -> bool:
+    """Fill `network_g` from the pretrained model, where `from_pretrained` asks for it; options beside it stay.
+
+    Args:
+        report: Where problems go.
+        file: The options, changed in place: `from_pretrained` is gone, for the network has no such option.
+
+    Returns:
+        False, with an error, where the options cannot be had.
+    """
+    section = file.options.get('network_g')
+    if not (isinstance(section, dict) and is_gsasr(section) and FROM_PRETRAINED in section):
+        return True
+    key = (*_NETWORK, FROM_PRETRAINED)
+    wanted = section.pop(FROM_PRETRAINED)
+    file.host_reads_the_same = False
+    if wanted is False:
+        return True
+    source = _pretrained(file.options)
+    if wanted is not True:
+        report.wrong(key, wanted, 'true or false')
+    elif source is None:
+        report.error(key, 'true, but path.pretrain_network_g is missing')
+    elif files_exist(report, _PATH, source, of_gsasr=True) and (stored := _read(report, file.options)) is not None:
+        if stored.options is not None:
+            section.update({**stored.options, **section})
+            return True
+        known = 'the options of the network in its place, or a file that gsasr convert made'
+        report.error(key, f'true, but {stored.source} does not describe its network', known)
+    return False
+
+
+def files_exist(report: Report, path: tuple[str, ...], value: Any, *, of_gsasr: bool) -> bool:
+    """Note files that are not there.
+
+    Args:
+        report: Where problems go.
+        path: The place of the option.
+        value: The option: a path, or a list of them. A GSASR may also come from a folder, or by name.
+        of_gsasr: Whether it is for such a network.
+    """
+    if of_gsasr and (is_name(value) or is_packaged_name(value)):
+        return True
+    if of_gsasr and isinstance(value, str) and os.path.isdir(os.path.expanduser(value)):
+        return True
+    if isinstance(value, list) and not of_gsasr:
+        report.wrong(path, value, 'a path')
+        return False
+    for name in value if isinstance(value, list) else [value]:
+        file = os.path.expanduser(str(name))
+        if not os.path.isfile(file):
+            where = '' if os.path.isabs(file) else f' (looked from {os.getcwd()})'
+            report.error(path, f'there is no file {name!r}{where}')
+            return False
+    return True
+
+
+def check_pretrained(report: Report, root: dict[str, Any]) -> None:
+    """Read the pretrained weights of a GSASR, and compare their description with `network_g`, of a sound file.
+
+    The host would find out later, when it has renamed the folders of an earlier run. May fetch a released model.
+    """
+    source = _pretrained(root)
+    if not is_gsasr(root['network_g']) or source is None:
+        return
+    stored = _read(report, root)
+    if stored is None:
+        return
+    try:
+        stored.check_options(root['network_g'])
+    except ValueError as error:
+        if root['path'].get('strict_load_g', True):
+            report.error(_PATH, str(error), 'the same options, or network_g: {type: GSASR, from_pretrained: true}')
+        else:
+            report.warn(_PATH, str(error))
+
+
+def is_gsasr(section: Any) -> bool:
+    """Whether a `network_*` section is one of a GSASR."""
+    return isinstance(section, dict) and section.get('type') == 'GSASR'
+
+
+def _pretrained(root: dict[str, Any]) -> Any:
+    """`path.pretrain_network_g`, or None."""
+    path = root.get('path')
+    return path.get('pretrain_network_g') if isinstance(path, dict) else None
+
+
+def _read(report: Report, root: dict[str, Any]) -> StoredModel | None:
+    """The pretrained model, or None with an error."""
+    source, param_key = _pretrained(root), root['path'].get('param_key_g')
+    paths = [os.path.expanduser(path) for path in (source if isinstance(source, list) else [source])]
+    param_keys = list(PARAMETER_KEYS)
+    if isinstance(param_key, str) and os.path.isfile(paths[0]) and param_key not in param_keys:
+        param_keys.append(param_key)
+    try:
+        return read_model(paths if isinstance(source, list) else paths[0], param_keys=param_keys)
+    except (OSError, ValueError) as error:
+        report.error(_PATH, str(error))
+        return None

@@ -1,0 +1,102 @@
+"""The sections `train`, `val` and `logger`: what the host reads of them, and what the model adds."""
+
+from typing import Any
+
+from basicsr.models.sr_model import SRModel
+
+from gsasr_plugin.host.option_check import host_sections
+from gsasr_plugin.host.option_check.accepted import Accepted, accepted_by_dataclass
+from gsasr_plugin.host.option_check.dataset_check import has_ground_truth
+from gsasr_plugin.host.option_check.problems import KeyPath, listed
+from gsasr_plugin.host.option_check.registered import texts_in_code
+from gsasr_plugin.host.option_check.report import Report
+from gsasr_plugin.host.option_check.type_check import check_loss, check_metric, check_optimizer, check_scheduler
+
+
+def check_train(report: Report, train: dict[str, Any], model: type | None) -> None:
+    """Check `train`; `model` is the class that `model_type` names, if any."""
+    _check_section(report, train, ('train',), host_sections.TrainOptions, model, 'train_options_class')
+    if model is not None and issubclass(model, SRModel) and not (train.get('pixel_opt') or train.get('perceptual_opt')):
+        report.error(('train', 'pixel_opt'), 'missing, and no perceptual_opt either', 'a loss, such as {type: L1Loss}')
+    for key, value in train.items():
+        path = ('train', str(key))
+        if not isinstance(value, dict):
+            continue
+        if str(key).startswith('optim_'):
+            check_optimizer(report, value, path, model)
+        elif key == 'scheduler':
+            check_scheduler(report, value, path, train.get('total_iter'))
+        elif str(key).endswith('_opt'):
+            check_loss(report, value, path)
+
+
+def check_val(
+    report: Report, val: dict[str, Any], datasets: dict[str, Any], model: type | None, *, is_train: bool
+) -> None:
+    """Check `val`, with the data sets that it applies to."""
+    host_options = host_sections.TrainingValOptions if is_train else host_sections.TestingValOptions
+    _check_section(report, val, ('val',), host_options, model, 'val_options_class')
+    metrics = val.get('metrics')
+    keep_best = val.get('keep_best')
+    if is_train and isinstance(keep_best, str) and keep_best not in (metrics or {}):
+        report.error(('val', 'keep_best'), f'given {keep_best!r}, which is not in val.metrics', listed(metrics or {}))
+    if not isinstance(metrics, dict):
+        return
+    computes_auto = hasattr(model, 'val_options_class')
+    compare = []
+    for name in metrics:
+        path = ('val', 'metrics', str(name))
+        section = report.section(metrics, path)
+        if section is not None and check_metric(report, section, path, crop_border_auto=computes_auto):
+            compare.append(str(name))
+    for key, section in datasets.items():
+        if key == 'train' or has_ground_truth(section) or not compare:
+            continue
+        fault = f'compares with ground truth, and datasets.{key} has no dataroot_gt'
+        for name in compare:
+            if computes_auto:
+                report.warn(('val', 'metrics', name), fault + ': not computed there')
+            else:
+                report.error(('val', 'metrics', name), fault)
+
+
+def check_logger(report: Report, logger: dict[str, Any], model: type | None) -> None:
+    """Check `logger`; `model` is the class that `model_type` names, if any."""
+    _check_section(report, logger, ('logger',), host_sections.LoggerOptions, model, 'logger_options_class')
+    wandb = logger.get('wandb')
+    if isinstance(wandb, dict):
+        _check_host_section(report, wandb, ('logger', 'wandb'), accepted_by_dataclass(host_sections.WandbOptions))
+        if wandb.get('project') is not None and logger.get('use_tb_logger') is not True:
+            report.error(('logger', 'use_tb_logger'), 'not true, while logger.wandb.project is given', 'true')
+
+
+def _check_host_section(report: Report, section: dict[str, Any], path: KeyPath, accepted: Accepted) -> None:
+    report.check_missing(section, path, accepted)
+    report.check_types(section, path, accepted)
+    report.check_unknown(section, path, accepted.options, strict=False)
+
+
+def _check_section(
+    report: Report, section: dict[str, Any], path: KeyPath, host_options: type, model: type | None, own_name: str
+) -> None:
+    """Check a section that the host and the model share; a misspelt key of the model is an error."""
+    host = accepted_by_dataclass(host_options)
+    own_class = getattr(model, own_name, None)
+    own = accepted_by_dataclass(own_class) if own_class is not None else Accepted({})
+    both = Accepted({**host.options, **own.options})
+    before = len(report.problems)
+    report.check_missing(section, path, both)
+    report.check_types(section, path, both)
+    report.check_unknown(
+        section,
+        path,
+        host.options,
+        strict=False,
+        owned=own.options,
+        silently=texts_in_code(model) if model is not None else (),
+    )
+    if own_class is not None and len(report.problems) == before:
+        try:
+            own_class(**{key: value for key, value in section.items() if key in own.options})
+        except (TypeError, ValueError) as error:
+            report.error(path, str(error))

@@ -1,0 +1,214 @@
+"""Sections whose `type:` names a class or a function: networks, losses, metrics, optimizers, schedulers."""
+
+import inspect
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
+
+from gsasr_plugin.archs.encoders import encoder_signature, encoder_types
+from gsasr_plugin.host.option_check.accepted import (
+    Accepted,
+    Option,
+    accepted_by_class,
+    accepted_by_dataclass,
+    accepted_by_signature,
+)
+from gsasr_plugin.host.option_check.host_sections import SCHEDULERS, NonNegativeInt
+from gsasr_plugin.host.option_check.problems import KeyPath, closest, leaves, listed, shown
+from gsasr_plugin.host.option_check.registered import registered, registered_names
+from gsasr_plugin.host.option_check.report import Report
+
+# Of any whole number that describes one of our networks: a mistyped number of layers would be built until all memory is
+# gone.
+LARGEST_SIZE = 4096
+# Of a loss to one number, as training needs it: the host's `none` is none.
+_REDUCTIONS = ('mean', 'sum')
+# What the host passes to a metric itself.
+_METRIC_IMAGES = ('img', 'img2')
+
+
+def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> None:
+    """Check a `network_*` section against the constructor of its class, and `encoder_opt` against the encoder's."""
+    cls = registered_type(report, section, path, ARCH_REGISTRY, 'networks')
+    if cls is None:
+        return
+    before = len(report.problems)
+    accepted = accepted_by_class(cls)
+    check_arguments(report, section, path, accepted)
+    encoder_path = (*path, 'encoder_opt')
+    if 'encoder_opt' in accepted.options and isinstance(section.get('encoder_opt'), dict):
+        encoder_opt = section['encoder_opt']
+        names = [*encoder_types(), *ARCH_REGISTRY.keys()]
+        name = type_name(
+            report, encoder_opt, encoder_path, names, listed(encoder_types()) + ', or a registered network'
+        )
+        if name is not None:
+            check_arguments(report, encoder_opt, encoder_path, accepted_by_signature(encoder_signature(name)))
+    if not cls.__module__.startswith('gsasr_plugin.'):
+        return
+    for place, value in leaves(section, path):
+        if isinstance(value, int) and value > LARGEST_SIZE:
+            report.wrong(place, value, f'at most {LARGEST_SIZE}')
+    if len(report.problems) == before:
+        _check_builds(report, section, path, cls)
+
+
+def _check_builds(report: Report, section: dict[str, Any], path: KeyPath, cls: type) -> None:
+    """Sizes out of range and options that do not go together are known to the network itself.
+
+    It would say so later as well, but the host has renamed the folders of an earlier run by then.
+    """
+    arguments = {key: value for key, value in section.items() if key != 'type'}
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        # They are not about options.
+        warnings.simplefilter('ignore')
+        fault = _building_fault(cls, arguments)
+    if fault is not None:
+        report.error(path, f'{section["type"]} cannot be built: {str(fault) or type(fault).__name__}')
+
+
+def _building_fault(cls: type, arguments: dict[str, Any]) -> Exception | None:
+    """What the constructor says against its arguments, if anything."""
+    try:
+        # Without memory and initialization, where the network allows that.
+        with torch.device('meta'):
+            cls(**arguments)
+        return None
+    except Exception:  # whatever it is, it may be due to the meta device
+        pass
+    try:
+        cls(**arguments)
+    except Exception as error:  # a library may refuse a size in any way
+        return error
+    return None
+
+
+def check_loss(report: Report, section: dict[str, Any], path: KeyPath) -> None:
+    """Check a loss of `train` against the constructor of its class."""
+    cls = registered_type(report, section, path, LOSS_REGISTRY, 'losses')
+    if cls is None:
+        return
+    accepted = accepted_by_class(cls)
+    check_arguments(report, section, path, accepted)
+    reduction = section.get('reduction', 'mean')
+    if 'reduction' in accepted.options and isinstance(reduction, str) and reduction not in _REDUCTIONS:
+        report.wrong((*path, 'reduction'), reduction, listed(_REDUCTIONS), _REDUCTIONS)
+
+
+def check_metric(report: Report, section: dict[str, Any], path: KeyPath, *, crop_border_auto: bool) -> bool:
+    """Check one metric of `val.metrics`.
+
+    Args:
+        report: Where problems go.
+        section: The metric's options.
+        path: Its place.
+        crop_border_auto: Whether the model works out `crop_border: auto`.
+
+    Returns:
+        Whether the metric compares with ground truth.
+    """
+    function = registered_type(report, section, path, METRIC_REGISTRY, 'metrics')
+    if function is None:
+        return False
+    signature = inspect.signature(function)
+    accepted = accepted_by_signature(signature, leave_out=_METRIC_IMAGES)
+    options = {**accepted.options, 'better': Option(Literal['higher', 'lower'])}
+    if 'crop_border' in options:
+        border = NonNegativeInt | Literal['auto'] if crop_border_auto else NonNegativeInt
+        options['crop_border'] = Option(border, options['crop_border'].required)
+    accepted = Accepted(options, accepted.open_ended)
+    section = {key: value for key, value in section.items() if key != 'type'}
+    report.check_missing(section, path, accepted)
+    report.check_types(section, path, accepted)
+    # The host's metrics swallow unknown keys, so that a misspelt one would change the figure without a word.
+    report.check_unknown(section, path, options, strict=not accepted.open_ended)
+    return 'img2' in signature.parameters and signature.parameters['img2'].default is inspect.Parameter.empty
+
+
+def check_optimizer(report: Report, section: dict[str, Any], path: KeyPath, model: type | None) -> None:
+    """Check a `train.optim_*` section against the class of torch.optim that it names."""
+    known = _optimizers(model)
+    name = type_name(report, section, path, known, listed(known))
+    if name is None:
+        return
+    before = len(report.problems)
+    cls = getattr(torch.optim, name)
+    accepted = accepted_by_class(cls, leave_out=['params'])
+    # The host's get_optimizer takes lr as an argument of its own.
+    if 'lr' not in section:
+        report.error((*path, 'lr'), 'missing', 'a number, the learning rate')
+    check_arguments(report, section, path, accepted)
+    if len(report.problems) == before:
+        try:  # torch knows the ranges
+            cls([torch.zeros(1)], **{key: value for key, value in section.items() if key != 'type'})
+        except (TypeError, ValueError, RuntimeError) as error:
+            report.error(path, f'{name} refuses this: {error}')
+
+
+def check_scheduler(report: Report, section: dict[str, Any], path: KeyPath, total_iter: Any) -> None:
+    """Check `train.scheduler`; `total_iter` is the option of that name, as given."""
+    name = type_name(report, section, path, list(SCHEDULERS), listed(SCHEDULERS))
+    if name is None:
+        return
+    before = len(report.problems)
+    check_arguments(report, section, path, accepted_by_dataclass(SCHEDULERS[name]))
+    if len(report.problems) > before:
+        return
+    weighted = 'periods' if 'periods' in section else 'restarts'
+    count, weights = len(section.get(weighted, [0])), len(section.get('restart_weights', [1]))
+    if count != weights:
+        report.error((*path, 'restart_weights'), f'{weights} weights for {count} {weighted}', 'as many weights')
+    if weighted == 'periods' and isinstance(total_iter, int | float) and sum(section['periods']) < total_iter - 1:
+        fault = f'given {shown(section["periods"])}, which end before iteration {total_iter} (train.total_iter)'
+        report.error((*path, 'periods'), fault, 'periods that sum to at least train.total_iter')
+
+
+def check_arguments(report: Report, section: dict[str, Any], path: KeyPath, accepted: Accepted) -> None:
+    """Check the keys beside `type` against what a constructor takes: anything else would be a TypeError there."""
+    arguments = {key: value for key, value in section.items() if key != 'type'}
+    report.check_missing(arguments, path, accepted)
+    report.check_types(arguments, path, accepted)
+    if not accepted.open_ended:
+        report.check_unknown(arguments, path, accepted.options, strict=True)
+
+
+def registered_type(report: Report, section: dict[str, Any], path: KeyPath, registry: Registry, what: str) -> Any:
+    """The class that `type` names in a registry of the host; None, with an error, where there is none."""
+    names = registered_names(registry)
+    name = type_name(report, section, path, [*names, *registry.keys()], f'{what} that are registered: {listed(names)}')
+    return None if name is None else registered(registry, name)
+
+
+def type_name(
+    report: Report, section: dict[str, Any], path: KeyPath, known: Iterable[str], accepted: str, key: str = 'type'
+) -> str | None:
+    """The value of `key` where it is one of `known`; else None, with an error."""
+    known = list(known)
+    if key not in section:
+        report.error((*path, key), 'missing', accepted)
+        return None
+    name = section[key]
+    if not isinstance(name, str) or name not in known:
+        report.error((*path, key), f'given {shown(name)}', accepted, closest(name, known))
+        return None
+    return name
+
+
+def _optimizers(model: type | None) -> Sequence[str]:
+    """Names of torch.optim that the model takes: it says so, or its `get_optimizer` names them, or it asks torch."""
+    stated = getattr(model, 'optimizer_types', None)
+    if stated is not None:
+        return stated
+    every = [
+        name
+        for name, cls in vars(torch.optim).items()
+        if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer) and cls is not torch.optim.Optimizer
+    ]
+    code = getattr(getattr(model, 'get_optimizer', None), '__code__', None)
+    if code is None:
+        return every
+    named = [constant for constant in code.co_consts if isinstance(constant, str) and constant in every]
+    return named or every

@@ -1,0 +1,80 @@
+"""Running the host's own train and test pipelines on options that have been checked."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import Literal
+
+import torch.distributed as dist
+
+from gsasr_plugin.host.option_check import OptionFile, write_option_file
+from gsasr_plugin.stop_signals import stop_signals
+
+
+def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: list[str], command: str) -> None:
+    """Run `basicsr.train.train_pipeline` or `basicsr.test.test_pipeline` with the current folder as root path.
+
+    Args:
+        task: Which of the two.
+        file: Checked options.
+        host_flags: Flags of the host's own parser, beside `-opt` and `--force_yml`, which are settled.
+        command: The command line as the user gave it, noted in the copy of the options that the run keeps.
+    """
+    pipeline = getattr(importlib.import_module(f'basicsr.{task}'), f'{task}_pipeline')
+    with (
+        _file_for_host(file, command) as path,
+        _arguments([f'basicsr {task}', '-opt', path, *host_flags]),
+        _main_module(),
+        stop_signals() if task == 'train' else contextlib.nullcontext(),
+    ):
+        pipeline(os.getcwd())
+    # The host leaves the group to the end of the process, which then warns or hangs. After an error it must not be
+    # waited for: torchrun ends the other processes.
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _file_for_host(file: OptionFile, command: str) -> Iterator[str]:
+    """A file that the host reads to exactly the checked options: the user's own wherever it does that.
+
+    Otherwise a temporary one of the same name, which the host then copies into the folder of the run.
+    """
+    if file.host_reads_the_same:
+        yield file.path
+        return
+    with tempfile.TemporaryDirectory(prefix='basicsr-options-') as folder:
+        path = os.path.join(folder, os.path.basename(file.path))
+        write_option_file(file.options, path, [f'The options in force, from {file.path} by', command])
+        yield path
+
+
+@contextlib.contextmanager
+def _arguments(argv: list[str]) -> Iterator[None]:
+    """The host parses sys.argv, and later writes it into the copy of the options."""
+    before = sys.argv
+    sys.argv = argv
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+@contextlib.contextmanager
+def _main_module() -> Iterator[None]:
+    """Let spawned worker processes import this package, and with it the host's repairs, before they unpickle anything.
+
+    A spawned process first imports the main module of its parent, unless that is a package's `__main__`, as after
+    `python -m gsasr_plugin`. So the main module goes by the name of the command line's.
+    """
+    main = sys.modules['__main__']
+    before = main.__spec__
+    main.__spec__ = importlib.util.find_spec('gsasr_plugin.cli')
+    try:
+        yield
+    finally:
+        main.__spec__ = before

@@ -1,0 +1,1 @@
+"""Validation and testing: pictures to metrics, tables and grids."""

@@ -1,0 +1,40 @@
+"""A picture in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gsasr_plugin.upscaling.pictures.metadata import Metadata
+
+
+class PictureError(ValueError):
+    """A file that cannot be read as a picture, or a picture that a format cannot hold; the message says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels, and what their file said of them.
+
+    Attributes:
+        color: (H, W, 3) RGB or (H, W, 1) grey, float32, 0..1 (beyond it is cut off when written), in the colour space
+            of the ICC profile, upright.
+        alpha: (H, W), float32, 0 (transparent) to 1, not multiplied into `color`; None where the picture has none.
+        bits: per channel, 8 or 16.
+        format: a name of `FORMATS`.
+        metadata: profile, EXIF and the like.
+        remarks: what could not be kept as it was.
+    """
+
+    color: np.ndarray
+    alpha: np.ndarray | None = None
+    bits: int = 8
+    format: str = 'PNG'
+    metadata: Metadata = field(default_factory=Metadata)
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.color.shape[0], self.color.shape[1]

@@ -1,0 +1,72 @@
+"""The models that come with this package are what their cards say."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+import yaml
+from basicsr.metrics import calculate_psnr
+from safetensors.torch import load_file
+
+from gsasr_plugin import GSASR, upscale
+from gsasr_plugin.checkpoints.model_file import read_model
+from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL, packaged_models
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+from gsasr_plugin.sizes import protocol_sizes
+
+MODELS = packaged_models()
+
+
+def card(model: Path) -> str:
+    return model.with_suffix('.md').read_text()
+
+
+def test_the_default_is_there() -> None:
+    assert DEFAULT_MODEL in MODELS
+
+
+@pytest.mark.parametrize('model', MODELS.values(), ids=MODELS)
+def test_the_file_is_the_one_of_its_card(model: Path) -> None:
+    text = card(model)
+    assert re.findall(r'SHA-256 \| `(\w+)`', text) == [hashlib.sha256(model.read_bytes()).hexdigest()]
+    described = yaml.safe_load(re.search(r'```yaml\n(.*?)```', text, re.S)[1])['network_g']
+    stored = read_model(model.stem).options
+    assert described == {key: stored[key] for key in described}
+    defaults = GSASR(encoder_opt=described['encoder_opt']).options
+    assert {key: value for key, value in stored.items() if key not in described} == {
+        key: value for key, value in defaults.items() if key not in described
+    }
+
+
+@pytest.mark.parametrize('model', MODELS.values(), ids=MODELS)
+def test_it_is_small(model: Path) -> None:
+    tensors = load_file(model)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert sum(tensor.numel() for tensor in tensors.values()) <= 2e6
+    assert model.stat().st_size <= 4e6
+
+
+@pytest.mark.parametrize('model', MODELS.values(), ids=MODELS)
+def test_psnr_is_what_the_card_says(model: Path) -> None:
+    """On one photograph at x3, with float32: within 0.02 dB, for processors differ in the last digits."""
+    scales = re.search(r'\| photograph \|(.*)\|', card(model))[1].split('|')
+    cells = re.search(r'\| chelsea \|(.*)\|', card(model))[1].split('|')
+    expected = [float(text) for text in cells[[text.strip() for text in scales].index('x3')].split('/')]
+
+    gt = skimage.data.chelsea()
+    lq_size, size = protocol_sizes(gt.shape[:2], (3, 3))
+    gt = gt[: size[0], : size[1]]
+    lq = to_8_bit(resize_bicubic(to_float(gt), lq_size))
+    made = upscale(lq, size=size, model=model.stem, dtype='float32', device='cpu')
+    bicubic = to_8_bit(resize_bicubic(to_float(lq), size))
+    psnr = [
+        calculate_psnr(image[..., ::-1], gt[..., ::-1], crop_border=3, test_y_channel=True) for image in (made, bicubic)
+    ]
+    assert np.allclose(psnr, expected, atol=0.02)

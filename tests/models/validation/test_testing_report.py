@@ -1,0 +1,263 @@
+"""The tables of a test: means, the paper's figures, and what a killed test keeps."""
+
+from __future__ import annotations
+
+import csv
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.models.validation.image_values import FILE, ImageValues, ValuesFile, run_key
+from gsasr_plugin.models.validation.paper_tables import METRICS, PaperRow, paper_cost, paper_figure, paper_row
+from gsasr_plugin.models.validation.testing_report import means, metric_tables, paper_layout, paper_metric, write_report
+from tests.models.test_gsasr_model import make_model
+from tests.models.validation.test_scale_validation import items
+
+PROTOCOL = {
+    'psnr': {'type': 'calculate_psnr', 'crop_border': 'auto', 'test_y_channel': True},
+    'lpips': {'type': 'calculate_lpips', 'crop_border': 'auto'},
+}
+
+
+@pytest.mark.parametrize(
+    ('row', 'dataset', 'scale', 'figures', 'table'),
+    [
+        # One row of each of the paper's tables, read off the paper by eye.
+        ('EDSR', 'DIV2K', '2', (36.65, 0.9495, 0.0767, 0.0514), 'main 1'),
+        ('EDSR', 'lsdir', '30', (19.82, 0.4842, 0.7368, 0.4417), 'main 1'),
+        ('RDN', 'DIV2K100', '30', (22.23, 0.6032, 0.6633, 0.4213), 'main 2'),
+        ('EDSR', 'Urban100', '8', (23.09, 0.6480, 0.3754, 0.2515), 'appendix 1'),
+        ('RDN', 'Manga109', '3', (34.26, 0.9507, 0.0596, 0.0488), 'appendix 2'),
+        ('EDSR', 'B100', '12', (23.62, 0.5512, 0.6302, 0.3419), 'appendix 3'),
+        ('RDN', 'General100', '4', (32.00, 0.8735, 0.1642, 0.1367), 'appendix 4'),
+        ('EDSR', 'Set14', '12', (23.24, 0.5813, 0.5306, 0.3049), 'appendix 5'),
+        ('RDN', 'Set5', '6', (29.52, 0.8441, 0.2265, 0.1967), 'appendix 6'),
+        ('EDSR-9', 'DIV2K', '4', (30.86, 0.8482, 0.2523, 0.1303), 'appendix 8'),
+    ],
+)
+def test_figures_of_the_paper(row: PaperRow, dataset: str, scale: str, figures: tuple[float, ...], table: str) -> None:
+    found = [paper_figure(row, dataset, scale, metric) for metric in METRICS]
+    assert [(f.value, f.table) for f in found if f] == [(figure, table) for figure in figures]
+
+
+def test_every_row_of_the_paper_is_there_and_sound() -> None:
+    """The sets and scales of the protocol, figures that fall with the scale, RDN hardly worse than EDSR."""
+    sets = ('Set5', 'Set14', 'DIV2K100', 'Urban100', 'BSDS100', 'Manga109', 'General100', 'LSDIR')
+    for dataset in sets:
+        scales = ['2', '3', '4', '6', '8', '12'] + ['16', '18', '24', '30'] * (dataset in ('DIV2K100', 'LSDIR'))
+        for metric, better in zip(METRICS, (1, 1, -1, -1), strict=True):
+            values: dict[str, list[float]] = {}
+            for row in ('EDSR', 'RDN'):
+                figures = [paper_figure(row, dataset, scale, metric) for scale in scales]
+                values[row] = [figure.value * better for figure in figures if figure]
+                assert len(values[row]) == len(scales)
+                assert values[row] == sorted(values[row], reverse=True), (row, dataset, metric)
+            tolerance = 0.2 if metric == 'PSNR' else 0.01
+            assert all(r > e - tolerance for r, e in zip(values['RDN'], values['EDSR'])), (dataset, metric)
+        assert paper_figure('RDN', dataset, '3.7', 'PSNR') is None
+    cost = paper_cost('RDN', '8')
+    assert cost is not None and (cost.milliseconds, cost.megabytes) == (206, 1132)
+    assert paper_cost('EDSR', '8') is None
+
+
+def test_rows_by_encoder_and_density() -> None:
+    assert paper_row({'encoder_opt': {'type': 'RDN'}}) == 'RDN'
+    assert paper_row({'encoder_opt': {'type': 'EDSR'}, 'gaussian_density': 4}) == 'EDSR-4'
+    assert paper_row({'encoder_opt': {'type': 'RDN'}, 'gaussian_density': 4}) is None
+    assert paper_row({'type': 'EDSR'}) is None
+
+
+@pytest.mark.parametrize(
+    ('metric', 'name'),
+    [
+        (PROTOCOL['psnr'], 'PSNR'),
+        ({**PROTOCOL['psnr'], 'test_y_channel': False}, None),
+        ({**PROTOCOL['psnr'], 'crop_border': 4}, None),
+        (PROTOCOL['lpips'], 'LPIPS'),
+        ({**PROTOCOL['lpips'], 'net': 'vgg'}, None),
+        ({'type': 'calculate_dists', 'crop_border': 'auto'}, 'DISTS'),
+        ({'type': 'calculate_niqe', 'crop_border': 'auto'}, None),
+    ],
+)
+def test_only_the_papers_protocol_is_compared_with_the_paper(metric: dict[str, Any], name: str | None) -> None:
+    assert paper_metric(metric) == name
+
+
+def values() -> list[ImageValues]:
+    return [
+        ImageValues(dataset, scale, image, image, {'psnr': psnr, 'lpips': 0.5}, {'psnr': psnr - 1, 'lpips': 0.75})
+        for dataset, scale, image, psnr in (
+            ('Set5', '2', 'baby', 38.0),
+            ('Set5', '2', 'bird', 39.0),
+            ('Set5', '3.7', 'baby', 30.0),
+            ('photos', '2', 'cat', 33.0),
+        )
+    ]
+
+
+def test_files_in_the_papers_layout(tmp_path: Path) -> None:
+    table = means(values(), PROTOCOL, 'EDSR')
+    write_report(tmp_path, values(), table, 'ours', 'EDSR')
+    with (tmp_path / 'metrics.csv').open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(r['dataset'], r['scale'], r['images'], r['metric'], r['model'], r['paper']) for r in rows[:3]] == [
+        ('Set5', '2', '2', 'psnr', '38.5', '38.33'),
+        ('Set5', '2', '2', 'lpips', '0.5', '0.0517'),
+        ('Set5', '3.7', '1', 'psnr', '30.0', ''),
+    ]
+    assert float(rows[0]['difference']) == pytest.approx(0.17)
+    stored = json.loads((tmp_path / 'metrics.json').read_text())
+    assert stored['paper_row'] == 'EDSR' and len(stored['means']) == len(rows) == 6
+    assert len((tmp_path / 'per_image.csv').read_text().splitlines()) == 1 + 2 * len(values())
+    text = (tmp_path / 'metrics.md').read_text()
+    assert text == paper_layout(table, 'ours', 'EDSR')
+    assert '| Scale | Metric | bicubic | ours | paper, EDSR (appendix 5) | difference |' in text
+    assert '| x2 | psnr | 37.5000 | 38.5000 | 38.3300 | +0.1700 |\n|  | lpips | 0.7500 | 0.5000 |' in text
+    assert '| Scale | Metric | bicubic | ours |\n' in text  # of photos, which the paper does not know
+    log = metric_tables(table)
+    assert '| psnr | x2 | x3.7 |' in log and '| Set5, paper | 38.3300 |  |' in log and '| photos | 33.0000 |  |' in log
+
+
+def test_values_of_other_weights_or_options_are_not_reused(tmp_path: Path) -> None:
+    state = {'weight': torch.arange(4.0), 'half': torch.ones((), dtype=torch.bfloat16)}
+    key = run_key(state, {'a': 1, 'pbar': True}, {3.7: 'x'})
+    assert key == run_key({k: v.clone() for k, v in state.items()}, {'a': 1, 'pbar': False}, {3.7: 'x'})
+    others = [
+        run_key({**state, 'weight': torch.arange(4.0) + 1e-6}, {'a': 1}, {3.7: 'x'}),
+        run_key({**state, 'weight': torch.arange(4.0).reshape(2, 2)}, {'a': 1}, {3.7: 'x'}),
+        run_key(state, {'a': 2}, {3.7: 'x'}),
+        run_key(state, {'a': 1}, {3.8: 'x'}),
+    ]
+    assert key not in others and len(set(others)) == 4
+
+    for image in values():
+        ValuesFile(tmp_path, key).add(image)
+    with (tmp_path / FILE).open('a') as file:
+        file.write('{"key": "cut sho')  # killed while writing
+    assert ValuesFile(tmp_path, key).read('Set5') == values()[:3]
+    assert ValuesFile(tmp_path, others[0]).read('Set5') == []
+    assert ValuesFile(tmp_path, key).read('photos') == values()[3:]  # another set's values have stayed
+    assert ValuesFile(tmp_path, key).read('Set5') == []
+
+
+def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed at the third of four images: the second run computes the last two, and its tables hold all four."""
+    (tmp_path / 'gt').mkdir()
+    for name in ('a', 'b'):
+        image = np.random.default_rng(ord(name)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), image)
+    section = {'name': 'photos', 'dataroot_gt': str(tmp_path / 'gt'), 'phase': 'test', 'scales': [2, 2.7]}
+    loader = DataLoader(ArbitraryScalePairedDataset(section))
+
+    def model_of(name: str, weight: float = 0.0) -> Any:
+        model = make_model(tmp_path)
+        model.is_train = False
+        next(model.tested_net().parameters()).data += weight
+        model.opt |= {'name': name, 'auto_resume': True}
+        model.opt['path']['results_root'] = str(tmp_path)
+        model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'compare_bicubic': True}
+        return model
+
+    def computed(model: Any, until: int = 99) -> int:
+        count = 0
+        feed = model.feed_data
+
+        def feed_data(data: Any) -> None:
+            nonlocal count
+            if count == until:
+                raise KeyboardInterrupt
+            count += 1
+            feed(data)
+
+        monkeypatch.setattr(model, 'feed_data', feed_data)
+        try:
+            model.validation(loader, 'run', None, save_img=True)
+        except KeyboardInterrupt:
+            assert until < 99
+        return count
+
+    assert computed(model_of('run'), until=2) == 2
+    assert not (tmp_path / 'metrics.csv').exists()
+    done = sorted((tmp_path / 'visualization').rglob('*.png'))
+    assert len(done) == 2
+    done[0].unlink()  # a value without its picture is of no use
+    assert computed(model_of('run')) == 3
+    first = (tmp_path / 'per_image.csv').read_text()
+    assert len(first.splitlines()) == 5
+    assert computed(model_of('run')) == 0
+    assert (tmp_path / 'per_image.csv').read_text() == first
+    assert computed(model_of('run', weight=1e-3)) == 4  # other weights
+
+
+def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two scales with three images each, two of which are shown; killed at the fifth, the second of x2.7."""
+    (tmp_path / 'gt').mkdir()
+    for name in ('a', 'b', 'c'):
+        image = np.random.default_rng(ord(name)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), image)
+    section = {'name': 'photos', 'dataroot_gt': str(tmp_path / 'gt'), 'phase': 'test', 'scales': [2, 2.7]}
+    loader = DataLoader(ArbitraryScalePairedDataset(section))
+
+    def run(folder: str, until: int = 99, weight: float = 0.0) -> list[str]:
+        """The images that are computed: scale and name."""
+        model = make_model(tmp_path / folder)
+        model.is_train = False
+        next(model.tested_net().parameters()).data += weight
+        model.opt |= {'name': 'run', 'auto_resume': True}
+        model.opt['path']['results_root'] = str(tmp_path / folder)
+        model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'grids': 2}
+        computed: list[str] = []
+        feed = model.feed_data
+
+        def feed_data(data: Any) -> None:
+            if len(computed) == until:
+                raise KeyboardInterrupt
+            computed.append(f'x{data["nominal_scale"][0, 0].item():g} {data["name"][0]}')
+            feed(data)
+
+        monkeypatch.setattr(model, 'feed_data', feed_data)
+        with pytest.raises(KeyboardInterrupt) if until < 99 else nullcontext():
+            model.validation(loader, 'run', None, save_img=False)
+        return computed
+
+    def grids(folder: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted((tmp_path / folder).rglob('grids/*.png'))}
+
+    for folder in ('whole', 'killed'):
+        (tmp_path / folder).mkdir()
+    run('whole')
+    expected = grids('whole')
+    assert list(expected) == ['x2.7_run.png', 'x2_run.png']
+    run('killed', until=4)
+    assert list(grids('killed')) == ['x2_run.png']
+    assert run('killed') == ['x2.7 a', 'x2.7 b', 'x2.7 c']  # a again, for its grid
+    assert grids('killed') == expected
+    assert run('killed') == [] and grids('killed') == expected
+    (tmp_path / 'killed' / 'visualization' / 'photos' / 'grids' / 'x2_run.png').unlink()
+    assert run('killed') == ['x2 a', 'x2 b'] and grids('killed') == expected
+    # The grids of other weights are not taken for those of a run that is killed.
+    assert len(run('killed', until=1, weight=0.1)) == 1 and grids('killed') == {}
+    assert len(run('killed', weight=0.1)) == 6
+    others = grids('killed')
+    assert list(others) == list(expected) and others != expected
+
+
+def test_a_named_row_of_the_paper_or_none(tmp_path: Path) -> None:
+    for row, columns in ((None, 'EDSR-1'), ('RDN', 'RDN'), ('none', None)):
+        model = make_model(tmp_path)
+        model.is_train = False
+        model.opt['path']['results_root'] = str(tmp_path)
+        model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'paper_row': row}
+        loader = items()
+        loader.dataset = SimpleNamespace(opt={'name': 'DIV2K'})  # type: ignore[misc]
+        model.validation(loader, 'run', None, save_img=False)
+        assert json.loads((tmp_path / 'metrics.json').read_text())['paper_row'] == columns

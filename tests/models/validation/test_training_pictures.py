@@ -1,0 +1,127 @@
+"""What a training shows: grids of a validation, speed and memory on the line of progress, curves at the end."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.models.training_speed import TrainingSpeed
+from gsasr_plugin.models.validation.training_table import MetricRow, add_to_tables
+from gsasr_plugin.models.validation.validation_grids import GAP, LABEL_HEIGHT, grid_of, row_of
+from gsasr_plugin.upscaling.visuals.curves import draw_curves, read_losses, read_metrics
+from tests.models.test_gsasr_model import make_model
+from tests.models.validation.test_scale_validation import items
+
+
+class Logger:
+    """What tensorboard's writer is asked for."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, np.ndarray] = {}
+
+    def add_image(self, tag: str, image: np.ndarray, step: int, dataformats: str) -> None:
+        assert (step, dataformats) == (7, 'HWC')
+        self.images[tag] = image
+
+    def add_scalar(self, *_: Any) -> None:
+        """Not looked at here."""
+
+
+def test_validation_leaves_a_grid_of_each_scale(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    model.opt['val'] = {'grids': 1}
+    logger = Logger()
+    loader = items()
+    model.validation(loader, 7, logger, save_img=False)
+    folder = tmp_path / 'visualization' / 'photos' / 'grids'
+    assert sorted(path.name for path in folder.iterdir()) == ['x2_7.png', 'x3.7_7.png']
+    assert set(logger.images) == {'grids/photos_x2', 'grids/photos_x3.7'}
+    grid = np.asarray(Image.open(folder / 'x2_7.png'))
+    np.testing.assert_array_equal(grid, logger.images['grids/photos_x2'])
+    gt = loader[0]['gt'][0].permute(1, 2, 0).numpy()  # (24, 32, 3), of the first image
+    left = 3 * (32 + GAP)  # LR, bicubic and SR come first
+    np.testing.assert_array_equal(grid[LABEL_HEIGHT:, left : left + 32], np.rint(gt * 255))
+    with torch.no_grad():
+        sr = model.net_g_ema(loader[0]['lq'], size=(24, 32))[0].permute(1, 2, 0).numpy()
+    shown = grid[LABEL_HEIGHT:, 2 * (32 + GAP) : 2 * (32 + GAP) + 32]
+    np.testing.assert_array_equal(shown, np.rint(sr.clip(0, 1) * 255))
+
+
+def test_no_grids_unless_asked_for(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    model.opt['val'] = {}
+    model.validation(items(), 7, Logger(), save_img=False)
+    assert not list(tmp_path.rglob('*.png'))
+
+
+def test_a_grid_shows_the_middle_of_large_images() -> None:
+    generator = np.random.default_rng(0)
+    lq, gt = generator.random((150, 100, 3)), generator.random((600, 400, 3))
+    row = row_of({'lq': lq, 'result': gt * 0.9, 'gt': gt})
+    middle = (slice(172, 428), slice(72, 328))
+    np.testing.assert_array_equal(row['GT'], gt[middle])
+    np.testing.assert_allclose(row['difference x4'], 0.4 * gt[middle], atol=1e-12)
+    np.testing.assert_array_equal(row['LR'], np.kron(lq, np.ones((4, 4, 1)))[middle])
+    np.testing.assert_array_equal(row['bicubic'], resize_bicubic(lq, (600, 400))[middle])
+    small = row_of({'lq': lq[:20, :30], 'result': gt[:80, :120], 'gt': gt[:80, :120]})
+    assert grid_of([row, small]).shape == (LABEL_HEIGHT + 256 + GAP + 80, 5 * 256 + 4 * GAP, 3)
+
+
+def test_without_ground_truth_there_are_three_columns() -> None:
+    assert list(row_of({'lq': np.zeros((5, 5, 3)), 'result': np.zeros((9, 9, 3))})) == ['LR', 'bicubic', 'SR']
+
+
+def test_speed_counts_samples_of_uninterrupted_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 2.0, 4.0, 100.0, 101.0])
+    monkeypatch.setattr(time, 'perf_counter', lambda: next(clock))
+    speed = TrainingSpeed(torch.device('cpu'), processes=2)
+    for _ in range(3):
+        speed.step(8)
+    assert speed.report()['samples_per_s'] == 8  # 2 steps of 2 * 8 in 4 s
+    speed.interrupt()
+    speed.step(8)
+    speed.step(8)
+    report = speed.report()
+    assert report['samples_per_s'] == 16 and 0.01 < report['memory_gib'] < 1000
+    assert 'samples_per_s' not in speed.report()  # nothing since
+
+
+def test_curves_of_a_run(tmp_path: Path) -> None:
+    pytest.importorskip('matplotlib')
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path / 'tb')) as writer:
+        for step in range(1, 301):
+            writer.add_scalar('losses/l_pix', 1 / step, step)
+            writer.add_scalar('samples_per_s', 5, step)
+    with SummaryWriter(str(tmp_path / 'tb'), filename_suffix='.resumed') as writer:
+        for step in range(250, 401):
+            writer.add_scalar('losses/l_pix', 2 / step, step)
+    for iteration in (100, 200):
+        rows = [MetricRow(str(iteration), 'A', scale, 3, 'psnr', 30 + iteration / 100, 29.5) for scale in ('2', '4')]
+        add_to_tables(tmp_path, rows)
+
+    (name, losses), *others = read_losses(tmp_path / 'tb').items()
+    assert name == 'l_pix' and not others
+    assert losses.iterations.tolist() == list(range(1, 401))
+    assert losses.values[[0, 248, 249]] == pytest.approx([1, 1 / 249, 2 / 250])
+    metrics = read_metrics(tmp_path / 'metrics.csv')
+    assert list(metrics) == ['psnr'] and list(metrics['psnr']) == ['A x2', 'A x4']
+    assert metrics['psnr']['A x4'].values.tolist() == [31, 32] and metrics['psnr']['A x4'].bicubic == 29.5
+
+    files = draw_curves(tmp_path, tmp_path / 'tb')
+    assert [file.name for file in files] == ['losses.png', 'metrics.png']
+    for file in files:
+        pixels = np.asarray(Image.open(file).convert('RGB'))
+        assert pixels.shape[0] > 300 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # lines on white
+
+
+def test_nothing_is_drawn_of_a_run_without_values(tmp_path: Path) -> None:
+    assert draw_curves(tmp_path, tmp_path / 'absent') == []

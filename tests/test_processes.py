@@ -1,0 +1,71 @@
+"""Two processes of which one does the work for both; neither waits for one that is gone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch.distributed as dist
+
+from gsasr_plugin.processes import Processes
+from gsasr_plugin.run_errors import DataError, RunError
+
+
+def fine(folder: Path) -> str:
+    with (folder / 'calls').open('a') as file:
+        file.write(f'{dist.get_rank()}\n')
+    return 'all images can be read'
+
+
+def faulty(folder: Path) -> str:
+    raise DataError(f'{fine(folder)}, but a.png')
+
+
+def killed(folder: Path) -> str:
+    fine(folder)
+    os._exit(9)
+
+
+def process(folder: Path, rank: int, work: Callable[[Path], str]) -> None:
+    dist.init_process_group('gloo', init_method=f'file://{folder}/store', rank=rank, world_size=2)
+    try:
+        with Processes('looking') as processes:
+            answer = processes.by_first(lambda: work(folder))
+            assert processes.gather(rank) == ([0, 1] if rank == 0 else [])
+    except RunError as error:
+        answer = f'{type(error).__name__}: {error}'
+    (folder / f'answer{rank}').write_text(answer)
+    os._exit(0)
+
+
+@pytest.mark.parametrize(
+    ('work', 'answers'),
+    [
+        (fine, ['all images can be read'] * 2),
+        (faulty, ['DataError: all images can be read, but a.png'] * 2),
+        (killed, [None, 'RunError: looking: another process is gone']),
+    ],
+)
+def test_one_works_for_both(work: Callable[[Path], str], answers: list[str | None], tmp_path: Path) -> None:
+    context = multiprocessing.get_context('fork')
+    processes = [context.Process(target=process, args=(tmp_path, rank, work)) for rank in range(2)]
+    for one in processes:
+        one.start()
+    for one in processes:
+        one.join(60)
+    hanging = [one for one in processes if one.is_alive()]
+    for one in hanging:
+        one.kill()
+    assert not hanging
+    assert [one.exitcode for one in processes] == [0 if answer else 9 for answer in answers]
+    for rank, answer in enumerate(answers):
+        assert answer is None or (tmp_path / f'answer{rank}').read_text().split(' (')[0] == answer
+    assert (tmp_path / 'calls').read_text() == '0\n'
+
+
+def test_a_process_alone_works_for_itself() -> None:
+    with Processes('counting') as processes:
+        assert processes.by_first(lambda: 7) == 7 and processes.gather(8) == [8]

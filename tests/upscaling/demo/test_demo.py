@@ -1,0 +1,147 @@
+"""The demo: what it computes of a region, and the page in a real browser, without a display."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from gsasr_plugin import GSASR, upscale
+from gsasr_plugin.commands import main
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.upscaling import Upscaler
+from gsasr_plugin.upscaling.demo.region_view import view_region
+
+PHOTO = skimage.data.astronaut()[:160, 100:300]
+ARTEFACTS = Path(__file__).parents[3] / 'artefacts'
+TIMEOUT_S = 180
+
+
+def test_a_region_is_that_of_the_upscaled_picture(net: GSASR) -> None:
+    pytest.importorskip('matplotlib')
+    view = view_region(Upscaler(net, device='cpu', dtype='float32'), PHOTO, (100.4, 80), 40, 3)
+    assert view.region == (80, 60, 40, 40)
+    whole = upscale(PHOTO, scale=3, model=net, dtype='float32')[180:300, 240:360]
+    # The network sees 24 pixels around the region, not all; most of the difference is none.
+    assert view.sr.shape == (120, 120, 3) and np.abs(view.sr.astype(int) - whole).mean() < 0.5
+    bicubic = resize_bicubic(PHOTO / np.float32(255), (480, 600))[180:300, 240:360].clip(0, 1)
+    assert np.abs(view.bicubic / 255 - bicubic).max() < 1 / 255
+    assert view.count >= 4 * 40 * 40 and view.positions.shape == view.close_up.shape
+
+
+def test_a_region_is_cut_as_the_network_cuts(net: GSASR) -> None:
+    """The raster ratio is of the whole picture, not of the region or of what the network sees."""
+    pytest.importorskip('matplotlib')
+    cut = GSASR(**{**net.options, 'raster_ratio': 0.004}).eval()
+    cut.load_state_dict(net.state_dict())
+    view = view_region(Upscaler(cut, device='cpu', dtype='float32'), PHOTO, (100.4, 80), 40, 3)
+    with_cut, without = (upscale(PHOTO, scale=3, model=m, dtype='float32')[180:300, 240:360] for m in (cut, net))
+    assert np.abs(with_cut.astype(int) - without).mean() > 5
+    assert np.abs(view.sr.astype(int) - with_cut).mean() < 1
+
+
+@pytest.mark.parametrize('centre', [(0, 0), (199, 159), (-5, 1000)])
+def test_a_region_stays_in_the_picture(net: GSASR, centre: tuple[int, int]) -> None:
+    pytest.importorskip('matplotlib')
+    x, y, width, height = view_region(Upscaler(net, device='cpu'), PHOTO, centre, 128, 1).region
+    assert 0 <= x <= 200 - width and 0 <= y <= 160 - height and (width, height) == (128, 128)
+
+
+def test_without_gradio_the_command_says_how_to_get_it(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, 'gradio', None)  # as if it were not installed
+    assert main(['demo', '--model', str(model_file), '--device', 'cpu']) == 2
+    assert "pip install 'gsasr-plugin[demo]'" in capsys.readouterr().err
+
+
+def wait_for(condition, what: str):
+    end = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f'no {what} after {TIMEOUT_S} s')
+
+
+@pytest.fixture
+def browser():
+    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed: pip install selenium')
+    driver, chromium = shutil.which('chromedriver'), shutil.which('chromium')
+    if driver is None or chromium is None:
+        pytest.skip('chromium is not installed: apt-get install chromium chromium-driver')
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage', '--window-size=1500,1300'):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(browser, model_file: Path, tmp_path: Path) -> None:
+    pytest.importorskip('gradio', reason="gradio is not installed: pip install 'gsasr-plugin[demo]'")
+    from PIL import Image
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
+    code = 'import sys; from gsasr_plugin.commands import main; sys.exit(main())'
+    arguments = ['demo', '--no-browser', '--model', str(model_file), '--device', 'cpu']
+    log = (tmp_path / 'log.txt').open('w+')
+    server = subprocess.Popen(
+        [sys.executable, '-c', code, *arguments],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+
+    def printed() -> str:
+        return (tmp_path / 'log.txt').read_text()
+
+    def facts(begin: str):
+        found = [e.text for e in browser.find_elements(By.ID, 'facts') if begin in e.text]
+        return found[0] if found else None
+
+    try:
+        wait_for(lambda: 'http://127.0.0.1:' in printed() or server.poll() is not None, 'server')
+        assert server.poll() is None, printed()
+        address = next(word for word in printed().split() if word.startswith('http://127.0.0.1:'))
+        browser.get(address)
+        upload = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, 'input[type=file]'), 'upload')[0]
+        upload.send_keys(str(tmp_path / 'photo.png'))
+        wait_for(lambda: facts('64 x 64 pixels to 256 x 256'), 'result at x4')
+
+        number = browser.find_element(By.CSS_SELECTOR, '#scale input[type=number]')
+        number.send_keys(Keys.CONTROL, 'a')
+        number.send_keys('7.5', Keys.ENTER)
+        wait_for(lambda: facts('to 480 x 480'), 'result at x7.5')
+
+        before = browser.find_element(By.CSS_SELECTOR, '#close-up img').get_attribute('src')
+        where = browser.find_element(By.CSS_SELECTOR, '#where img')
+        ActionChains(browser).move_to_element_with_offset(where, -40, 30).click().perform()
+        wait_for(
+            lambda: browser.find_element(By.CSS_SELECTOR, '#close-up img').get_attribute('src') != before,
+            'Gaussians of the region that was clicked',
+        )
+        images = browser.find_elements(By.CSS_SELECTOR, '#compared img')
+        sources = {image.get_attribute('src') for image in images}
+        assert len(sources) == 2  # bicubic and SR under one slider
+        time.sleep(1)  # the images load
+        ARTEFACTS.mkdir(exist_ok=True)
+        browser.save_screenshot(str(ARTEFACTS / 'demo.png'))
+    finally:
+        server.terminate()
+        server.wait()
+        log.close()
+    assert Image.open(ARTEFACTS / 'demo.png').size[0] == 1500
