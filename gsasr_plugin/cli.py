@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gsasr_plugin.checkpoints.state_file import reading_once
 from gsasr_plugin.checkpoints.training_pairs import has_states
 from gsasr_plugin.host.option_check import (
     OptionError,
@@ -78,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        return _run(argv)
+        with reading_once():
+            return _run(argv)
     except OptionError as error:
         count = sum(problem.is_error for problem in error.problems)
         print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
@@ -71,28 +70,6 @@ class GSASR(nn.Module):
     Raises:
         ValueError: a size out of its range; the message names it.
     """
-
-    # How `from_pretrained` reads files, which this room does not know: set by gsasr_plugin.checkpoints.pretrained.
-    pretrained_reader: ClassVar[Callable[..., GSASR]]
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
-        options: Mapping[str, Any] | None = None,
-    ) -> GSASR:
-        """A trained network, in evaluation mode.
-
-        Args:
-            source: the name of a model that comes with this package, or what
-                `gsasr_plugin.checkpoints.model_file.read_model` accepts; None for the default model.
-            options: the `network_g` section, needed for a checkpoint that does not describe its network.
-
-        Raises:
-            FileNotFoundError: a file is missing.
-            ValueError: no such model, or a file that is damaged or holds something else.
-        """
-        return cls.pretrained_reader(source, options)
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from gsasr_plugin.benchmarking.cost.contestants import Contestant, bicubic, from_network, from_options
 from gsasr_plugin.benchmarking.cost.measure import Cost, measure
 from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
-from gsasr_plugin.checkpoints.model_file import load_model
+from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
@@ -130,7 +130,7 @@ def _contestant(given: str) -> Contestant:
     path = Path(given)
     try:
         if path.suffix not in OPTION_SUFFIXES:
-            return from_network(path.stem, load_model(given))
+            return from_network(path.stem, load(given))
         options = read_option_file(given).options
         section = options.get('network_g')
         if not isinstance(section, dict):

@@ -8,7 +8,9 @@ from pathlib import Path
 import yaml
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoints.model_file import PARAMETER_KEYS, SUFFIXES, load_model, save_model
+from gsasr_plugin.checkpoints.loading import load
+from gsasr_plugin.checkpoints.model_file import SUFFIXES, save_model
+from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
 
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f'--output {output} is there already; --overwrite replaces it')
     sources = arguments.source
     try:
-        net = load_model(
+        net = load(
             sources[0] if len(sources) == 1 else sources,
             None if arguments.opt is None else network_section(arguments.opt),
             param_keys=[arguments.param_key] if arguments.param_key else PARAMETER_KEYS,

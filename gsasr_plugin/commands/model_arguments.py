@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
-from gsasr_plugin.checkpoints.pretrained import load_pretrained
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
 from gsasr_plugin.precision import DTYPES
@@ -60,7 +60,7 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
     source = None if models is None else models[0] if len(models) == 1 else models
     options = None if arguments.opt is None else network_section(arguments.opt)
     try:
-        net = load_pretrained(source, options)
+        net = load(source, options)
     except (FileNotFoundError, ValueError) as error:
         raise CommandError(f'--model: {error}') from error
     if arguments.memory is not None and not arguments.memory > 0:

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.tile_options import TileOptions
+from gsasr_plugin.checkpoints import state_file
 from gsasr_plugin.models.bad_steps import describe_batch, write_bad_step
 from gsasr_plugin.models.compute import autocast, laid_out, prepare
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
@@ -52,6 +53,7 @@ class GSASRModel(ResumableModel):
         self.stop_signal = 0  # that all processes know of
         self.bad_steps = 0
         super().__init__(opt)
+        state_file.forget()  # its weights are in place
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
         self.means: list[Mean] = []

@@ -12,7 +12,9 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoints.model_file import DESCRIPTION, PARAMETER_KEYS, cpu_state, describe, read_model
+from gsasr_plugin.checkpoints.loading import read_model
+from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
+from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
 from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digests, prune
 from gsasr_plugin.models.best_value import BestValue
 from gsasr_plugin.models.host_files import host_files_whole

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.model_file import PathLike
-from gsasr_plugin.checkpoints.pretrained import load_pretrained
 from gsasr_plugin.sizes import Size, output_sizes
 from gsasr_plugin.upscaling.hardware import AUTO
 from gsasr_plugin.upscaling.pictures import from_pillow, to_pillow
@@ -41,7 +41,7 @@ def upscale(
             floats in 0..1.
         scale: a number, or a tuple (rows, columns).
         size: (H, W).
-        model: a network, or what `GSASR.from_pretrained` takes; a network that is kept is read only once.
+        model: a network, or what `load` takes; a network that is kept is read only once.
         device: 'auto', 'cpu', 'cuda', ...; None: where a given network is, else 'auto'.
         dtype: 'auto', 'float32', 'bf16' or 'fp16', of encoder and decoder.
         self_ensemble: average over the 8 flips and rotations.
@@ -57,7 +57,7 @@ def upscale(
     """
     if not isinstance(image, np.ndarray | Image.Image | Tensor):
         raise TypeError(f'image must be a NumPy array, an image of Pillow or a tensor, got {type(image).__name__}')
-    net = model if isinstance(model, GSASR) else load_pretrained(model)
+    net = model if isinstance(model, GSASR) else load(model)
     where = device if device is not None or isinstance(model, GSASR) else AUTO
     upscaler = Upscaler(net, device=where, dtype=dtype, self_ensemble=self_ensemble, **tile_options)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from skimage import data
 
+from gsasr_plugin import load
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.data.bicubic import resize_bicubic
 
@@ -25,7 +26,7 @@ SCALE = 2
 
 def models(names: list[str]) -> Iterator[tuple[str, GSASR]]:
     for name in names or ['gsasr-small']:
-        yield name, GSASR.from_pretrained(name)
+        yield name, load(name)
     if names:
         return
     for encoder in ('EDSR', 'RDN', 'SwinIR'):

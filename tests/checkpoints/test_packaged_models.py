@@ -15,7 +15,7 @@ from basicsr.metrics import calculate_psnr
 from safetensors.torch import load_file
 
 from gsasr_plugin import GSASR, upscale
-from gsasr_plugin.checkpoints.model_file import read_model
+from gsasr_plugin.checkpoints.loading import read_model
 from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL, packaged_models
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float

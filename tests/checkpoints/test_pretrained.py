@@ -9,7 +9,8 @@ import pytest
 import torch
 from basicsr.models import build_model
 
-from gsasr_plugin.checkpoints.model_file import load_model, read_model, save_model
+from gsasr_plugin.checkpoints.loading import load, read_model
+from gsasr_plugin.checkpoints.model_file import save_model
 from tests.checkpoints.official.hub_server import write_small_model
 from tests.checkpoints.official.test_sources import Payload, same
 from tests.models.test_gsasr_model import batch, make_model, options
@@ -33,7 +34,7 @@ def authors(tmp_path: Path) -> Path:
 def test_fine_tuning_starts_from_the_authors_averages(
     authors: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = load_model(authors)
+    expected = load(authors)
     source: Any = {
         'folder': str(authors),
         'pair': [str(authors / 'encoder.pth'), str(authors / 'decoder.pth')],
@@ -64,7 +65,7 @@ def test_a_checkpoint_of_a_training_keeps_its_two_sets_of_weights(tmp_path: Path
     assert same(averaged.net_g, model.net_g_ema)
     # It describes itself, for every command.
     assert read_model(path).options == {'type': 'GSASR', **model.net_g.options}
-    assert same(load_model(path), model.net_g_ema)
+    assert same(load(path), model.net_g_ema)
 
 
 def test_one_of_before_it_described_itself(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_one_of_before_it_described_itself(tmp_path: Path) -> None:
 
 
 def test_options_that_differ_are_listed(authors: Path, tmp_path: Path) -> None:
-    network = load_model(authors).options
+    network = load(authors).options
     other = {**network, 'sigma_max': 0.5, 'encoder_opt': {'type': 'EDSR', 'num_feat': 8, 'num_block': 5}, 'support': 6}
     with pytest.raises(ValueError, match='another network than network_g describes') as raised:
         build_model(opt_for(tmp_path, str(authors), other))
@@ -86,7 +87,7 @@ def test_options_that_differ_are_listed(authors: Path, tmp_path: Path) -> None:
     ]
     # What fits is taken where that is asked for.
     model = build_model(opt_for(tmp_path, str(authors), other, strict_load_g=False))
-    assert same(model.net_g.decoder, load_model(authors).decoder)
+    assert same(model.net_g.decoder, load(authors).decoder)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_code_is_run(authors: Path, tmp_path: Path) -> None:
-    network = load_model(authors).options
+    network = load(authors).options
     torch.save({'params': Payload(tmp_path / 'ran')}, tmp_path / 'evil.pth')
     for source in (str(tmp_path / 'evil.pth'), [str(tmp_path / 'evil.pth'), str(authors / 'decoder.pth')]):
         with pytest.raises(ValueError, match=r'evil\.pth is refused'):

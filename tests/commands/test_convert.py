@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 
-from gsasr_plugin.checkpoints.model_file import load_model, read_model, save_model
+from gsasr_plugin.checkpoints.loading import load, read_model
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.commands import main
 from tests.checkpoints.official.hub_server import serving, write_small_model
 from tests.checkpoints.official.test_checkpoint import small_gsasr
@@ -29,7 +30,7 @@ def test_the_authors_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], s
     pair = write_small_model(tmp_path / 'authors')
     output = tmp_path / 'new' / f'model.{suffix}'
     assert convert(*pair, '-o', output) == 0
-    expected, net = load_model(pair), load_model(output)
+    expected, net = load(pair), load(output)
     assert same(net, expected) and net.options == expected.options
 
     printed = capsys.readouterr().out.splitlines()
@@ -44,11 +45,11 @@ def test_the_authors_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], s
     assert convert(tmp_path / 'authors', '--param-key', 'params', '-o', output) == 2
     assert '--overwrite replaces it' in capsys.readouterr().err and output.read_bytes() == before
     assert convert(tmp_path / 'authors', '--param-key', 'params', '-o', output, '--overwrite') == 0
-    assert same(load_model(output), load_model(pair, param_keys=['params']))
-    assert not same(load_model(output), expected)
+    assert same(load(output), load(pair, param_keys=['params']))
+    assert not same(load(output), expected)
     # One converted file from another.
     assert convert(output, '-o', tmp_path / 'again.safetensors') == 0
-    assert same(load_model(tmp_path / 'again.safetensors'), load_model(output))
+    assert same(load(tmp_path / 'again.safetensors'), load(output))
 
 
 def test_a_checkpoint_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +63,7 @@ def test_a_checkpoint_of_the_host(tmp_path: Path, capsys: pytest.CaptureFixture[
     options = tmp_path / 'train.yml'
     options.write_text(yaml.safe_dump({'network_g': {'type': 'GSASR', **net.options}}))
     assert convert(tmp_path / 'net_g_8.pth', '--opt', options, '-o', output) == 0
-    assert same(load_model(output), net)
+    assert same(load(output), net)
     assert read_model(output).options == {'type': 'GSASR', **net.options}
 
     options.write_text(yaml.safe_dump({'network_g': {'type': 'GSASR', **net.options, 'sigma_max': 2}}))
@@ -80,7 +81,7 @@ def test_half_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert convert(whole, '-o', half, '--half') == 0
     assert half.stat().st_size < 0.7 * whole.stat().st_size  # the header of so small a network is large
     assert {value.dtype for value in read_model(half).state.values() if value.is_floating_point()} == {torch.float16}
-    rounded = load_model(half).state_dict()
+    rounded = load(half).state_dict()
     for key, value in net.state_dict().items():
         assert rounded[key].dtype == value.dtype
         assert torch.equal(rounded[key], value.half().float() if value.is_floating_point() else value)
@@ -90,7 +91,7 @@ def test_half_the_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     save_model(net, whole)
     assert convert(whole, '-o', half, '--half', '--overwrite') == 2
     assert 'has numbers beyond 65504' in capsys.readouterr().err
-    assert load_model(half).state_dict().keys() == net.state_dict().keys()  # the file of before is whole
+    assert load(half).state_dict().keys() == net.state_dict().keys()  # the file of before is whole
 
 
 def test_what_cannot_be_converted_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,5 +132,5 @@ def test_by_name_in_a_process_of_its_own(tmp_path: Path) -> None:
             timeout=240,
         )
     assert done.returncode == 0, done.stderr
-    assert same(load_model(tmp_path / 'model.pth'), load_model(pair))
+    assert same(load(tmp_path / 'model.pth'), load(pair))
     assert (tmp_path / 'cache' / 'gsasr' / 'official' / 'paper-edsr' / 'converted_v1.safetensors').is_file()

@@ -12,9 +12,12 @@ import pytest
 import torch
 
 from gsasr_plugin import cli
-from gsasr_plugin.checkpoints.model_file import load_model, save_model
+from gsasr_plugin.checkpoints import state_file
+from gsasr_plugin.checkpoints.loading import load
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.host.option_check import OptionError, OptionFile, check_options, read_option_file
+from gsasr_plugin.models import GSASRModel
 from tests.checkpoints.official.hub_server import write_small_model
 from tests.checkpoints.official.test_sources import Payload
 from tests.host.conftest import write_options
@@ -38,7 +41,7 @@ def check(options: Options, source: Any, *, is_train: bool = True, **path: Any) 
 def fine_tuning(project: Path, gsasr_options: Options) -> Options:
     """Options that fine-tune the model of the authors in the folder `authors`, given in full."""
     write_small_model(project / 'authors')
-    return {**gsasr_options, 'network_g': {'type': 'GSASR', **load_model('authors').options}}
+    return {**gsasr_options, 'network_g': {'type': 'GSASR', **load('authors').options}}
 
 
 SOURCES: list[Any] = [
@@ -58,7 +61,7 @@ def test_every_source_passes_and_gives_its_options(
     if source == 'official/paper-edsr':
         write_small_model(project / 'cache' / source)
     elif isinstance(source, str) and source.startswith('model'):
-        save_model(load_model('authors'), source)
+        save_model(load('authors'), source)
     file, messages = check(fine_tuning, source)
     assert messages == [] and file.host_reads_the_same
 
@@ -95,7 +98,7 @@ def test_what_cannot_be_loaded_is_an_error(project: Path, fine_tuning: Options) 
 
 
 def test_options_that_cannot_be_had_are_an_error(project: Path, fine_tuning: Options) -> None:
-    torch.save({'params': load_model('authors').state_dict()}, 'x.pth')  # as the host saves
+    torch.save({'params': load('authors').state_dict()}, 'x.pth')  # as the host saves
     for source, wanted, expected in (
         (None, True, 'network_g.from_pretrained: true, but path.pretrain_network_g is missing'),
         ('x.pth', True, 'network_g.from_pretrained: true, but x.pth [params] does not describe its network'),
@@ -109,7 +112,7 @@ def test_options_that_cannot_be_had_are_an_error(project: Path, fine_tuning: Opt
 
 
 def test_weights_under_a_key_of_their_own(project: Path, fine_tuning: Options) -> None:
-    torch.save({'weights': load_model('authors').state_dict()}, 'x.pth')
+    torch.save({'weights': load('authors').state_dict()}, 'x.pth')
     assert check(fine_tuning, 'x.pth', param_key_g='weights')[1] == []
     _, (message,) = check(fine_tuning, 'x.pth')
     assert "x.pth holds OrderedDict under the key 'weights'" in message
@@ -137,8 +140,26 @@ def test_the_released_weights_are_tested_with_few_lines(project: Path, fine_tuni
     image = cv2.imread('results/released/visualization/held-out/0_x2_released.png')
     lq = torch.from_numpy(make_lq(cv2.imread('gt/0.png')))
     with torch.inference_mode():
-        sr = load_model('authors')(lq, size=(32, 32))[0].flip(0).permute(1, 2, 0)
+        sr = load('authors')(lq, size=(32, 32))[0].flip(0).permute(1, 2, 0)
     assert np.abs(image - sr.clamp(0, 1).numpy() * 255).max() <= 0.51  # rounded to 8 bits
+
+
+def test_a_run_reads_its_weights_once(
+    project: Path, fine_tuning: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For the options, for their comparison, for the network and for its average."""
+    reads: list[str] = []
+    read = state_file._read_file
+    monkeypatch.setattr(state_file, '_read_file', lambda path: reads.append(str(path)) or read(path))
+    kept: list[Any] = []
+    feed = GSASRModel.feed_data
+    monkeypatch.setattr(GSASRModel, 'feed_data', lambda *given: kept.append(state_file._kept) or feed(*given))
+    options = {**fine_tuning, 'network_g': {'type': 'GSASR', 'from_pretrained': True}}
+    options['path'] |= {'pretrain_network_g': ['authors/encoder.pth', 'authors/decoder.pth']}
+    options['train'] |= {'total_iter': 1, 'ema_decay': 0.5}
+    assert cli.main(['train', '-opt', str(write_options(options, project / 'train.yml'))]) == 0
+    assert reads == ['authors/encoder.pth', 'authors/decoder.pth']
+    assert kept and not any(kept)  # the memory is free while the run works
 
 
 def make_lq(gt: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gsasr_plugin.checkpoints.model_file import load_model
+from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.run_errors import RunError
 from tests.models.test_gsasr_model import batch, make_model
 
@@ -66,7 +66,7 @@ def test_a_bad_batch_is_left_out_and_kept(
     # The file computes the same step again: its weights and its batch give the same loss.
     file = tmp_path / 'bad_steps' / '2_rank0.pth'
     kept = torch.load(file, weights_only=True)
-    again = load_model(file)
+    again = load(file)
     assert all(torch.equal(a, b) for a, b in zip(before, again.state_dict().values()))
     output = again(kept['batch']['lq'], size=[gt.shape[1:] for gt in kept['batch']['gt']])
     loss = sum((sr - gt).abs().mean() for sr, gt in zip(output, kept['batch']['gt'], strict=True)) / 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,6 @@ import torch
 from PIL import Image
 
 from gsasr_plugin import GSASR, upscale
-from gsasr_plugin.checkpoints import packaged
-from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.estimate import measure_cost
@@ -186,28 +183,6 @@ def test_devices_and_types_are_checked() -> None:
         choose_dtype('fp16', cpu)
     expected = torch.bfloat16 if bfloat16_is_fast(cpu) else torch.float32
     assert choose_dtype('auto', cpu) == expected
-
-
-def test_from_pretrained_takes_names_and_files(
-    net: GSASR, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packaged, 'FOLDER', tmp_path)
-    monkeypatch.chdir(tmp_path)
-    save_model(net, tmp_path / 'one.safetensors')
-    state = net.state_dict()
-    for source in ('one', model_file, str(model_file)):
-        loaded = GSASR.from_pretrained(source)
-        assert not loaded.training
-        assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
-    save_model(net, tmp_path / f'{packaged.DEFAULT_MODEL}.safetensors')
-    assert torch.equal(next(GSASR.from_pretrained().parameters()), next(net.parameters()))
-    with pytest.raises(FileNotFoundError, match="no model or file 'three'; packaged are gsasr-small, one"):
-        GSASR.from_pretrained('three')
-    (tmp_path / packaged.DEFAULT_MODEL).mkdir()  # nobody named it
-    assert torch.equal(next(GSASR.from_pretrained().parameters()), next(net.parameters()))
-    (tmp_path / 'one').mkdir()  # what lies there is meant
-    with pytest.raises(FileNotFoundError, match=r'encoder\.pth'):
-        GSASR.from_pretrained('one')
 
 
 def test_the_estimate_grows_with_the_work(net: GSASR) -> None:

@@ -12,7 +12,7 @@ from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoints.model_file import load_model
+from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.models.validation.paper_tables import PaperRow, paper_row
 from gsasr_plugin.sizes import Size
@@ -57,14 +57,14 @@ def from_options(name: str, section: Mapping[str, Any], weights: str | list[str]
     Args:
         name: what tables call it.
         section: with `type`, any of the host's ARCH_REGISTRY.
-        weights: a source of `load_model` for a GSASR; its absence, or None, means random weights, and the name says so.
+        weights: a source of `load` for a GSASR; its absence, or None, means random weights, and the name says so.
 
     Raises:
         KeyError, TypeError, ValueError: no network can be built.
     """
     if section.get('type') == 'GSASR' and weights is not None:
         try:
-            return from_network(name, load_model(weights, section))
+            return from_network(name, load(weights, section))
         except FileNotFoundError:
             pass  # an option file to train with
     return from_network(f'{name} (random weights)', build_network(copy.deepcopy(dict(section))))

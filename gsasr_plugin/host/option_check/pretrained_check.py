@@ -6,9 +6,10 @@
 import os
 from typing import Any
 
-from gsasr_plugin.checkpoints.model_file import PARAMETER_KEYS, StoredModel, read_model
+from gsasr_plugin.checkpoints.loading import StoredModel, read_model
 from gsasr_plugin.checkpoints.official.hub import is_name
 from gsasr_plugin.checkpoints.packaged import is_packaged_name
+from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
 from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.report import Report
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoints.model_file import load_model, read_model, save_model
+from gsasr_plugin.checkpoints.loading import load, read_model
+from gsasr_plugin.checkpoints.model_file import save_model
 from tests.checkpoints.official.test_sources import SMALL_EDSR, SMALL_ENHANCED, released_state, same
 
 
@@ -37,7 +38,7 @@ def test_a_file_describes_itself(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / 'new' / f'model.{suffix}'
     save_model(net, path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]  # no temporary file is left
-    again = load_model(path)
+    again = load(path)
     assert again.options == net.options and not again.training
     assert same(again, net)
     lq = torch.rand(1, 3, 5, 7)
@@ -49,35 +50,35 @@ def test_a_file_describes_itself(suffix: str, tmp_path: Path) -> None:
 def test_the_authors_two_files(tmp_path: Path) -> None:
     torch.save({'params_ema': released_state(SMALL_EDSR)}, tmp_path / 'encoder.pth')
     torch.save({'params_ema': released_state(SMALL_ENHANCED)}, tmp_path / 'decoder.pth')
-    net = load_model((tmp_path / 'encoder.pth', str(tmp_path / 'decoder.pth')))
-    assert same(load_model(tmp_path), net)  # their folder
+    net = load((tmp_path / 'encoder.pth', str(tmp_path / 'decoder.pth')))
+    assert same(load(tmp_path), net)  # their folder
     save_model(net, tmp_path / 'model.safetensors')
-    converted = load_model(tmp_path / 'model.safetensors')
+    converted = load(tmp_path / 'model.safetensors')
     assert same(converted, net) and converted.options == net.options
     with pytest.raises(ValueError, match=r'decoder\.pth .*give both'):
-        load_model(tmp_path / 'decoder.pth')
+        load(tmp_path / 'decoder.pth')
     (tmp_path / 'decoder.pth').unlink()
     with pytest.raises(FileNotFoundError, match=r'decoder\.pth'):
-        load_model(tmp_path)
+        load(tmp_path)
     with pytest.raises(ValueError, match='3 files are given'):
-        load_model(['a', 'b', 'c'])
+        load(['a', 'b', 'c'])
 
 
 def test_a_checkpoint_of_a_training_needs_its_options(tmp_path: Path) -> None:
     net = small_gsasr()
     other = {key: torch.zeros_like(value) for key, value in net.state_dict().items()}
     torch.save({'params': other, 'params_ema': net.state_dict()}, tmp_path / 'net_g_8.pth')
-    assert same(load_model(tmp_path / 'net_g_8.pth', {'type': 'GSASR', **net.options}), net)
+    assert same(load(tmp_path / 'net_g_8.pth', {'type': 'GSASR', **net.options}), net)
     with pytest.raises(
         ValueError, match=r'net_g_8\.pth \[params_ema\] does not describe its network: the section network_g'
     ):
-        load_model(tmp_path / 'net_g_8.pth')
+        load(tmp_path / 'net_g_8.pth')
     with pytest.raises(ValueError, match='do not fit the options'):
-        load_model(tmp_path / 'net_g_8.pth', {**net.options, 'closing_conv': True})
+        load(tmp_path / 'net_g_8.pth', {**net.options, 'closing_conv': True})
     with pytest.raises(ValueError, match=r"no network can be built .*'colour'"):
-        load_model(tmp_path / 'net_g_8.pth', {**net.options, 'colour': 1})
+        load(tmp_path / 'net_g_8.pth', {**net.options, 'colour': 1})
     with pytest.raises(ValueError, match=r"type 'EDSR'; GSASR is accepted"):
-        load_model(tmp_path / 'net_g_8.pth', {**net.options, 'type': 'EDSR'})
+        load(tmp_path / 'net_g_8.pth', {**net.options, 'type': 'EDSR'})
 
 
 def test_unusable_descriptions_are_named(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_unusable_descriptions_are_named(tmp_path: Path) -> None:
     ):
         torch.save({'params': net.state_dict(), 'gsasr': text}, path)
         with pytest.raises(ValueError, match=message):
-            load_model(path)
+            load(path)
     with pytest.raises(ValueError, match=r"model\.bin: the suffix is '\.bin'"):
         save_model(net, tmp_path / 'model.bin')
     net.options['initial_sigma'] = torch.zeros(1)

@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import constants
 from PIL import Image
 
-from gsasr_plugin.checkpoints.model_file import load_model, read_model
+from gsasr_plugin.checkpoints.loading import load, read_model
 from gsasr_plugin.checkpoints.official import hub
 from gsasr_plugin.commands import main
 from gsasr_plugin.upscaling import upscale
@@ -65,8 +65,8 @@ def test_every_released_variant_has_a_name() -> None:
 
 
 def test_fetched_once_and_converted_once(server: HubServer, authors: list[Path], tmp_path: Path) -> None:
-    expected = load_model(authors)
-    net = load_model(NAME)
+    expected = load(authors)
+    net = load(NAME)
     assert same(net, expected) and net.options == expected.options
     assert [entry for entry in server.requests if entry.startswith('GET')] == [
         f'GET {FOLDER}/encoder.pth',
@@ -75,24 +75,24 @@ def test_fetched_once_and_converted_once(server: HubServer, authors: list[Path],
     (converted,) = [path for path in (tmp_path / 'cache').rglob('*') if path.is_file()]
     assert converted.parent == tmp_path / 'cache' / NAME
     before = list(server.requests)
-    assert same(load_model(NAME), expected)
+    assert same(load(NAME), expected)
     assert server.requests == before
     with pytest.raises(ValueError, match=rf'{NAME}: of a released model the average is taken'):
         read_model(NAME, param_keys=['params'])
 
 
 def test_files_that_the_user_has_placed_go_first(server: HubServer, authors: list[Path], tmp_path: Path) -> None:
-    load_model(NAME)
+    load(NAME)
     server.requests.clear()
     (placed,) = {path.parent for path in (tmp_path / 'cache').rglob('*.safetensors')}
     for path in write_small_model(placed):
         held = torch.load(path, weights_only=True)
         torch.save(held['params'], path)
-    assert not same(load_model(NAME), load_model(authors))
-    assert same(load_model(NAME), load_model(authors, param_keys=['params']))
+    assert not same(load(NAME), load(authors))
+    assert same(load(NAME), load(authors, param_keys=['params']))
     (placed / 'decoder.pth').unlink()
     with pytest.raises(FileNotFoundError, match=r'decoder\.pth: there is no such file, which belongs'):
-        load_model(NAME)
+        load(NAME)
     assert server.requests == []
 
 
@@ -101,23 +101,23 @@ def test_a_file_of_that_name_is_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_small_model(tmp_path / NAME)
-    assert same(load_model(NAME), load_model(authors)) and server.requests == []
+    assert same(load(NAME), load(authors)) and server.requests == []
 
 
 @pytest.mark.parametrize('status', [401, 404, 500])
 def test_refused(server: HubServer, tmp_path: Path, status: int) -> None:
     server.refusal = status
     with pytest.raises(FileNotFoundError, match=rf'{NAME} could not be fetched: .*') as raised:
-        load_model(NAME)
+        load(NAME)
     assert help_in(str(raised.value), tmp_path), raised.value
     server.refusal = None
-    load_model(NAME)
+    load(NAME)
 
 
 def test_offline(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
     with pytest.raises(FileNotFoundError, match='could not be fetched') as raised:
-        load_model(NAME)
+        load(NAME)
     assert help_in(str(raised.value), tmp_path) and server.requests == []
 
 
@@ -127,18 +127,18 @@ def test_no_server(server: HubServer, tmp_path: Path, monkeypatch: pytest.Monkey
     template = nobody + '/{repo_id}/resolve/{revision}/{filename}'
     monkeypatch.setattr(constants, 'HUGGINGFACE_CO_URL_TEMPLATE', template)
     with pytest.raises(FileNotFoundError, match='could not be fetched') as raised:
-        load_model(NAME)
+        load(NAME)
     assert help_in(str(raised.value), tmp_path)
 
 
 def test_an_interrupted_download_breaks_nothing(server: HubServer, authors: list[Path], tmp_path: Path) -> None:
     server.cut = True
     with pytest.raises(FileNotFoundError, match='could not be fetched') as raised:
-        load_model(NAME)
+        load(NAME)
     assert help_in(str(raised.value), tmp_path)
     assert not list((tmp_path / 'cache').rglob('*.safetensors'))
     server.cut = False
-    assert same(load_model(NAME), load_model(authors))
+    assert same(load(NAME), load(authors))
 
 
 def test_an_interrupted_conversion_breaks_nothing(
@@ -152,21 +152,21 @@ def test_an_interrupted_conversion_breaks_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Path, 'write_bytes', killed)
         with pytest.raises(KeyboardInterrupt):
-            load_model(NAME)
+            load(NAME)
     assert not [path for path in (tmp_path / 'cache').rglob('*') if path.is_file()]
-    assert same(load_model(NAME), load_model(authors))
+    assert same(load(NAME), load(authors))
 
 
 def test_without_huggingface_hub(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
     with pytest.raises(FileNotFoundError, match='pip install huggingface_hub') as raised:
-        load_model(NAME)
+        load(NAME)
     assert help_in(str(raised.value), tmp_path) and server.requests == []
 
 
 def test_unknown_names_list_the_known_ones(server: HubServer) -> None:
     with pytest.raises(ValueError, match='did you mean official/enhanced-edsr-div2k') as raised:
-        load_model('official/enhanced-edsr-div2')
+        load('official/enhanced-edsr-div2')
     assert all(name in str(raised.value) for name in hub.VARIANTS)
     assert server.requests == []
 
@@ -195,7 +195,7 @@ def test_gsasr_upscale_takes_the_name(
     server.requests.clear()
     assert call('large.png') == 0
     assert sum(entry.startswith('GET') for entry in server.requests) == 2
-    expected = upscale(photo, scale=2.5, model=load_model(authors), dtype='float32')
+    expected = upscale(photo, scale=2.5, model=load(authors), dtype='float32')
     np.testing.assert_array_equal(Image.open('large.png'), expected)
     server.requests.clear()
     assert call('again.png') == 0 and server.requests == []
