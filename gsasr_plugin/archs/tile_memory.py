@@ -1,4 +1,4 @@
-"""How much memory the network takes, and how much there is: from this follows how large a tile may be.
+"""How much memory the network takes, and may take: from this follows how large a tile may be.
 
 All constants of the estimate stand here. They are of float32 on a CPU: the peak of the process while encoder or decoder
 ran on 96 x 96 LR pixels, less what it held before (`python tests/benchmarks/measure_tile_memory.py` prints it beside
@@ -7,16 +7,13 @@ the estimate). Measure again when the decoder's or an encoder's memory changes.
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
+
+from gsasr_plugin.free_memory import free_bytes
 
 # The part of what is free that the network may take where no budget is given. The rest is for the rendering of the
 # result, for copies of it, and for others.
 FREE_PART = 0.5
-# Where the system does not say what is free (no Linux, no CUDA): 4 GiB.
-UNKNOWN_FREE = 4 << 30
 
 # The decoder's bytes per LR pixel: 4 * embed_dim * max(MAP_WIDTHS, GAUSSIAN_WIDTHS * density) + GAUSSIAN_BYTES *
 # density. The widths say how many embeddings live at once: for each LR pixel in the attention layers, for each Gaussian
@@ -64,30 +61,3 @@ def largest_side(pixels: float, h: int, w: int, multiple: int, least: int) -> in
 def free_budget(device: torch.device) -> float:
     """Bytes that the network may take on a device where no budget is given."""
     return FREE_PART * free_bytes(device)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory of a device that is free for this process."""
-    if device.type == 'cuda':
-        free, _ = torch.cuda.mem_get_info(device)
-        # What PyTorch holds without using it is free for this process.
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if device.type != 'cpu':
-        return UNKNOWN_FREE
-    known = [free for free in (_free_in_machine(), _free_in_container()) if free is not None]
-    return min(known, default=UNKNOWN_FREE)
-
-
-def _free_in_machine(file: Path = Path('/proc/meminfo')) -> int | None:
-    if not file.exists():
-        return None
-    match = re.search(r'^MemAvailable:\s+(\d+) kB', file.read_text(), re.MULTILINE)
-    return int(match[1]) * 1024 if match else None
-
-
-def _free_in_container(folder: Path = Path('/sys/fs/cgroup')) -> int | None:
-    """What the limit of this container (control group, version 2) leaves, if there is one."""
-    limit, used = folder / 'memory.max', folder / 'memory.current'
-    if not (limit.exists() and used.exists()) or limit.read_text().strip() == 'max':
-        return None
-    return max(0, int(limit.read_text()) - int(used.read_text()))

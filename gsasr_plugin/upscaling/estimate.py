@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gsasr_plugin.archs.tile_memory import free_bytes
+from gsasr_plugin.free_memory import free_bytes
 from gsasr_plugin.peak_memory import PeakMemory
 from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.upscaler import Upscaler

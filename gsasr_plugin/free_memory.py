@@ -1,0 +1,88 @@
+"""How much memory is free for this process: on a device, or on Linux in this machine and in its control groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import torch
+
+# Where the system does not say what is free (no Linux, no CUDA): 4 GiB.
+UNKNOWN_FREE = 4 << 30
+
+
+def free_bytes(device: torch.device, root: Path = Path('/')) -> int:
+    """Memory of a device that this process may still take.
+
+    Of a CPU: the least of what the machine has available and what the limits of the control groups around this process
+    leave: its own (a container's, a batch job's, a service's) and those that it is nested in, of version 1 or 2. Files
+    that the system merely keeps in memory count as free, for they make room. Swap is not counted.
+
+    Args:
+        device: the device.
+        root: below which the system's files are read.
+    """
+    if device.type == 'cuda':
+        free, _ = torch.cuda.mem_get_info(device)
+        # What PyTorch holds without using it is free for this process.
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type != 'cpu':
+        return UNKNOWN_FREE
+    known = [_available(root), *(_left(folder, *files) for folder, files in _groups(root))]
+    return min((free for free in known if free is not None), default=UNKNOWN_FREE)
+
+
+def _available(root: Path) -> int | None:
+    """Of the machine."""
+    match = re.search(r'^MemAvailable:\s+(\d+) kB', _text(root / 'proc/meminfo'), re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
+# Of each version, by the type of its file system: the files of limits, the file of use, and in memory.stat the prefix
+# of the numbers that include the groups below.
+_FILES = {
+    'cgroup2': (('memory.max', 'memory.high'), 'memory.current', ''),
+    'cgroup': (('memory.limit_in_bytes',), 'memory.usage_in_bytes', 'total_'),
+}
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, tuple[tuple[str, ...], str, str]]]:
+    """The folders of all control groups around this process that may limit its memory, and what their files are."""
+    paths = {}
+    for line in _text(root / 'proc/self/cgroup').splitlines():
+        _, controllers, name = line.split(':', 2)
+        for controller in controllers.split(','):  # '' in version 2
+            paths[controller] = PurePosixPath(name)
+    for line in _text(root / 'proc/self/mountinfo').splitlines():
+        mount, _, system = line.partition(' - ')
+        kind, _, options = system.split(' ', 2)
+        controller = '' if kind == 'cgroup2' else 'memory'
+        if kind not in _FILES or (kind == 'cgroup' and controller not in options.split(',')):
+            continue
+        top, point = (PurePosixPath(field) for field in mount.split()[3:5])
+        folder = root / point.relative_to('/')
+        yield folder, _FILES[kind]
+        path = paths.get(controller, top)
+        # What a container sees mounted is the part of the tree from `top`, and its path need not lead there.
+        for part in path.relative_to(top).parts if path.is_relative_to(top) and '..' not in path.parts else ():
+            folder /= part
+            yield folder, _FILES[kind]
+
+
+def _left(folder: Path, limits: tuple[str, ...], use: str, prefix: str) -> int | None:
+    """What the limit of one control group leaves, if it has one."""
+    numbers = [text for name in limits if (text := _text(folder / name).strip()).isdecimal()]  # or 'max'
+    used = _text(folder / use).strip()
+    if not (numbers and used.isdecimal()):
+        return None
+    cached = re.findall(rf'^{prefix}(?:in)?active_file (\d+)$', _text(folder / 'memory.stat'), re.MULTILINE)
+    return max(0, min(map(int, numbers)) - max(0, int(used) - sum(map(int, cached))))
+
+
+def _text(file: Path) -> str:
+    """What a file holds; nothing where it cannot be read."""
+    try:
+        return file.read_text()
+    except OSError:
+        return ''
