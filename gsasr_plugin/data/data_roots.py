@@ -1,7 +1,9 @@
 """Where the images of a `dataroot_*` option are."""
 
+import contextlib
+import importlib.util
 import os
-from importlib import resources
+from pathlib import Path
 
 from gsasr_plugin.run_errors import MissingDataError
 
@@ -19,12 +21,22 @@ def resolve_root(root: str) -> str:
         MissingDataError: it does not exist; the message names it, and the folder from which a relative one was sought.
     """
     if root.startswith(PACKAGE_PREFIX):
-        name = root.removeprefix(PACKAGE_PREFIX)
-        try:
-            return str(resources.files(name))
-        except (ModuleNotFoundError, TypeError, ValueError) as error:
-            raise MissingDataError(f'dataroot {root!r}: there is no package {name!r} here ({error})') from None
+        return str(_package_folder(root))
     folder = os.path.expanduser(root)
     if not os.path.isdir(folder):
         raise MissingDataError(f'dataroot {root!r} is not a folder (looked from {os.getcwd()})')
     return folder
+
+
+def _package_folder(root: str) -> Path:
+    """The folder of an installed package, none of whose code is run: options are read before anybody means to run."""
+    name = root.removeprefix(PACKAGE_PREFIX)
+    top, *inner = name.split('.')
+    # Nothing is imported to find a name without dots.
+    with contextlib.suppress(ValueError):  # of what is no package: an empty name, the main program
+        spec = importlib.util.find_spec(top)
+        for location in (spec and spec.submodule_search_locations) or ():
+            folder = Path(location, *inner)
+            if folder.is_dir() and all(inner):
+                return folder
+    raise MissingDataError(f'dataroot {root!r}: there is no package {name!r} here')
