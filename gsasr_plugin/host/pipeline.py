@@ -6,10 +6,13 @@ import importlib.util
 import os
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import torch.distributed as dist
+from basicsr.utils.dist_util import master_only
 
 from gsasr_plugin.host.option_check import OptionFile, write_option_file
 from gsasr_plugin.stop_signals import stop_signals
@@ -24,9 +27,11 @@ def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: l
         host_flags: Flags of the host's own parser, beside `-opt` and `--force_yml`, which are settled.
         command: The command line as the user gave it, noted in the copy of the options that the run keeps.
     """
-    pipeline = getattr(importlib.import_module(f'basicsr.{task}'), f'{task}_pipeline')
+    module = importlib.import_module(f'basicsr.{task}')
+    pipeline = getattr(module, f'{task}_pipeline')
     with (
         _file_for_host(file, command) as path,
+        _given_file_kept(module, file) if task == 'train' else contextlib.nullcontext(),
         _arguments([f'basicsr {task}', '-opt', path, *host_flags]),
         _main_module(),
         stop_signals() if task == 'train' else contextlib.nullcontext(),
@@ -40,17 +45,29 @@ def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: l
 
 @contextlib.contextmanager
 def _file_for_host(file: OptionFile, command: str) -> Iterator[str]:
-    """A file that the host reads to exactly the checked options: the user's own wherever it does that.
-
-    Otherwise a temporary one of the same name, which the host then copies into the folder of the run.
-    """
-    if file.host_reads_the_same:
-        yield file.path
-        return
+    """A file with exactly the checked options, of the name of the user's; the host copies it into the run's folder."""
     with tempfile.TemporaryDirectory(prefix='basicsr-options-') as folder:
         path = os.path.join(folder, os.path.basename(file.path))
         write_option_file(file.options, path, [f'The options in force, from {file.path} by', command])
         yield path
+
+
+@contextlib.contextmanager
+def _given_file_kept(train: types.ModuleType, file: OptionFile) -> Iterator[None]:
+    """Beside the options in force, the folder of the run gets the user's own file, with `_as_given` in its name."""
+    host_copy = train.copy_opt_file
+
+    @master_only
+    def copy_both(opt_file: str, experiments_root: str) -> None:
+        host_copy(opt_file, experiments_root)
+        stem, extension = os.path.splitext(os.path.basename(opt_file))
+        Path(experiments_root, f'{stem}_as_given{extension}').write_text(file.text, encoding='utf-8')
+
+    train.copy_opt_file = copy_both  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        train.copy_opt_file = host_copy  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager

@@ -63,10 +63,10 @@ def test_train_resume_and_test(project: Path, edsr_options: Options, run_python:
     assert done.returncode == 0, done.stderr
     assert states(project) == ['2.state', '4.state'] and '# psnr: ' in done.stderr
     assert sorted(path.name for path in (run / 'visualization' / '0').iterdir()) == ['0_4.png', '0_5.png']
-    # The host heads its copy of the file with the command.
-    head, copy = (run / 'train.yml').read_text().split('\n\n', 1)
-    assert copy == train.read_text()
-    assert head.endswith(f'# basicsr train -opt {train}')
+    # BasicSR heads its copy of the options with the command; the file as given lies beside it.
+    copy = (run / 'train.yml').read_text()
+    assert f'from {train} by\n# basicsr train -opt {train}\n' in copy and yaml.safe_load(copy) == edsr_options
+    assert (run / 'train_as_given.yml').read_text() == train.read_text()
 
     more = ['train:optim_g:lr=1e-5', '--force_yml', 'val:save_img=false']
     resumed = run_python(

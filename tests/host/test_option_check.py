@@ -90,7 +90,7 @@ def test_a_missing_suffix_is_filled_in_for_the_host(project: Path, edsr_options:
     file = read_option_file(str(write_options(as_test(edsr_options), project / 'options.yml')))
     assert 'suffix' not in file.options['val']
     check_options(file, is_train=False)
-    assert file.options['val']['suffix'] is None and not file.host_reads_the_same
+    assert file.options['val']['suffix'] is None
 
 
 # Option, its faulty value, then what the message must say: fault, accepted values, suggestion.
@@ -336,6 +336,18 @@ def test_resuming_does_not_ask_for_the_pretrained_weights(project: Path, edsr_op
 def test_cuda_prefetching_needs_pinned_memory(project: Path, edsr_options: Options) -> None:
     found = errors(changed(edsr_options, datasets__train__prefetch_mode='cuda'), project)
     assert 'datasets.train.pin_memory' in [dotted(problem.path) for problem in found]
+
+
+@pytest.mark.parametrize(('model', 'usm'), [('RealESRNetModel', 'gt_usm'), ('RealESRGANModel', 'l1_gt_usm')])
+def test_root_keys_that_the_model_reads_are_not_called_unused(
+    project: Path, edsr_options: Options, model: str, usm: str
+) -> None:
+    """Real-ESRGAN reads its degradations at the top level: who left these keys out would get a KeyError."""
+    read = {usm: True, 'resize_prob': [0.2, 0.7, 0.1], 'queue_size': 180, 'gaussian_noise_prob2': 0.5}
+    (warning,) = check({**edsr_options, 'model_type': model, **read, 'resize_porb': [1, 0, 0]}, project)
+    assert dotted(warning.path) == 'resize_porb' and warning.suggestion == 'resize_prob'
+    warnings = check({**edsr_options, **read}, project)  # of a model that does not
+    assert [dotted(warning.path) for warning in warnings] == list(read)
 
 
 # ---- classes of other plugins ----

@@ -31,7 +31,6 @@ def skip_absent_datasets(file: OptionFile) -> list[Problem]:
             root, path = absent[0]
             report.warn(('datasets', key, root), f'there is no {path!r}: {section.get("name", key)} is skipped')
             del datasets[key]
-            file.host_reads_the_same = False
     if report.problems and not datasets:
         report.error(('datasets',), 'none of the data sets is there')
         raise OptionError(file.path, report.problems)

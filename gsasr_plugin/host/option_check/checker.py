@@ -12,7 +12,7 @@ from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.path_check import check_path
 from gsasr_plugin.host.option_check.pretrained_check import check_pretrained, take_pretrained_options
 from gsasr_plugin.host.option_check.problems import OptionError, Problem, closest, leaves, listed
-from gsasr_plugin.host.option_check.registered import registered, registered_names
+from gsasr_plugin.host.option_check.registered import registered, registered_names, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val
 from gsasr_plugin.host.option_check.type_check import check_network, type_name
@@ -39,8 +39,8 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     """
     report = Report(file)
     root = file.options
-    _check_root(report, root, is_train=is_train)
     model = _model(report, root)
+    _check_root(report, root, model, is_train=is_train)
     if not take_pretrained_options(report, file):
         raise OptionError(file.path, report.problems)
 
@@ -86,14 +86,18 @@ def _check_values(report: Report, root: dict[str, Any]) -> None:
             report.wrong(path, value, 'text without the character 0')
 
 
-def _check_root(report: Report, root: dict[str, Any], *, is_train: bool) -> None:
+def _check_root(report: Report, root: dict[str, Any], model: type | None, *, is_train: bool) -> None:
     accepted = accepted_by_dataclass(RootOptions)
     sections = {key: value for key, value in root.items() if not key.startswith(_NETWORK)}
     report.check_types(sections, (), accepted)
     # The registry knows better what model_type may be.
     report.check_missing({'model_type': None, **root}, (), accepted)
     report.check_unknown(
-        sections, (), [*accepted.options, *[key for key in root if key.startswith(_NETWORK)]], strict=False
+        sections,
+        (),
+        [*accepted.options, *[key for key in root if key.startswith(_NETWORK)]],
+        strict=False,
+        silently=texts_in_code(model) if model is not None else (),
     )
     if 'network_g' not in root:
         report.error(('network_g',), 'missing', 'the section of the network, with its type', closest('network_g', root))
@@ -130,9 +134,7 @@ def _add_defaults(file: OptionFile, *, is_train: bool) -> None:
     for key in ('train', 'val', 'logger'):
         if key in file.options and file.options[key] is None:  # as if it were not there; --debug writes into them
             del file.options[key]
-            file.host_reads_the_same = False
     val = file.options.get('val')
     if not is_train and isinstance(val, dict) and val.get('save_img') and 'suffix' not in val:
         # No suffix: the host appends the name of the run.
         val['suffix'] = None
-        file.host_reads_the_same = False

@@ -5,13 +5,14 @@ A file may build on another: `extends: FILE`, beside it, gives every option that
 
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from gsasr_plugin.host.option_check.problems import KeyPath, OptionError, Problem
+from gsasr_plugin.whole_file import replacing
 
 # YAML 1.1, which PyYAML follows, takes 1e-4 for a string because it has no dot. YAML 1.2 and every user take it for a
 # number.
@@ -48,6 +49,16 @@ class OptionLoader(_Loader):
 
 
 OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', _EXPONENT_FLOAT, list('-+.0123456789'))
+# What JSON can hold too: no dates (2024-01-01 is a text), sets or bytes.
+OptionLoader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in _Loader.yaml_constructors.items()
+    if tag is None or tag.removeprefix('tag:yaml.org,2002:') in ('null', 'bool', 'int', 'float', 'str', 'seq', 'map')
+}
+OptionLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if not tag.endswith(':timestamp')]
+    for first, resolvers in OptionLoader.yaml_implicit_resolvers.items()
+}
 
 
 class OptionDumper(_Dumper):
@@ -60,13 +71,33 @@ class OptionDumper(_Dumper):
 OptionDumper.add_implicit_resolver('tag:yaml.org,2002:float', _EXPONENT_FLOAT, list('-+.0123456789'))
 
 
-class _HostLoader(_Loader):
-    """Reads a vetted text as the host's own loader does (YAML 1.1, no merge keys)."""
+class YamlError(ValueError):
+    """A text that is not YAML, or holds more than plain values; `line` counts from 1, None: no line is at fault."""
+
+    def __init__(self, fault: str, line: int | None) -> None:
+        super().__init__(fault)
+        self.line = line
 
 
-_HostLoader.add_constructor(
-    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, lambda loader, node: dict(loader.construct_pairs(node, deep=True))
-)
+def load_yaml(text: str) -> Any:
+    """What a text stands for: nested dictionaries, lists, texts, numbers, true, false and None.
+
+    Raises:
+        YamlError: it is not YAML, carries a tag that would create something else, or gives a key twice.
+    """
+    try:
+        return yaml.load(text, Loader=OptionLoader)
+    except (yaml.YAMLError, ValueError, IndexError, RecursionError) as error:  # IndexError: `!!float` of nothing
+        mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
+        problem = getattr(error, 'problem', None) or str(error) or type(error).__name__
+        if 'could not determine a constructor for the tag' in problem:
+            fault = f'{problem}; option files hold plain values only'
+        elif isinstance(error, yaml.constructor.ConstructorError):
+            fault = problem
+        else:
+            context = getattr(error, 'context', None)
+            fault = f'not valid YAML: {context + ", " if context else ""}{problem}'
+        raise YamlError(fault, None if mark is None else mark.line + 1) from error
 
 
 @dataclass
@@ -78,14 +109,14 @@ class OptionFile:
         options: Nested dictionaries in the file's order; `--force_yml` and defaults change them in place.
         lines: Line (from 1) of each key path of the file; what comes from its base has none.
         forced: Key paths that `--force_yml` has set.
-        host_reads_the_same: Whether the host, given the file itself, would read exactly `options`.
+        text: The file as it was read.
     """
 
     path: str
     options: dict[str, Any]
     lines: dict[KeyPath, int] = field(default_factory=dict)
     forced: set[KeyPath] = field(default_factory=set)
-    host_reads_the_same: bool = True
+    text: str = ''
 
 
 def read_option_file(path: str) -> OptionFile:
@@ -115,7 +146,6 @@ def _read(path: str, built_on: tuple[str, ...]) -> OptionFile:
     if os.path.realpath(base_path) in chain:
         raise _file_error(path, f'{EXTENDS}: {base} builds on this file itself', file.lines[EXTENDS,])
     file.options = _merged(_read(base_path, chain).options, file.options)
-    file.host_reads_the_same = False
     return file
 
 
@@ -138,29 +168,20 @@ def _read_one(path: str) -> OptionFile:
         raise _file_error(path, f'the option file cannot be read: {reason}{where}') from error
 
     try:
-        root = yaml.compose(text, Loader=OptionLoader)
-        options = yaml.load(text, Loader=OptionLoader)
-    except yaml.constructor.ConstructorError as error:
-        fault = error.problem or str(error)
-        if 'could not determine a constructor for the tag' in fault:
-            fault = f'{fault}; option files hold plain values only'
-        raise _file_error(path, fault, _line_of(error)) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = getattr(error, 'problem', None) or str(error) or type(error).__name__
-        context = getattr(error, 'context', None)
-        fault = f'not valid YAML: {context + ", " if context else ""}{problem}'
-        raise _file_error(path, fault, _line_of(error)) from error
+        options = load_yaml(text)
+    except YamlError as error:
+        raise _file_error(path, str(error), error.line) from error
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         found = 'nothing' if options is None else f'a {type(options).__name__}'
         raise _file_error(path, f'an option file is a mapping of section names to options; found {found}')
 
     lines: dict[KeyPath, int] = {}
-    _collect_lines(root, (), lines)
-    return OptionFile(path, options, lines, host_reads_the_same=_host_reads(text, options))
+    _collect_lines(yaml.compose(text, Loader=OptionLoader), (), lines)
+    return OptionFile(path, options, lines, text=text)
 
 
 def write_option_file(options: dict[str, Any], path: str, comments: list[str]) -> None:
-    """Write options as YAML that both this package and the host read back as given; whole or not at all.
+    """Write options as YAML that both this package and BasicSR read back as given; whole or not at all.
 
     Args:
         options: Nested dictionaries, lists and plain values.
@@ -169,33 +190,12 @@ def write_option_file(options: dict[str, Any], path: str, comments: list[str]) -
     """
     text = ''.join(f'# {line}\n' for comment in comments for line in comment.splitlines())
     text += yaml.dump(options, Dumper=OptionDumper, sort_keys=False, allow_unicode=True, width=120)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or '.', suffix='.tmp')
-    try:
-        with open(descriptor, 'w', encoding='utf-8') as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with replacing(Path(path)) as unfinished:
+        unfinished.write_text(text, encoding='utf-8')
 
 
 def _file_error(path: str, fault: str, line: int | None = None) -> OptionError:
     return OptionError(path, [Problem(path=(), fault=fault, line=line)])
-
-
-def _line_of(error: Exception) -> int | None:
-    mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
-    return None if mark is None else mark.line + 1
-
-
-def _host_reads(text: str, options: dict[str, Any]) -> bool:
-    """Whether the host's loader makes exactly `options` of the text."""
-    try:
-        host_options = yaml.load(text, Loader=_HostLoader)
-    except yaml.YAMLError:
-        return False
-    # Compared as text, so that 1 and 1.0 and True differ.
-    return repr(host_options) == repr(options)
 
 
 def _collect_lines(node: yaml.Node | None, path: KeyPath, lines: dict[KeyPath, int]) -> None:

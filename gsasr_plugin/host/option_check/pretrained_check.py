@@ -33,7 +33,6 @@ def take_pretrained_options(report: Report, file: OptionFile) -> bool:
         return True
     key = (*_NETWORK, FROM_PRETRAINED)
     wanted = section.pop(FROM_PRETRAINED)
-    file.host_reads_the_same = False
     if wanted is False:
         return True
     source = _pretrained(file.options)
