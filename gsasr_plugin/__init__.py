@@ -11,6 +11,6 @@ repair_host()
 from gsasr_plugin import archs, data, metrics, models  # noqa: E402  (registration; needs the repaired host)
 from gsasr_plugin.archs import GSASR  # noqa: E402
 from gsasr_plugin.checkpoints.loading import load  # noqa: E402
-from gsasr_plugin.upscaling import upscale  # noqa: E402
+from gsasr_plugin.upscaling.images import upscale  # noqa: E402
 
 __all__ = ['GSASR', 'archs', 'data', 'load', 'metrics', 'models', 'upscale']

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.checkpoints import SUFFIXES
 from gsasr_plugin.whole_file import replacing
 
 VERSION = 1
 DESCRIPTION = 'gsasr'  # the key of the description
-SUFFIXES = ('.safetensors', '.pth')
 
 PathLike = str | os.PathLike[str]
 

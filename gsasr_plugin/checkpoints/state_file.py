@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from gsasr_plugin.checkpoints import PARAMETER_KEYS
+
 Value = TypeVar('Value')
 StateDict = Mapping[str, Any]
 Source = StateDict | str | os.PathLike[str]
 
-# In the order of preference. A training file of BasicSR has `params`, and `params_ema` if an average was kept.
-PARAMETER_KEYS = ('params_ema', 'params')
 WRAPPER = 'module.'  # what DistributedDataParallel puts in front of every key
 
 

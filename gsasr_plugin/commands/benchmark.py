@@ -7,26 +7,23 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from tqdm import tqdm
-
-from gsasr_plugin.benchmarking.cost.contestants import Contestant, bicubic, from_network, from_options
-from gsasr_plugin.benchmarking.cost.measure import Cost, measure
-from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
-from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
 from gsasr_plugin.commands.model_arguments import add_device_arguments
-from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.data.eight_bit import to_8_bit, to_float
-from gsasr_plugin.data.image_files import ImageFile, read_image
-from gsasr_plugin.host.option_check import OptionError, read_option_file
 from gsasr_plugin.precision import FLOAT32, name_of
 from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
 from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+
+if TYPE_CHECKING:
+    import torch
+
+    from gsasr_plugin.benchmarking.cost.contestants import Contestant
+    from gsasr_plugin.benchmarking.cost.measure import Cost
+    from gsasr_plugin.data.image_files import ImageFile
 
 DESCRIPTION = """\
 Measures encoder, decoder and rendering of networks on whole images, at several scales: the mean over the images after
@@ -69,6 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     files = listed_images(arguments.gt)[: arguments.images]
     if not 0 <= arguments.warmup < len(files):
         raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
+    from gsasr_plugin.benchmarking.cost.contestants import bicubic
+    from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
+
     contestants = [bicubic(), *map(_contestant, arguments.network)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     costs = _measured(contestants, files, arguments.scales, device, dtype, arguments.warmup)
@@ -91,6 +91,11 @@ def _measured(
     dtype: torch.dtype,
     warmup: int,
 ) -> list[Cost]:
+    import torch
+    from tqdm import tqdm
+
+    from gsasr_plugin.benchmarking.cost.measure import measure
+
     costs = []
     with tqdm(total=len(contestants) * len(scales) * len(files), unit='image') as bar:
         for contestant in contestants:
@@ -118,6 +123,12 @@ def _measured(
 
 def _lq(file: ImageFile, scale: Scale) -> tuple[torch.Tensor, Size]:
     """The LR image of a GT image, as in the protocol, and the size of the result."""
+    import torch
+
+    from gsasr_plugin.data.bicubic import resize_bicubic
+    from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+    from gsasr_plugin.data.image_files import read_image
+
     gt = read_image(file)
     lq_size, size = protocol_sizes(gt.shape[:2], scale)
     if 0 in lq_size:
@@ -127,6 +138,10 @@ def _lq(file: ImageFile, scale: Scale) -> tuple[torch.Tensor, Size]:
 
 
 def _contestant(given: str) -> Contestant:
+    from gsasr_plugin.benchmarking.cost.contestants import from_network, from_options
+    from gsasr_plugin.checkpoints.loading import load
+    from gsasr_plugin.host.option_check import OptionError, read_option_file
+
     path = Path(given)
     try:
         if path.suffix not in OPTION_SUFFIXES:
@@ -146,6 +161,10 @@ def _contestant(given: str) -> Contestant:
 
 
 def _conditions(device: torch.device, dtype: torch.dtype, files: Sequence[ImageFile], warmup: int) -> str:
+    import torch
+
+    from gsasr_plugin.data.image_files import read_image
+
     height, width = read_image(files[0]).shape[:2]
     if device.type == 'cuda':
         machine = torch.cuda.get_device_name(device)

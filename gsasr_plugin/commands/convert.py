@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import yaml
-
-from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoints.loading import load
-from gsasr_plugin.checkpoints.model_file import SUFFIXES, save_model
-from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
+from gsasr_plugin.checkpoints import PARAMETER_KEYS, SUFFIXES
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
+
+if TYPE_CHECKING:
+    from gsasr_plugin.archs import GSASR
 
 DESCRIPTION = """\
 Writes a model as one file of its weights and the options of its network, which every command and
@@ -57,6 +56,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f'--output {output}: the suffix is {output.suffix!r}; accepted: {", ".join(SUFFIXES)}')
     if output.exists() and not arguments.overwrite:
         raise CommandError(f'--output {output} is there already; --overwrite replaces it')
+    from gsasr_plugin.checkpoints.loading import load
+    from gsasr_plugin.checkpoints.model_file import save_model
+
     sources = arguments.source
     try:
         net = load(
@@ -73,6 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _report(net: GSASR, output: Path) -> None:
     """Variant, number of parameters, and the section that describes the network."""
+    import yaml
+
     options = net.options
     version = {
         ('bias', False): "the paper's",

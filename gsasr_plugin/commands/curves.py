@@ -8,7 +8,6 @@ from pathlib import Path
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.image_arguments import positive_number
 from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
-from gsasr_plugin.upscaling.visuals.run_curves import draw_runs, read_run, write_runs
 
 DESCRIPTION = """\
 Draws a value of several training runs over the iterations, such as the loss with and without reference positions (the
@@ -29,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    write = {'.png': draw_runs, '.csv': write_runs}.get(arguments.out.suffix)
-    if write is None:
+    if arguments.out.suffix not in ('.png', '.csv'):
         raise CommandError(f'--out: {arguments.out} does not end in .png or .csv')
+    from gsasr_plugin.upscaling.visuals.run_curves import draw_runs, read_run, write_runs
+
+    write = {'.png': draw_runs, '.csv': write_runs}[arguments.out.suffix]
     curves = []
     for given in arguments.runs:
         name, equals, folder = given.partition('=')

@@ -11,8 +11,7 @@ from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
 from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
 from gsasr_plugin.sizes import output_sizes
-from gsasr_plugin.upscaling.gaussian_file import SUFFIX, StoredGaussians, write_gaussians
-from gsasr_plugin.upscaling.upscaler import lq_tensor
+from gsasr_plugin.upscaling.pictures.formats import GAUSSIANS_SUFFIX
 
 DESCRIPTION = """\
 Write the Gaussians that a network predicts for a picture into a NumPy archive: centres and standard deviations in
@@ -27,7 +26,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
-    parser.add_argument('-o', '--output', required=True, metavar='FILE', help=f'a name that ends in {SUFFIX}')
+    parser.add_argument('-o', '--output', required=True, metavar='FILE', help=f'a name that ends in {GAUSSIANS_SUFFIX}')
     add_one_scale_argument(parser, 'the scale that the network is told')
     parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
     add_model_arguments(parser)
@@ -36,11 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     source, scale = one_input(arguments), one_scale(arguments)
     path = Path(arguments.output).expanduser()
-    if path.suffix != SUFFIX:
-        raise CommandError(f'-o {path}: the name must end in {SUFFIX}')
+    if path.suffix != GAUSSIANS_SUFFIX:
+        raise CommandError(f'-o {path}: the name must end in {GAUSSIANS_SUFFIX}')
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it')
     picture = read_input(source)
+    from gsasr_plugin.upscaling.gaussian_file import StoredGaussians, write_gaussians
+    from gsasr_plugin.upscaling.upscaler import lq_tensor
+
     if picture.alpha is not None:
         print(f'{source}: its alpha channel is left out: Gaussians have colours only', file=sys.stderr)
     upscaler = load_upscaler(arguments)

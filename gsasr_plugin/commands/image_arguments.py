@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images
 from gsasr_plugin.sizes import Scale, Size, as_scale
+
+if TYPE_CHECKING:
+    from gsasr_plugin.data.image_files import ImageFile
 
 PAPERS_SCALES = (2, 3, 4, 6, 8, 12)
 
 
 def listed_images(root: str) -> list[ImageFile]:
     """The images of the argument --gt: of a folder, an LMDB or package:NAME."""
+    from gsasr_plugin.data.image_files import list_images
+
     backend = 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk'
     try:
         images = list_images(root, 'lmdb' if backend == 'lmdb' else 'disk')
@@ -29,6 +34,8 @@ def listed_images(root: str) -> list[ImageFile]:
 
 def listed_sizes(images: Sequence[ImageFile]) -> list[Size]:
     """The sizes (H, W) of the images of --gt."""
+    from gsasr_plugin.data.image_files import image_sizes
+
     try:
         return image_sizes(list(images))
     except ValueError as error:

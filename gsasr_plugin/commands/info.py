@@ -10,14 +10,9 @@ import platform
 import re
 from typing import Any
 
-import torch
-
-import gsasr_ops
-from gsasr_ops import build
 from gsasr_plugin.checkpoints.packaged import packaged_models
 from gsasr_plugin.commands.versions import DISTRIBUTION, version_of
 from gsasr_plugin.host.plugins import distribution, installed_plugins
-from gsasr_plugin.host.repairs import repairs
 from gsasr_plugin.precision import name_of
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
@@ -51,6 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def gather() -> dict[str, dict[str, Any]]:
     """All facts, by section and name; values are texts, lists of texts or None."""
+    import torch
+
+    import gsasr_ops
+    from gsasr_plugin.host.repairs import repairs
+
     backend = gsasr_ops.backend()
     return {
         'versions': {
@@ -80,6 +80,10 @@ def gather() -> dict[str, dict[str, Any]]:
 
 def missing(backend: dict[str, Any]) -> dict[str, str]:
     """What could be added -> the command that adds it."""
+    import torch
+
+    from gsasr_ops import build
+
     commands = {}
     if backend['cpu'] == 'reference' or (backend['library'] is None and build.compiler_complaint()):
         complaint = build.compiler_complaint()
@@ -98,6 +102,8 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
 
 def _explained(backend: dict[str, Any], device: str) -> str:
     """Which backend draws on a kind of device, and why."""
+    import torch
+
     kind = backend[device]
     if device == 'cuda' and not torch.cuda.is_available() and kind != 'compiled':
         return f'{kind}: {"torch sees no CUDA device" if torch.version.cuda else "this torch is built without CUDA"}'
@@ -119,6 +125,8 @@ def _instruction_set(backend: dict[str, Any]) -> str | None:
 
 
 def _hardware() -> dict[str, Any]:
+    import torch
+
     devices: dict[str, Any] = {
         'CPU': f'{torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} logical cores, '
         f'{torch.get_num_threads()} threads'

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.upscaling.pictures import Picture, PictureError, find_sources, read_picture
+from gsasr_plugin.upscaling.pictures.sources import find_sources
+
+if TYPE_CHECKING:
+    from gsasr_plugin.upscaling.pictures.picture import Picture
 
 
 def read_input(argument: str) -> Picture:
@@ -19,6 +23,9 @@ def read_input(argument: str) -> Picture:
         raise CommandError(f'{argument}: one picture is accepted, not {len(more) + 1}')
     if source.problem is not None:
         raise CommandError(f'{argument}: {source.problem}')
+    from gsasr_plugin.upscaling.pictures.picture import PictureError
+    from gsasr_plugin.upscaling.pictures.reading import read_picture
+
     try:
         picture = read_picture(source.content())
     except PictureError as error:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.option_files import network_section
 from gsasr_plugin.precision import DTYPES
-from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.hardware import AUTO, DEVICES
+
+if TYPE_CHECKING:
+    from gsasr_plugin.upscaling.upscaler import Upscaler
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,12 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
     Raises:
         CommandError: an argument or a file is wrong.
     """
+    if arguments.memory is not None and not arguments.memory > 0:
+        raise CommandError(f'--memory is a number of GiB above 0, got {arguments.memory:g}')
+    tile = _tile(arguments.tile)
+    from gsasr_plugin.checkpoints.loading import load
+    from gsasr_plugin.upscaling.upscaler import Upscaler
+
     models = arguments.model
     source = None if models is None else models[0] if len(models) == 1 else models
     options = None if arguments.opt is None else network_section(arguments.opt)
@@ -63,15 +71,13 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
         net = load(source, options)
     except (FileNotFoundError, ValueError) as error:
         raise CommandError(f'--model: {error}') from error
-    if arguments.memory is not None and not arguments.memory > 0:
-        raise CommandError(f'--memory is a number of GiB above 0, got {arguments.memory:g}')
     try:
         return Upscaler(
             net,
             device=arguments.device,
             dtype=arguments.dtype,
             self_ensemble=self_ensemble,
-            tile=_tile(arguments.tile),
+            tile=tile,
             tile_overlap=arguments.tile_overlap,
             memory_budget=arguments.memory,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.host.option_check import OptionError, read_option_file
 
 
 def network_section(file: str) -> dict[str, Any]:
@@ -14,6 +13,8 @@ def network_section(file: str) -> dict[str, Any]:
     Raises:
         CommandError: the file cannot be read, or has no such section.
     """
+    from gsasr_plugin.host.option_check import OptionError, read_option_file
+
     try:
         section = read_option_file(file).options.get('network_g')
     except OptionError as error:

@@ -8,18 +8,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gsasr_plugin.benchmarking.prepare.detail import list_detailed
-from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, Job, SubImageJob
-from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
-from gsasr_plugin.benchmarking.prepare.runner import run_jobs
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.help_text import examples_of
 from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, listed_sizes, positive_number
-from gsasr_plugin.data.image_files import ImageFile, list_some
 from gsasr_plugin.sizes import Scale, format_scale, protocol_sizes
 from gsasr_plugin.whole_file import replacing
+
+if TYPE_CHECKING:
+    from gsasr_plugin.data.image_files import ImageFile
 
 RESUMABLE = """\
 What is there already is left out, so that a command that was interrupted goes on when it is given again; each file
@@ -96,6 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _benchmark(arguments: argparse.Namespace) -> list[str]:
+    from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob
+    from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
+    from gsasr_plugin.benchmarking.prepare.runner import run_jobs
+
     sets: dict[str, list[ImageFile]] = {}
     for given in arguments.gt:
         name, root = _name_and_root(given)
@@ -126,6 +128,11 @@ def _train(arguments: argparse.Namespace) -> list[str]:
     step = arguments.step or max(1, arguments.size // 2)
     if step > arguments.size:
         raise CommandError(f'--step: {step} leaves gaps between sub-images of {arguments.size}; at most the size')
+    from gsasr_plugin.benchmarking.prepare.detail import list_detailed
+    from gsasr_plugin.benchmarking.prepare.jobs import SubImageJob
+    from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
+    from gsasr_plugin.benchmarking.prepare.runner import run_jobs
+
     images = listed_images(arguments.gt)
     target = arguments.out
     if arguments.lmdb and target.suffix != '.lmdb':
@@ -159,6 +166,10 @@ def _train(arguments: argparse.Namespace) -> list[str]:
 
 
 def _cost(arguments: argparse.Namespace) -> list[str]:
+    from gsasr_plugin.benchmarking.prepare.jobs import CentreCropJob
+    from gsasr_plugin.benchmarking.prepare.runner import run_jobs
+    from gsasr_plugin.data.image_files import list_some
+
     images = listed_images(arguments.gt)
     sizes = listed_sizes(images)
     large = [image for image, size in zip(images, sizes) if min(size) >= arguments.size]
@@ -168,7 +179,7 @@ def _cost(arguments: argparse.Namespace) -> list[str]:
     if small:
         print(f'gsasr prepare: smaller than {arguments.size}, left out: {list_some(small)}', file=sys.stderr)
     _note_options(arguments.out, {'size': arguments.size})
-    jobs: Sequence[Job] = [CentreCropJob(image, arguments.out, arguments.size) for image in large[: arguments.count]]
+    jobs = [CentreCropJob(image, arguments.out, arguments.size) for image in large[: arguments.count]]
     return run_jobs(jobs, workers=arguments.workers, description='crops')
 
 
@@ -213,6 +224,8 @@ def _name_and_root(given: str) -> tuple[str, str]:
 
 
 def _check_keys(images: Sequence[ImageFile]) -> None:
+    from gsasr_plugin.data.image_files import list_some
+
     foreign = [str(image) for image in images if not image.stem.isascii()]
     if foreign:
         raise CommandError(f"--lmdb: the host's databases need names in ASCII: rename {list_some(foreign)}")
@@ -227,4 +240,6 @@ def _check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) ->
 
     found = list(small())
     if found:
+        from gsasr_plugin.data.image_files import list_some
+
         raise CommandError(f'--scales: too large for some images: {list_some(found)}')

@@ -15,9 +15,7 @@ from gsasr_plugin.commands.result_arguments import (
     one_input,
     targets_of,
 )
-from gsasr_plugin.upscaling.estimate import beyond_memory
-from gsasr_plugin.upscaling.gaussian_file import read_gaussians
-from gsasr_plugin.upscaling.pictures import FORMATS, Picture, PictureError, cannot_hold, encode_picture, write_picture
+from gsasr_plugin.upscaling.pictures.formats import FORMATS
 
 DESCRIPTION = """\
 Draw the Gaussians that 'gsasr gaussians' has written, at any size: no network is needed. Sizes refer to the picture
@@ -45,6 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.bits == 16 and not format.deep:
         deep = ', '.join(known.name for known in FORMATS.values() if known.deep)
         raise CommandError(f'--bits 16: {format.name} files hold 8 bits; choose one of {deep}')
+    from gsasr_plugin.upscaling.estimate import beyond_memory
+    from gsasr_plugin.upscaling.gaussian_file import read_gaussians
+    from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
+    from gsasr_plugin.upscaling.pictures.writing import cannot_hold, encode_picture, write_picture
+
     file = Path(source).expanduser()
     try:
         stored = read_gaussians(file)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.upscaling import Target
-from gsasr_plugin.upscaling.pictures import FORMATS
-from gsasr_plugin.upscaling.pictures.writing import DEFAULT_QUALITY
-from gsasr_plugin.upscaling.plan import Destination, destination
-from gsasr_plugin.upscaling.target import parse_pixels, parse_scale, parse_size
+from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS
+from gsasr_plugin.upscaling.target import Target, parse_pixels, parse_scale, parse_size
+
+if TYPE_CHECKING:
+    from gsasr_plugin.upscaling.plan import Destination
 
 DEFAULT_SCALE = 4.0
 
@@ -43,6 +44,8 @@ def destination_of(arguments: argparse.Namespace, results: int) -> Destination:
     Raises:
         CommandError: see `destination`.
     """
+    from gsasr_plugin.upscaling.plan import destination
+
     try:
         return destination(arguments.output, results, arguments.format and arguments.format.upper())
     except ValueError as error:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
@@ -19,11 +18,12 @@ from gsasr_plugin.commands.result_arguments import (
     targets_of,
 )
 from gsasr_plugin.precision import name_of
-from gsasr_plugin.upscaling import Upscaler
-from gsasr_plugin.upscaling.batch import Report, run_jobs
-from gsasr_plugin.upscaling.estimate import measure_cost
-from gsasr_plugin.upscaling.pictures import STANDARD_STREAM, find_sources
-from gsasr_plugin.upscaling.plan import Job, Plan, make_plan
+from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, find_sources
+
+if TYPE_CHECKING:
+    from gsasr_plugin.upscaling.batch import Report
+    from gsasr_plugin.upscaling.plan import Job, Plan
+    from gsasr_plugin.upscaling.upscaler import Upscaler
 
 DESCRIPTION = """\
 Enlarge pictures by any factor: PNG, JPEG, WebP, TIFF and BMP files of 8 or 16 bits, grey or in colour, with alpha
@@ -65,6 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
     quality = checked_quality(arguments)
     if not arguments.inputs:
         raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
+    from gsasr_plugin.upscaling.batch import Report
+    from gsasr_plugin.upscaling.plan import make_plan
+
     out = arguments.output
     sources = find_sources(arguments.inputs, leave_out=None if out == STANDARD_STREAM else Path(out).expanduser())
     goal = destination_of(arguments, len(sources) * len(targets))
@@ -81,6 +84,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: int) -> Report:
+    from tqdm import tqdm
+
+    from gsasr_plugin.upscaling.batch import run_jobs
+
     total = sum(
         job.lq_size[0] * job.lq_size[1] * upscaler.passes(len(job.outputs), one_encoding=one_encoding) for job in jobs
     )
@@ -101,6 +108,8 @@ def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: i
 
 
 def _show_plan(plan: Plan, upscaler: Upscaler, *, one_encoding: bool) -> None:
+    from gsasr_plugin.upscaling.estimate import measure_cost
+
     cost = measure_cost(upscaler)
     seconds, peak = 0.0, 0.0
     for job in plan.jobs:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.errors import CommandError
 from gsasr_plugin.commands.input_picture import read_input
 from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
 from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
 from gsasr_plugin.sizes import output_sizes
-from gsasr_plugin.upscaling.estimate import beyond_memory
-from gsasr_plugin.upscaling.upscaler import lq_tensor, result_pixels
-from gsasr_plugin.upscaling.visuals.layers import Cutoff, Region, crop_gaussians
 from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
-from gsasr_plugin.upscaling.visuals.sheet import Subject, make_panels, write_panel, write_sheet
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from gsasr_plugin.upscaling.visuals.layers import Region
 
 DESCRIPTION = """\
 Show the Gaussians of a picture, as the paper's Figures 6 and 9 do: the SR image; the distribution of positions, with
@@ -55,6 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it and its panels')
     picture = read_input(source)
+    from gsasr_plugin.upscaling.estimate import beyond_memory
+    from gsasr_plugin.upscaling.upscaler import lq_tensor, result_pixels
+    from gsasr_plugin.upscaling.visuals.layers import Cutoff, crop_gaussians
+    from gsasr_plugin.upscaling.visuals.sheet import Subject, make_panels, write_panel, write_sheet
+
     reference = read_input(arguments.gt) if arguments.gt else None
     gt = None if reference is None else _on_white(reference.color, reference.alpha)
     region = _region(arguments.crop, picture.size)
@@ -97,11 +102,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _on_white(color: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """A picture as a white page shows it: (H, W, 3), 0..1."""
+    import numpy as np
+
     color = np.broadcast_to(color, (*color.shape[:2], 3)).clip(0, 1)
     return color if alpha is None else color * alpha[..., None] + (1 - alpha[..., None])
 
 
 def _region(text: str | None, lq_size: tuple[int, int]) -> Region:
+    from gsasr_plugin.upscaling.visuals.layers import Region
+
     h, w = lq_size
     if text is None:
         return Region(0, 0, w, h)

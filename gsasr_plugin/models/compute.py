@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gsasr_plugin import precision
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.precision import DTYPES, FLOAT32, HalfPrecision
+from gsasr_plugin.precision import FLOAT32, HalfPrecision, dtype_of
 
 
 @dataclass
@@ -33,7 +33,7 @@ class ComputeOptions:
 
 def autocast(device: torch.device, options: dict[str, Any]) -> torch.autocast:
     """The context in which a network runs by the options of a section `train` or `val`."""
-    return precision.autocast(device, DTYPES[options.get('autocast') or FLOAT32])
+    return precision.autocast(device, dtype_of(options.get('autocast') or FLOAT32))
 
 
 def laid_out(image: Tensor, options: dict[str, Any]) -> Tensor:

@@ -11,7 +11,10 @@ from pathlib import Path
 import torch
 
 from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory
-from gsasr_plugin.upscaling.pictures import FORMATS, Picture, PictureError, encode_picture, read_picture, write_picture
+from gsasr_plugin.upscaling.pictures.formats import FORMATS
+from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
+from gsasr_plugin.upscaling.pictures.reading import read_picture
+from gsasr_plugin.upscaling.pictures.writing import encode_picture, write_picture
 from gsasr_plugin.upscaling.plan import Job
 from gsasr_plugin.upscaling.upscaler import Progress, Upscaler, no_progress
 

@@ -1,10 +1,16 @@
-"""Which device and which precision to use, where the user leaves it open."""
+"""Which device and which precision to use, where the user leaves it open.
+
+Help texts need the names: torch is imported by those who ask for more.
+"""
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from gsasr_plugin.precision import DTYPES
+from gsasr_plugin.precision import DTYPES, dtype_of
+
+if TYPE_CHECKING:
+    import torch
 
 DEVICES = 'auto, cpu, cuda, cuda:1, ...'
 AUTO = 'auto'
@@ -16,6 +22,8 @@ def choose_device(name: str = AUTO) -> torch.device:
     Raises:
         ValueError: no such device, or not here.
     """
+    import torch
+
     if name == AUTO:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     device: torch.device | None
@@ -41,17 +49,21 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises:
         ValueError: an unknown type, or fp16 on a CPU.
     """
+    import torch
+
     if name == AUTO:
         return torch.bfloat16 if bfloat16_is_fast(device) else torch.float32
     if name not in DTYPES:
         raise ValueError(f'dtype {name!r} is unknown; accepted: {AUTO}, {", ".join(DTYPES)}')
     if device.type == 'cpu' and name == 'fp16':
         raise ValueError('dtype fp16 is for CUDA devices; on a CPU choose float32 or bf16')
-    return DTYPES[name]
+    return dtype_of(name)
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether the device has instructions for products of bfloat16 matrices: CUDA from Ampere on, AVX-512-BF16, AMX."""
+    import torch
+
     if device.type == 'cuda':
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != 'cpu':

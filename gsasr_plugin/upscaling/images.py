@@ -16,7 +16,8 @@ from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.model_file import PathLike
 from gsasr_plugin.sizes import Size, output_sizes
 from gsasr_plugin.upscaling.hardware import AUTO
-from gsasr_plugin.upscaling.pictures import from_pillow, to_pillow
+from gsasr_plugin.upscaling.pictures.reading import from_pillow
+from gsasr_plugin.upscaling.pictures.writing import to_pillow
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
 AnyImage = TypeVar('AnyImage', np.ndarray, Image.Image, Tensor)

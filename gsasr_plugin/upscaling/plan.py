@@ -9,16 +9,11 @@ from pathlib import Path
 from PIL import Image
 
 from gsasr_plugin.sizes import Size
-from gsasr_plugin.upscaling.pictures import (
-    FORMATS,
-    STANDARD_STREAM,
-    Format,
-    PictureError,
-    Source,
-    cannot_hold,
-    format_of_path,
-    picture_header,
-)
+from gsasr_plugin.upscaling.pictures.formats import FORMATS, Format, format_of_path
+from gsasr_plugin.upscaling.pictures.picture import PictureError
+from gsasr_plugin.upscaling.pictures.reading import picture_header
+from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, Source
+from gsasr_plugin.upscaling.pictures.writing import cannot_hold
 from gsasr_plugin.upscaling.target import Target
 
 

@@ -8,6 +8,7 @@ import json
 import pytest
 
 import gsasr_ops
+from gsasr_ops import build
 from gsasr_plugin.commands import info, main
 from gsasr_plugin.commands.main import COMMANDS
 from gsasr_plugin.host.repairs import repairs
@@ -30,7 +31,7 @@ def test_it_tells_versions_repairs_and_backends(capsys: pytest.CaptureFixture[st
 def test_what_is_missing_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = ['torch>=2', 'no-such-package>=1; extra == "plots"', 'numpy; extra == "test"']
     monkeypatch.setattr(importlib.metadata, 'requires', lambda name: requirements)
-    monkeypatch.setattr(info.build, 'compiler_complaint', lambda: 'there is no C++ compiler')
+    monkeypatch.setattr(build, 'compiler_complaint', lambda: 'there is no C++ compiler')
     backend = {'cpu': 'reference', 'cuda': 'reference', 'library': None}
     missing = info.missing(backend)
     assert missing['extra plots (no-such-package)'] == "pip install 'gsasr-plugin[plots]'"

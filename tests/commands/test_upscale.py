@@ -19,8 +19,9 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from gsasr_plugin import GSASR
 from gsasr_plugin.commands import main
-from gsasr_plugin.upscaling import Upscaler, upscale
-from gsasr_plugin.upscaling.pictures import read_picture
+from gsasr_plugin.upscaling.images import upscale
+from gsasr_plugin.upscaling.pictures.reading import read_picture
+from gsasr_plugin.upscaling.upscaler import Upscaler
 
 PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
 

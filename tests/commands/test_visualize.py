@@ -15,8 +15,8 @@ from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.gsasr_arch import render
 from gsasr_plugin.checkpoints.model_file import save_model
-from gsasr_plugin.commands import main, visualize
-from gsasr_plugin.upscaling.visuals import layers
+from gsasr_plugin.commands import main
+from gsasr_plugin.upscaling.visuals import layers, sheet
 
 PHOTO = skimage.data.astronaut()[:96, 150:246]
 NAMES = {'lr', 'sr', 'positions', 'highlighted', 'close_up', 'density'}
@@ -154,7 +154,7 @@ def test_the_sr_panel_is_what_upscale_writes(
     """With the raster ratio, a region, and alpha on white."""
     pytest.importorskip('matplotlib')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(visualize, 'write_sheet', lambda *_: None)  # the slow part
+    monkeypatch.setattr(sheet, 'write_sheet', lambda *_: None)  # the slow part
     alpha = np.zeros((30, 40), np.uint8)
     alpha[4:26, 8:36] = np.arange(100, 240, 5)
     picture = Image.fromarray(np.dstack([PHOTO[:30, :40], alpha])).convert(mode)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gsasr_plugin.upscaling import Target
-from gsasr_plugin.upscaling.target import parse_pixels, parse_scale, parse_size
+from gsasr_plugin.upscaling.target import Target, parse_pixels, parse_scale, parse_size
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from PIL import Image
 
 from gsasr_plugin import GSASR, upscale
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.estimate import measure_cost
 from gsasr_plugin.upscaling.hardware import bfloat16_is_fast, choose_device, choose_dtype
+from gsasr_plugin.upscaling.upscaler import Upscaler
 
 PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
 # Two float32 computations that add in another order; an 8-bit level is 4e-3.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.demo.region_view import view_region
+from gsasr_plugin.upscaling.upscaler import Upscaler
 from gsasr_plugin.upscaling.visuals.layers import Region
 
 EXTRA = "pip install 'gsasr-plugin[demo]'"

@@ -10,8 +10,7 @@ from PIL import Image
 
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.sizes import output_sizes
-from gsasr_plugin.upscaling import Upscaler
-from gsasr_plugin.upscaling.upscaler import lq_tensor
+from gsasr_plugin.upscaling.upscaler import Upscaler, lq_tensor
 from gsasr_plugin.upscaling.visuals import layers
 from gsasr_plugin.upscaling.visuals.layers import Cutoff, Region
 from gsasr_plugin.upscaling.visuals.sheet import PANEL_PIXELS, close_up_panel, close_up_side, panel_png

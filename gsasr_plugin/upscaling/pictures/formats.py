@@ -31,6 +31,8 @@ FORMATS = {
     'TIFF': Format('TIFF', ('.tif', '.tiff'), deep=True, alpha=True, max_side=2**31 - 1),
     'BMP': Format('BMP', ('.bmp',), deep=False, alpha=False, max_side=2**31 - 1),
 }
+DEFAULT_QUALITY = 95  # of JPEG and WebP
+GAUSSIANS_SUFFIX = '.npz'  # of what 'gsasr gaussians' writes
 SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
 
 

@@ -12,13 +12,12 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from gsasr_plugin.upscaling.pictures.formats import FORMATS
+from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.tiff import tiff_content
 from gsasr_plugin.whole_file import replacing
 
-DEFAULT_QUALITY = 95
 PNG_HEADER_BYTES = 33  # signature and IHDR, which come first
 
 

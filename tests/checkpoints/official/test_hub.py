@@ -16,7 +16,7 @@ from PIL import Image
 from gsasr_plugin.checkpoints.loading import load, read_model
 from gsasr_plugin.checkpoints.official import hub
 from gsasr_plugin.commands import main
-from gsasr_plugin.upscaling import upscale
+from gsasr_plugin.upscaling.images import upscale
 from tests.checkpoints.official.hub_server import HubServer, serving, write_small_model
 from tests.checkpoints.official.released import released
 from tests.checkpoints.official.test_sources import same

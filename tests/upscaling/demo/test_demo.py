@@ -16,8 +16,8 @@ import skimage.data
 from gsasr_plugin import GSASR, upscale
 from gsasr_plugin.commands import main
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.upscaling import Upscaler
 from gsasr_plugin.upscaling.demo.region_view import view_region
+from gsasr_plugin.upscaling.upscaler import Upscaler
 
 PHOTO = skimage.data.astronaut()[:160, 100:300]
 ARTEFACTS = Path(__file__).parents[3] / 'artefacts'

@@ -14,17 +14,11 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.ExifTags import GPS, IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
-from gsasr_plugin.upscaling.pictures import (
-    FORMATS,
-    Picture,
-    PictureError,
-    encode_picture,
-    picture_header,
-    read_picture,
-    to_pillow,
-    write_picture,
-)
+from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
+from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
+from gsasr_plugin.upscaling.pictures.reading import picture_header, read_picture
+from gsasr_plugin.upscaling.pictures.writing import encode_picture, to_pillow, write_picture
 
 RNG = np.random.default_rng(7)
 MAKERS_NOTE = b'what only its maker can read'

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gsasr_plugin.upscaling.pictures import find_sources
+from gsasr_plugin.upscaling.pictures.sources import find_sources
 
 
 @pytest.fixture
