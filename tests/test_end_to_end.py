@@ -164,7 +164,7 @@ def test_two_processes_train_validate_and_resume(tmp_path: Path) -> None:
     (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
 
     for total_iter, iterations in ((4, ['2', '4']), (6, ['2', '4', '6'])):
-        launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29581']
+        launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
         arguments = ['-m', 'gsasr_plugin', 'train', '-opt', 'train.yml', '--launcher', 'pytorch', '--auto_resume']
         run(tmp_path, [*launcher, *arguments, '--force_yml', f'train:total_iter={total_iter}'])
         with (tmp_path / 'experiments' / 'run' / 'metrics.csv').open(newline='') as file:

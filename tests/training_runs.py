@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -109,10 +108,16 @@ class Runs:
             output.write_text('')
         environments: list[dict[str, str]] = [{}]
         if count > 1:
-            with socket.socket() as free:
-                free.bind(('127.0.0.1', 0))
-                master = {'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free.getsockname()[1])}
-            environments = [{**master, 'WORLD_SIZE': str(count), 'RANK': str(rank)} for rank in range(count)]
+            # As torchrun's agent does, this process keeps the store, on a port that the system has chosen.
+            store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+            shared = {
+                'MASTER_ADDR': store.host,
+                'MASTER_PORT': str(store.port),
+                'TORCHELASTIC_USE_AGENT_STORE': 'True',
+                'TORCHELASTIC_RESTART_COUNT': '0',
+                'WORLD_SIZE': str(count),
+            }
+            environments = [{**shared, 'RANK': str(rank)} for rank in range(count)]
         line = json.dumps([arguments, str(folder), [str(output) for output in outputs], environments])
         self.server.stdin.write(line + '\n')
         self.server.stdin.flush()
@@ -178,7 +183,7 @@ def checkpoint(folder: Path, iteration: int) -> tuple[dict[str, Any], dict[str, 
 
 
 def saved_iterations(folder: Path) -> list[int]:
-    return sorted(int(path.stem) for path in (folder / 'experiments' / 'run' / 'training_states').glob('*.state'))
+    return sorted(int(path.stem) for path in (folder / 'experiments' / 'run' / 'training_states').glob('[0-9]*.state'))
 
 
 def same(a: Any, b: Any) -> bool:

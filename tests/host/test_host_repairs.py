@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digests, prune
+from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digest, prune
 from gsasr_plugin.host import repairs as host_repairs
 from gsasr_plugin.host.repairs import resuming, vanished_modules
 from gsasr_plugin.run_errors import RunError
@@ -125,7 +125,7 @@ def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         network = models / f'net_g_{iteration}.pth'
         torch.save({'params': {'weight': torch.full((9,), float(iteration))}}, network)
         state = {'iter': iteration, 'epoch': 1, 'position': 4, 'optimizers': [], 'schedulers': []}
-        torch.save({**state, DIGESTS: digests([network])}, folder / f'{iteration}.state')
+        torch.save({**state, DIGESTS: {network.name: digest(network)}}, folder / f'{iteration}.state')
     (folder / 'notes.state').write_text('not a state of the host')
     (tmp_path / 'elsewhere').mkdir()
     monkeypatch.chdir(tmp_path / 'elsewhere')
@@ -506,7 +506,7 @@ def test_a_test_that_goes_on_keeps_its_results(tmp_path: Path) -> None:
 
 # Everything that changes a whole process: the order of imports, the start method, the process group.
 FRESH_PROCESS = """
-import importlib, json, os, socket, sys, warnings
+import importlib, json, os, sys, warnings
 result = {}
 try:
     import basicsr
@@ -536,17 +536,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from basicsr.utils import options
-with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-os.environ.update(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+os.environ.update(RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1', MASTER_PORT='0')  # the system chooses one
 options.init_dist('pytorch')
 result['pytorch'] = [dist.get_backend(), dist.get_world_size(), mp.get_start_method()]
 dist.destroy_process_group()
 for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
     del os.environ[name]
 os.environ.update(SLURM_PROCID='0', SLURM_NTASKS='1', SLURM_NODELIST='node[1-2]', SLURM_LOCALID='0')
-options.init_dist('slurm', port=port)
+options.init_dist('slurm', port=0)
 result['slurm'] = [dist.get_backend(), os.environ['MASTER_ADDR'], os.environ['LOCAL_RANK'], dist.get_world_size()]
 dist.destroy_process_group()
 print(json.dumps(result))
