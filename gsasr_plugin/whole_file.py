@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,14 +21,52 @@ def replacing(path: Path) -> Iterator[Path]:
     The name is its own each time: two that write the same file, on one machine or several, do not meet, and the last
     one's stays.
     """
-    unfinished = path.with_name(f'{STAGING}{secrets.token_hex(8)}_{path.name}')
+    with replacing_together() as unfinished:
+        yield unfinished(path)
+
+
+@contextmanager
+def replacing_together() -> Iterator[Callable[[Path], Path]]:
+    """Gives a function that does what `replacing` does for several files: their names change when all are on the disk.
+
+    They appear in the order in which the function was asked for them.
+    """
+    names: dict[Path, Path] = {}
+
+    def unfinished(path: Path) -> Path:
+        return names.setdefault(path, path.with_name(f'{STAGING}{secrets.token_hex(8)}_{path.name}'))
+
     try:
         yield unfinished
-        with unfinished.open('rb') as file:
-            os.fsync(file.fileno())  # a crash of the machine after the rename must not leave an empty file
-        os.replace(unfinished, path)
+        for name in names.values():
+            with name.open('rb') as file:
+                os.fsync(file.fileno())  # a crash of the machine after the rename must not leave an empty file
+        for path, name in names.items():
+            os.replace(name, path)
+        for folder in {path.parent for path in names}:
+            _sync_folder(folder)
     finally:
-        unfinished.unlink(missing_ok=True)
+        for name in names.values():
+            name.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A crash of the machine keeps the new names too, where system and file system can do that for a folder."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Removes what a process that was killed has left unfinished in a folder, to which nobody else writes now."""
+    for left_over in folder.glob(f'{STAGING}*'):
+        if left_over.is_dir():  # an older version of this package wrote into folders
+            shutil.rmtree(left_over, ignore_errors=True)
+        else:
+            left_over.unlink(missing_ok=True)
 
 
 def is_whole_archive(file: Path | BinaryIO) -> bool:

@@ -33,18 +33,15 @@ def losses(*outputs: str) -> dict[int, str]:
     return found
 
 
-def saving(folder: Path, key: str, *, after: int, file: bool) -> Callable[[], bool]:
-    """Whether a later checkpoint than `after` is just being written: its staging folder is there, or a file in it."""
+def saving(folder: Path, key: str, *, after: int, size: int) -> Callable[[], bool]:
+    """Whether a later checkpoint than `after` is just being written, and a file of it has at least `size` bytes."""
     run = folder / 'experiments' / 'run'
 
-    def is_saving() -> bool:
+    def check() -> bool:
         if max(saved_iterations(folder), default=0) < after:
             return False
-        return any(any(staging.iterdir()) or not file for staging in (run / key).glob('.unfinished_*'))
-
-    def check() -> bool:
         try:
-            return is_saving()
+            return any(unfinished.stat().st_size >= size for unfinished in (run / key).glob('.unfinished_*'))
         except FileNotFoundError:  # gone while we looked
             return False
 
@@ -67,9 +64,9 @@ def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(runs: Runs, tm
     moments = [
         lambda: 'Start training' in log.read_text(),
         lambda: 'iter:       5' in log.read_text(),
-        saving(killed, 'models', after=3, file=False),
-        saving(killed, 'models', after=6, file=True),
-        saving(killed, 'training_states', after=9, file=True),
+        saving(killed, 'models', after=3, size=0),
+        saving(killed, 'models', after=6, size=1),
+        saving(killed, 'training_states', after=9, size=1),
         lambda: 18 in saved_iterations(killed),
         lambda: 'iter:      23' in log.read_text(),
     ]

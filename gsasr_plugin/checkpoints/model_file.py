@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoints import SUFFIXES
@@ -77,7 +77,7 @@ def describe(net: GSASR) -> str:
         raise ValueError(f'the options of the network cannot be stored as JSON: {error}') from error
 
 
-def cpu_state(net: GSASR) -> dict[str, Tensor]:
+def cpu_state(net: nn.Module) -> dict[str, Tensor]:
     """The state dict, on the CPU."""
     return {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
 

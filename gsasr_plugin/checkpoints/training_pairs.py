@@ -10,13 +10,16 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gsasr_plugin.checkpoints.state_file import read_file
 from gsasr_plugin.run_errors import RunError
-from gsasr_plugin.whole_file import is_whole_archive
+from gsasr_plugin.whole_file import is_whole_archive, remove_left_overs, replacing_together
 
 DIGESTS = 'networks'  # key of the state: SHA-256 of each network's file, by its name
 _NEEDED = {'iter': int, 'epoch': int, 'optimizers': list, 'schedulers': list}
@@ -24,9 +27,49 @@ _STATE = re.compile(r'(\d+)\.state')
 _NETWORK = re.compile(r'net_\w+_(\d+)\.pth')
 
 
-def digests(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of files, by name."""
-    return {path.name: _digest(path) for path in files}
+class CheckpointFiles:
+    """Files of `torch.save` that appear together; see `writing_checkpoint`.
+
+    Attributes:
+        digests: SHA-256 of each file that is written, by its name.
+    """
+
+    def __init__(self, unfinished: Callable[[Path], Path]) -> None:
+        self._unfinished = unfinished
+        self.digests: dict[str, str] = {}
+
+    def write(self, path: Path, content: Any) -> None:
+        """Writes what will be the file `path`, and reads it again."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self._unfinished(path)
+        try:
+            with unfinished.open('wb') as file:  # an archive that is written to a path holds the path's name
+                torch.save(content, file)
+        except (OSError, RuntimeError) as error:  # torch.save raises either when a disk is full
+            raise _not_whole(path, str(error)) from error
+        if not is_whole_archive(unfinished):
+            raise _not_whole(path, 'is the disk full?')
+        self.digests[path.name] = digest(unfinished)
+
+
+@contextmanager
+def writing_checkpoint(*folders: Path) -> Iterator[CheckpointFiles]:
+    """Gives the writer of the files of one checkpoint, which appear in the order of writing when all are on the disk.
+
+    Args:
+        folders: cleared of what a killed process has left unfinished. One process writes to them.
+
+    Raises:
+        RunError: here and in `write`: a file could not be written whole. The files of before are untouched.
+    """
+    for folder in folders:
+        remove_left_overs(folder)
+    with replacing_together() as unfinished:
+        yield CheckpointFiles(unfinished)
+
+
+def _not_whole(path: Path, reason: str) -> RunError:
+    return RunError(f'{path}: a checkpoint could not be written whole: {reason} Those written before are untouched.')
 
 
 def has_states(states: Path) -> bool:
@@ -81,7 +124,7 @@ def read_pair(state: Path, models: Path, labels: Iterable[str]) -> dict[str, Any
         network = models / f'net_{label}_{held["iter"]}.pth'
         if not network.is_file():
             raise RunError(f'{network}, which belongs to {state}, is missing')
-        if network.name in wanted and _digest(network) != wanted[network.name]:
+        if network.name in wanted and digest(network) != wanted[network.name]:
             raise RunError(f'{network} is damaged, or of another time than {state}')
         if network.name not in wanted and not is_whole_archive(network):
             raise RunError(f'{network}, which belongs to {state}, is damaged')
@@ -117,9 +160,10 @@ def _numbered(folder: Path, pattern: re.Pattern[str]) -> dict[int, list[Path]]:
     return found
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    found = hashlib.sha256()
     with path.open('rb') as file:
         while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+            found.update(block)
+    return found.hexdigest()

@@ -34,11 +34,10 @@ def write_bad_step(
     """
     path = folder / FOLDER / f'{iteration}_rank{rank}.pth'
     path.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {'batch': dict(batch), 'losses': dict(losses), 'iteration': iteration}
+    content: dict[str, Any] = {'params': cpu_state(net), 'batch': dict(batch), 'losses': dict(losses)}
+    content['iteration'] = iteration
     if isinstance(net, GSASR):
-        content |= {'params': cpu_state(net), DESCRIPTION: describe(net)}
-    else:
-        content['params'] = {key: value.detach().cpu() for key, value in net.state_dict().items()}
+        content[DESCRIPTION] = describe(net)
     with replacing(path) as unfinished:
         torch.save(content, unfinished)
     return path

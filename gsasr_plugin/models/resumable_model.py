@@ -15,9 +15,8 @@ from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoints.loading import read_model
 from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
 from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
-from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digests, prune
+from gsasr_plugin.checkpoints.training_pairs import DIGESTS, CheckpointFiles, prune, writing_checkpoint
 from gsasr_plugin.models.best_value import BestValue
-from gsasr_plugin.models.host_files import host_files_whole
 from gsasr_plugin.models.random_states import random_states, restore_random_states
 
 
@@ -35,6 +34,7 @@ class ResumableModel(SRModel):
         self.iteration, self.epoch = 0, 0
         self.position: int | None = None
         self.saved_iteration = 0
+        self._files: CheckpointFiles | None = None  # those of the checkpoint that is being saved
         self.validated: set[tuple[int, int]] = set()  # loaders, by identity, and iterations
         val_opt = opt.get('val') or {}
         metric = val_opt.get('keep_best')
@@ -54,8 +54,7 @@ class ResumableModel(SRModel):
         nets, keys = [self.net_g], ['params']
         if hasattr(self, 'net_g_ema'):
             nets, keys = [*nets, self.net_g_ema], [*keys, 'params_ema']
-        with host_files_whole(self.opt['path'], ('models',)):
-            self.save_network(nets, 'net_g', 'best', keys)
+        self.save_network(nets, 'net_g', 'best', keys)
         get_root_logger().info(f'net_g_best.pth: {self.best.metric} {self.best.value:.4f} at iteration {iteration}')
 
     def _is_validated(self, iteration: int) -> bool:
@@ -77,12 +76,15 @@ class ResumableModel(SRModel):
             gathered = self.all_random_states if self.opt['rank'] == 0 else None
             torch.distributed.gather_object(random_states(), gathered)
         if self.opt['rank'] == 0:
-            path = self.opt['path']
-            with host_files_whole(path, ('models', 'training_states')):
-                super().save(epoch, current_iter)
+            states, models = Path(self.opt['path']['training_states']), Path(self.opt['path']['models'])
+            try:
+                with writing_checkpoint(states, models) as self._files:
+                    super().save(epoch, current_iter)
+            finally:
+                self._files = None
             keep_last = (self.opt.get('logger') or {}).get('keep_last')
             if keep_last is not None and current_iter != -1:
-                prune(Path(path['training_states']), Path(path['models']), keep_last, current_iter)
+                prune(states, models, keep_last, current_iter)
         self.saved_iteration = max(self.saved_iteration, current_iter)
 
     def _save_reached(self) -> None:
@@ -94,7 +96,7 @@ class ResumableModel(SRModel):
         """As the host's, with all that makes a resumed run the one that was never interrupted."""
         if current_iter == -1:
             return
-        path = self.opt['path']
+        assert self._files is not None, '`save` writes the networks first'
         state = {
             'epoch': epoch,
             'iter': current_iter,
@@ -107,9 +109,9 @@ class ResumableModel(SRModel):
             'best': self.best.state_dict(),
             # Mostly it is not: the host saves first. Then a resumed run begins with the validation that is due.
             'validated': self._is_validated(current_iter),
-            DIGESTS: digests(Path(path['models']).glob(f'net_*_{current_iter}.pth')),
+            DIGESTS: self._files.digests,
         }
-        torch.save(state, os.path.join(path['training_states'], f'{current_iter}.state'))
+        self._files.write(Path(self.opt['path']['training_states'], f'{current_iter}.state'), state)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """As the host's, with all that `save_training_state` keeps; a state of the host's own has less."""
@@ -136,15 +138,20 @@ class ResumableModel(SRModel):
         current_iter: int | str,
         param_key: str | list[str] = 'params',
     ) -> None:
-        """As the host's, with the options of the network beside its weights: the file describes itself."""
-        nets = [self.get_bare_model(one) for one in (net if isinstance(net, list) else [net])]
-        if not all(isinstance(one, GSASR) for one in nets):
-            super().save_network(net, net_label, current_iter, param_key)
+        """As BasicSR's, with the options of a GSASR beside its weights: the file describes itself."""
+        if self.opt['rank'] != 0:
             return
+        nets = [self.get_bare_model(one) for one in (net if isinstance(net, list) else [net])]
         keys = param_key if isinstance(param_key, list) else [param_key]
-        held = {key: cpu_state(one) for key, one in zip(keys, nets, strict=True)}
-        name = f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth'
-        torch.save({**held, DESCRIPTION: describe(nets[0])}, os.path.join(self.opt['path']['models'], name))
+        held: dict[str, Any] = {key: cpu_state(one) for key, one in zip(keys, nets, strict=True)}
+        if isinstance(nets[0], GSASR):
+            held[DESCRIPTION] = describe(nets[0])
+        path = Path(self.opt['path']['models'], f'{net_label}_{"latest" if current_iter == -1 else current_iter}.pth')
+        if self._files is not None:
+            self._files.write(path, held)
+            return
+        with writing_checkpoint() as files:
+            files.write(path, held)
 
     def load_network(
         self, net: nn.Module, load_path: str | list[str], strict: bool = True, param_key: str | None = 'params'

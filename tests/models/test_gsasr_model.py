@@ -10,6 +10,7 @@ import pytest
 import torch
 from basicsr.models import build_model
 
+from gsasr_plugin.checkpoints.training_pairs import read_pair
 from gsasr_plugin.run_errors import RunError
 
 
@@ -149,7 +150,10 @@ def test_checkpoints_are_the_hosts_and_resume(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_a_save_that_fails_leaves_the_files_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('raises', [True, False])
+def test_a_save_that_fails_leaves_the_files_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
     model = make_model(tmp_path)
     model.save(0, 1)
     before = (tmp_path / 'models' / 'net_g_1.pth').read_bytes()
@@ -158,26 +162,44 @@ def test_a_save_that_fails_leaves_the_files_of_before(tmp_path: Path, monkeypatc
 
     write = torch.save
 
-    def full_disk(state: Any, path: str) -> None:  # an error, and half a file
-        write(state, path)
-        if path.endswith('.state'):
-            with open(path, 'r+b') as file:
-                file.truncate(1000)
-            raise OSError('no space left on device')
+    def full_disk(state: Any, file: Any) -> None:  # an error, and half a file
+        write(state, file)
+        if 'training_states' in file.name:
+            file.truncate(1000)
+            if raises:
+                raise OSError('no space left on device')
 
     monkeypatch.setattr(torch, 'save', full_disk)
-    with pytest.raises(RunError, match='training_states: a checkpoint could not be written whole: no space left'):
+    message = 'no space left' if raises else 'is the disk full'
+    with pytest.raises(RunError, match=rf'1\.state: a checkpoint could not be written whole: {message}'):
         model.save(0, 1)
     assert (tmp_path / 'models' / 'net_g_1.pth').read_bytes() == before
     assert not list(tmp_path.rglob('.unfinished*'))
-    assert model.opt['path']['models'] == str(tmp_path / 'models')
+    # And the next save is whole.
+    monkeypatch.setattr(torch, 'save', write)
+    model.save(0, 1)
+    pair = read_pair(tmp_path / 'training_states' / '1.state', tmp_path / 'models', ['g'])
+    assert list(pair['networks']) == ['net_g_1.pth']
 
 
 def test_a_new_save_clears_what_a_killed_one_left(tmp_path: Path) -> None:
-    left_over = tmp_path / 'models' / '.unfinished_killed'
-    left_over.mkdir(parents=True)
+    folder = tmp_path / 'models' / '.unfinished_folder'  # of an older version
+    folder.mkdir(parents=True)
+    (folder / 'net_g_1.pth').touch()
+    file = tmp_path / 'training_states' / '.unfinished_1.state'
+    file.parent.mkdir()
+    file.touch()
     make_model(tmp_path).save(0, 1)
-    assert not left_over.exists()
+    assert not folder.exists() and not file.exists()
+
+
+def test_the_same_checkpoint_is_the_same_bytes(tmp_path: Path) -> None:
+    """So that one that is saved again belongs to the state of before, whichever of the two a kill leaves."""
+    model = make_model(tmp_path)
+    model.save(0, 1)
+    before = (tmp_path / 'models' / 'net_g_1.pth').read_bytes()
+    model.save(0, 1)
+    assert (tmp_path / 'models' / 'net_g_1.pth').read_bytes() == before
 
 
 def test_batches_of_other_data_sets_are_refused(tmp_path: Path) -> None:
