@@ -42,7 +42,7 @@ def test_halves_are_rounded_up():
     assert enlarged_size((5, 7), (3.3, 2.5)) == (17, 18)  # 16.5 and 17.5
     assert enlarged_size((90, 110), (2.05, 2.05)) == (185, 226)  # 184.5 and 225.5
     assert protocol_sizes((135, 37), (1.08, 3.7))[0] == (125, 10)  # 135 / 1.08 is 124.99999999999999 in float64
-    assert enlarged_size((1, 1), (0.2, 0.2)) == (1, 1)
+    assert enlarged_size((1, 5), (0.2, 0.2)) == (1, 1)
 
 
 def test_scales_are_numbers_or_pairs():
@@ -86,6 +86,7 @@ def test_gt_is_cut_to_what_lr_shows():
     assert paired_gt_size((481, 321), (121, 81), (4.0, 4.0)) == (481, 321)
     assert paired_gt_size((485, 321), (120, 80), (4.0, 4.0)) is None
     assert paired_gt_size((476, 320), (120, 80), (4.0, 4.0)) is None
+    assert paired_gt_size((6, 6), (3, 3), (1.5, 1.5)) is None  # a surplus of a whole factor is another LR pixel
 
 
 @pytest.mark.parametrize(
@@ -99,6 +100,10 @@ def test_gt_is_cut_to_what_lr_shows():
         ([((427, 640), (115, 172))], 3.7),  # kept whole, 3.6 columns more than 172 * 3.7, which rounds to 636
         ([((37, 37), (10, 10))], 3.7),
         ([((500, 500), (400, 400))], 1.25),
+        ([((400, 400), (300, 300))], 1.33),  # 4 / 3: no more than two decimals
+        ([((11, 11), (3, 3))], 3.7),  # 4 would lack a whole pixel, which comes after an exact fit
+        ([((11, 11), (10, 10))], 1.1),  # 1 would leave one over, which is as much as the factor
+        ([((7, 370), (2, 100))], 3.7),  # the rows alone are 3.5, and one factor for both axes is preferred
         ([((96, 96), (96, 96))], 1.0),
         ([((720, 720), (24, 24))], 30.0),
     ],
@@ -111,6 +116,13 @@ def test_nominal_scale_of_unequal_axes_and_of_mixed_sets():
     assert nominal_scale([((240, 350), (120, 100))]) == (2.0, 3.5)
     assert nominal_scale([((240, 240), (120, 120)), ((240, 240), (60, 60))]) is None
     assert nominal_scale([((50, 50), (100, 100))]) is None
+    assert nominal_scale([((50, 400), (100, 100))]) is None
+    assert nominal_scale([((400, 50), (100, 100))]) is None
+    # 1.7 pixels too many and 1.63 too few are more than x1.33.
+    assert nominal_scale([((400, 400), (300, 300)), ((15, 15), (10, 10))]) is None
+    assert nominal_scale([((400, 400), (300, 300)), ((13, 13), (11, 11))]) is None
+    # One rule made a set: that GT was kept whole (a surplus) or that LR was rounded up (too few), not both at x4.
+    assert nominal_scale([((481, 481), (121, 121)), ((401, 401), (100, 100))]) == (3.98, 3.98)
 
 
 @pytest.mark.parametrize('factor', [2, 3, 3.3, 3.7, 4, 6, 6.4, 8, 12, 16, 24, 30])
