@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
-from torch.utils.data import DataLoader, Subset
 
 from gsasr_plugin.run_errors import RunError
 
@@ -84,23 +83,6 @@ class Processes:
             yield
         except RuntimeError as error:
             raise RunError(f'{self.what}: another process is gone ({error})') from error
-
-
-def my_share(dataloader: DataLoader) -> Any:
-    """The loader of this process's items: of K processes, each takes every K-th. One process takes all."""
-    rank, count = rank_and_count()
-    if count == 1:
-        return dataloader
-    dataset: Any = dataloader.dataset
-    mine = range(rank, len(dataset), count)
-    workers, pinned = dataloader.num_workers, dataloader.pin_memory
-    return DataLoader(dataset, batch_size=1, sampler=mine, num_workers=workers, pin_memory=pinned)
-
-
-def my_share_of(dataset: Any, indices: Sequence[int]) -> Any:
-    """A loader, like the host's of a test, of this process's share of some items, in their order."""
-    rank, count = rank_and_count()
-    return DataLoader(Subset(dataset, indices[rank::count]), batch_size=1, shuffle=False)
 
 
 def in_order(shares: Sequence[Sequence[Value]]) -> list[Value]:

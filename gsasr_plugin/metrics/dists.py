@@ -12,7 +12,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from gsasr_plugin.metrics.backbone import Backbone, L2Pool, Normalize
-from gsasr_plugin.metrics.image_pairs import compare
+from gsasr_plugin.metrics.image_pairs import compare, network_metric
 from gsasr_plugin.metrics.weights import Convolution, backbone_weights, dists_heads
 
 # ImageNet's, of images in 0..1.
@@ -61,6 +61,7 @@ class DISTS(nn.Module):
 
 
 @METRIC_REGISTRY.register()
+@network_metric
 def calculate_dists(
     img: np.ndarray | Sequence[np.ndarray],
     img2: np.ndarray,

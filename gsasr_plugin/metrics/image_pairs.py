@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from basicsr.metrics.metric_util import reorder_image
 from torch import Tensor, nn
 
 # The most pixels of a batch: the first maps of VGG16 then take 1 GiB.
 BATCH_PIXELS = 1 << 22
+
+Metric = TypeVar('Metric', bound=Callable[..., Any])
+
+
+def network_metric(metric: Metric) -> Metric:
+    """Marks a metric as a network of ours: `img` may be a list of images, and `device` says where to compute."""
+    metric.is_network_metric = True  # type: ignore[attr-defined]
+    return metric
+
+
+def is_network_metric(metric: Callable[..., Any]) -> bool:
+    """Whether a metric is marked so; a parameter that only has the name `device` may mean anything."""
+    return getattr(metric, 'is_network_metric', False)
 
 
 def compare(
@@ -65,7 +78,9 @@ def compare(
 
 
 def _cropped(image: np.ndarray, border: int, input_order: str) -> np.ndarray:
-    image = reorder_image(image, input_order=input_order)
+    if input_order not in ('HWC', 'CHW'):
+        raise ValueError(f"input_order must be 'HWC' or 'CHW', got {input_order!r}")
+    image = image if input_order == 'HWC' else image.transpose(1, 2, 0)
     return image[border : image.shape[0] - border, border : image.shape[1] - border]
 
 

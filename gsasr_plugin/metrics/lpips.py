@@ -12,7 +12,7 @@ from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from gsasr_plugin.metrics.backbone import LEAST_SIDE, Backbone, Normalize
-from gsasr_plugin.metrics.image_pairs import compare
+from gsasr_plugin.metrics.image_pairs import compare, network_metric
 from gsasr_plugin.metrics.weights import Convolution, Net, backbone_weights, lpips_heads
 
 # Of images in -1..1, as LPIPS normalizes them for both backbones.
@@ -48,6 +48,7 @@ class LPIPS(nn.Module):
 
 
 @METRIC_REGISTRY.register()
+@network_metric
 def calculate_lpips(
     img: np.ndarray | Sequence[np.ndarray],
     img2: np.ndarray,

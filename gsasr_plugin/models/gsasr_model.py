@@ -25,11 +25,11 @@ from gsasr_plugin.models.compute import autocast, laid_out, prepare
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
 from gsasr_plugin.models.resumable_model import ResumableModel
 from gsasr_plugin.models.training_speed import TrainingSpeed
-from gsasr_plugin.models.validation.image_values import ImageValues
-from gsasr_plugin.models.validation.scale_validation import build_metrics, validate_scales
-from gsasr_plugin.models.validation.testing_report import Mean
-from gsasr_plugin.models.validation.validation_grids import GridLoader
-from gsasr_plugin.processes import my_share
+from gsasr_plugin.models.validation.image_values import WHOLE_IMAGE, ImageValues, ValuesFile, run_key
+from gsasr_plugin.models.validation.metric_values import build_network_metrics
+from gsasr_plugin.models.validation.paper_tables import PaperRow, paper_row
+from gsasr_plugin.models.validation.scale_validation import ValidationOptions, validate
+from gsasr_plugin.models.validation.tables import Mean, add_to_training_tables, markdown, means, write_test_tables
 from gsasr_plugin.run_errors import RunError
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
@@ -57,7 +57,7 @@ class GSASRModel(ResumableModel):
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
         self.means: list[Mean] = []
-        build_metrics(self)
+        build_network_metrics((opt.get('val') or {}).get('metrics') or {}, str(self.device))
 
     def init_training_settings(self) -> None:
         """As the host's, with the average of the weights set up for validation, and losses scaled in fp16."""
@@ -221,9 +221,11 @@ class GSASRModel(ResumableModel):
         training = net.training
         net.eval()
         tile_options = {option.name: val_opt[option.name] for option in fields(TileOptions) if option.name in val_opt}
-        with torch.inference_mode(), autocast(self.device, val_opt):
-            self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes, **tile_options))
-        net.train(training)
+        try:
+            with torch.inference_mode(), autocast(self.device, val_opt):
+                self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes, **tile_options))
+        finally:
+            net.train(training)  # a training goes on where an image fails
 
     def tested_net(self) -> nn.Module:
         """The network that `test` runs."""
@@ -254,10 +256,62 @@ class GSASRModel(ResumableModel):
                 return
             self.validated.add((id(dataloader), current_iter))
         self.speed.interrupt()
-        images = GridLoader(self, my_share(dataloader), current_iter, tb_logger)
-        validate_scales(self, images, current_iter, tb_logger, save_img)
+        self._validate(dataloader.dataset, current_iter, tb_logger, save_img=save_img)
         if self.is_train:
             self._keep_best(int(current_iter))
+
+    def _validate(self, dataset: Any, current_iter: int | str, tb_logger: Any, *, save_img: bool) -> None:
+        """Validates or tests a data set, and reports the means of each scale in the log, in tables and in tensorboard.
+
+        Raises:
+            RunError: no image at all could be tested.
+        """
+        opt, name = self.opt, dataset.opt['name']
+        options = ValidationOptions.from_opt(opt, name, current_iter, save_img=save_img, device=str(self.device))
+        if self.is_train:
+            values = validate(self._super_resolved, dataset, options, tb_logger=tb_logger)
+            self._log_means(means(values, options.metrics, iteration=str(current_iter)), current_iter, tb_logger)
+            return
+        folder = Path(opt['path']['results_root'])
+        key = run_key(self.tested_net().state_dict(), opt['network_g'], opt['val'], dataset.opt)
+        values = validate(self._super_resolved, dataset, options, values_file=ValuesFile(folder, key, rank=opt['rank']))
+        row = opt['val'].get('paper_row') or paper_row(opt['network_g'])
+        row = None if row == 'none' else row
+        self.tested += values
+        self._log_means(means(values, options.metrics, row=row), current_iter, None, row)
+        if values and all(WHOLE_IMAGE in image.failed for image in values):
+            raise RunError(f'{name}: none of its {len(values)} images could be tested; the log says why')
+
+    def _super_resolved(self, data: dict[str, Any]) -> OrderedDict[str, Tensor]:
+        """What `get_current_visuals` shows of a batch."""
+        self.feed_data(data)
+        self.test()
+        visuals = self.get_current_visuals()
+        if self.device.type == 'cuda':
+            torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
+        return visuals
+
+    def _log_means(
+        self, table: list[Mean], current_iter: int | str, tb_logger: Any, row: PaperRow | None = None
+    ) -> None:
+        """The means of a data set in the log, beside the best of a training, in tensorboard, and in the tables."""
+        if not table:
+            return
+        for scale in dict.fromkeys(mean.scale for mean in table):
+            name = f'{table[0].dataset}_x{scale}'
+            self.metric_results = {mean.metric: mean.model for mean in table if mean.scale == scale}
+            if self.is_train:
+                self._initialize_best_metric_results(name)
+                for metric, value in self.metric_results.items():
+                    self._update_best_metric_result(name, metric, value, current_iter)
+            self._log_validation_metric_values(current_iter, name, tb_logger)
+        path, name = self.opt['path'], self.opt['name']
+        get_root_logger().info(f'\n{markdown(table, name, row)}')
+        if self.is_train:
+            add_to_training_tables(Path(path['experiments_root']), table, name)
+        else:
+            self.means += table
+            write_test_tables(Path(path['results_root']), self.tested, self.means, name, row)
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gsasr_plugin.whole_file import replacing
 
+WHOLE_IMAGE = 'the whole image'
 FILE = 'values.jsonl'  # of the first process; the others' have a number
 # Options that do not change a value or a picture.
 _NEUTRAL = {
@@ -31,16 +32,18 @@ class ImageValues:
         scale: the scale's name, such as '3.7'.
         image: the image's name.
         file: the file that it comes from, or the key in an LMDB.
-        model: each metric's value, by its name in the option file; empty without ground truth.
+        model: each metric's value, by its name in the option file, as far as it could be computed.
         bicubic: the same of the LR image's bicubic enlargement; empty where it was not asked for.
+        failed: what was raised, by the name of the metric or WHOLE_IMAGE.
     """
 
     dataset: str
     scale: str
     image: str
     file: str
-    model: dict[str, float]
-    bicubic: dict[str, float]
+    model: dict[str, float] = field(default_factory=dict)
+    bicubic: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 class ValuesFile:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from torch.utils.data import Subset
+from torch import Tensor
 
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.processes import my_share_of
 from gsasr_plugin.sizes import Scale, format_scale
 from gsasr_plugin.whole_file import replacing
-
-if TYPE_CHECKING:
-    from gsasr_plugin.models.gsasr_model import GSASRModel
 
 SIDE = 256  # pixels of GT or SR shown of each image, around its middle
 GAP = 4
@@ -25,101 +21,76 @@ LABEL_HEIGHT = 20
 DIFFERENCE_GAIN = 4
 
 
-class GridLoader:
-    """A loader of one image per batch that draws what the model has made of each, before it gives the next.
-
-    So validation itself need not know of grids. Each is written when its last image is done. Of several processes, the
-    first one draws images of its share.
+class Grids:
+    """The grids of a data set, one for each scale, each written when its last image is there.
 
     Args:
-        model: super-resolves each image while it is out; its `opt['val']['grids']` says how many images of each scale
-            are shown: the first ones.
-        dataloader: the loader.
-        current_iter: names the files.
+        folder: where they go.
+        dataset: the data set's name.
+        label: ends the files' names; an iteration is tensorboard's step too.
+        most: how many images of each scale are shown: the first ones.
         tb_logger: tensorboard's, or None.
+
+    Attributes:
+        drawn: the scales whose grids are there.
     """
 
-    def __init__(self, model: GSASRModel, dataloader: Any, current_iter: int | str, tb_logger: Any) -> None:
-        self.model = model
-        self.dataloader = dataloader
-        self.dataset = dataloader.dataset
-        self.current_iter = current_iter
-        self.tb_logger = tb_logger
-        self.most = model.opt['val'].get('grids', 0) if model.opt['rank'] == 0 else 0
-        self.keeps = False  # grids that an earlier run has drawn
+    def __init__(self, folder: Path, dataset: str, label: int | str, most: int, tb_logger: Any = None) -> None:
+        self.folder, self.dataset, self.label, self.most, self.tb_logger = folder, dataset, label, most, tb_logger
+        self.drawn: set[Scale] = set()
+        self._rows: dict[Scale, list[dict[str, np.ndarray]]] = defaultdict(list)
 
-    def __len__(self) -> int:
-        return len(self.dataloader)
+    def begin(self, scales: Iterable[Scale], *, goes_on: bool) -> None:
+        """Goes on with the grids that an earlier run has left, or removes them, as those of other weights or options.
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        rows: dict[Scale, list[dict[str, np.ndarray]]] = defaultdict(list)
-        for data in self.dataloader:
-            yield data
-            factors = data['nominal_scale'][0].tolist()
-            scale = (factors[0], factors[1])
-            if len(rows[scale]) == self.most or (self.keeps and not rows[scale] and self._path(scale).exists()):
-                continue
-            visuals = self.model.get_current_visuals()
-            rows[scale].append(row_of({name: image[0].permute(1, 2, 0).numpy() for name, image in visuals.items()}))
-            if len(rows[scale]) == self.most:
-                self._write(scale, grid_of(rows[scale]))
-        for scale, images in rows.items():
-            if 0 < len(images) < self.most:
-                self._write(scale, grid_of(images))
-
-    def left(self, scales: Sequence[Scale], known: Sequence[bool]) -> list[int]:
-        """What an earlier run has left: the positions of unknown images, and of those of grids that are not there.
-
-        Args:
-            scales: of all images, in the data set's order.
-            known: whether each of them is known.
+        A run that is resumed must not take these for its own.
         """
-        seen: Counter[Scale] = Counter()
-        left = []
-        for position, (scale, is_known) in enumerate(zip(scales, known, strict=True)):
-            seen[scale] += 1
-            if not is_known or (seen[scale] <= self.most and not self._path(scale).exists()):
-                left.append(position)
-        return left
+        for scale in scales:
+            if goes_on and self._path(scale).exists():
+                self.drawn.add(scale)
+            else:
+                self._path(scale).unlink(missing_ok=True)
 
-    def only(self, positions: Sequence[int]) -> GridLoader:
-        """A loader of this process's share of some images, which keeps the grids that are there."""
-        share = my_share_of(self.dataset, positions)
-        loader = GridLoader(self.model, share, self.current_iter, self.tb_logger)
-        loader.keeps = True
-        return loader
+    def add(self, scale: Scale, lq: Tensor, sr: Tensor, gt: Tensor | None) -> None:
+        """Takes one image, if its grid is not complete: (1, 3, h, w), (1, 3, H, W) and (1, 3, H, W), RGB in 0..1."""
+        if self.most == 0 or scale in self.drawn:
+            return
+        self._rows[scale].append(row_of(_plain(lq), _plain(sr), None if gt is None else _plain(gt)))
+        if len(self._rows[scale]) == self.most:
+            self._write(scale)
 
-    def remove_grids(self, scales: Iterable[Scale]) -> None:
-        """Those of other weights or options, which a run that is resumed must not take for its own."""
-        for scale in set(scales):
-            self._path(scale).unlink(missing_ok=True)
-
-    @property
-    def _dataset_name(self) -> str:
-        dataset: Any = self.dataset.dataset if isinstance(self.dataset, Subset) else self.dataset
-        return dataset.opt['name']
+    def finish(self) -> None:
+        """Writes the grids of scales that have fewer images."""
+        for scale in list(self._rows):
+            self._write(scale)
 
     def _path(self, scale: Scale) -> Path:
-        folder = Path(self.model.opt['path']['visualization']) / self._dataset_name / 'grids'
-        return folder / f'x{format_scale(scale)}_{self.current_iter}.png'
+        return self.folder / f'x{format_scale(scale)}_{self.label}.png'
 
-    def _write(self, scale: Scale, grid: np.ndarray) -> None:
-        path = self._path(scale)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
+    def _write(self, scale: Scale) -> None:
+        grid = grid_of(self._rows.pop(scale))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(self._path(scale)) as unfinished:
             Image.fromarray(grid).save(unfinished)
-        if self.tb_logger is not None and isinstance(self.current_iter, int):
-            tag = f'grids/{self._dataset_name}_x{format_scale(scale)}'
-            self.tb_logger.add_image(tag, grid, self.current_iter, dataformats='HWC')
+        self.drawn.add(scale)
+        if self.tb_logger is not None and isinstance(self.label, int):
+            tag = f'grids/{self.dataset}_x{format_scale(scale)}'
+            self.tb_logger.add_image(tag, grid, self.label, dataformats='HWC')
 
 
-def row_of(visuals: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _plain(image: Tensor) -> np.ndarray:
+    """(1, 3, h, w) -> (h, w, 3)."""
+    return image[0].permute(1, 2, 0).numpy()
+
+
+def row_of(lq: np.ndarray, sr: np.ndarray, gt: np.ndarray | None) -> dict[str, np.ndarray]:
     """The pictures of one image by label, the middle of each: (height, width, 3), in 0..1, of one size.
 
     Args:
-        visuals: `lq` (h, w, 3), `result` (H, W, 3) and, where known, `gt` (H, W, 3).
+        lq: (h, w, 3).
+        sr: (H, W, 3).
+        gt: (H, W, 3), or None.
     """
-    lq, sr, gt = visuals['lq'], visuals['result'], visuals.get('gt')
     H, W = sr.shape[:2]
     h, w = lq.shape[:2]
     top, left = max(0, (H - SIDE) // 2), max(0, (W - SIDE) // 2)

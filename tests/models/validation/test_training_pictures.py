@@ -13,11 +13,11 @@ from PIL import Image
 
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.models.training_speed import TrainingSpeed
-from gsasr_plugin.models.validation.training_table import MetricRow, add_to_tables
+from gsasr_plugin.models.validation.tables import Mean, add_to_training_tables
 from gsasr_plugin.models.validation.validation_grids import GAP, LABEL_HEIGHT, grid_of, row_of
 from gsasr_plugin.upscaling.visuals.curves import draw_curves, read_losses, read_metrics
 from tests.models.test_gsasr_model import make_model
-from tests.models.validation.test_scale_validation import items
+from tests.models.validation.photos import photos
 
 
 class Logger:
@@ -38,44 +38,45 @@ def test_validation_leaves_a_grid_of_each_scale(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     model.opt['val'] = {'grids': 1}
     logger = Logger()
-    loader = items()
+    loader = photos(tmp_path)
     model.validation(loader, 7, logger, save_img=False)
     folder = tmp_path / 'visualization' / 'photos' / 'grids'
     assert sorted(path.name for path in folder.iterdir()) == ['x2_7.png', 'x3.7_7.png']
     assert set(logger.images) == {'grids/photos_x2', 'grids/photos_x3.7'}
     grid = np.asarray(Image.open(folder / 'x2_7.png'))
     np.testing.assert_array_equal(grid, logger.images['grids/photos_x2'])
-    gt = loader[0]['gt'][0].permute(1, 2, 0).numpy()  # (24, 32, 3), of the first image
-    left = 3 * (32 + GAP)  # LR, bicubic and SR come first
-    np.testing.assert_array_equal(grid[LABEL_HEIGHT:, left : left + 32], np.rint(gt * 255))
+    first = next(iter(loader))
+    gt = first['gt'][0].permute(1, 2, 0).numpy()  # (44, 60, 3)
+    left = 3 * (60 + GAP)  # LR, bicubic and SR come first
+    np.testing.assert_array_equal(grid[LABEL_HEIGHT:, left : left + 60], np.rint(gt * 255))
     with torch.no_grad():
-        sr = model.net_g_ema(loader[0]['lq'], size=(24, 32))[0].permute(1, 2, 0).numpy()
-    shown = grid[LABEL_HEIGHT:, 2 * (32 + GAP) : 2 * (32 + GAP) + 32]
+        sr = model.net_g_ema(first['lq'], size=(44, 60))[0].permute(1, 2, 0).numpy()
+    shown = grid[LABEL_HEIGHT:, 2 * (60 + GAP) : 2 * (60 + GAP) + 60]
     np.testing.assert_array_equal(shown, np.rint(sr.clip(0, 1) * 255))
 
 
 def test_no_grids_unless_asked_for(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     model.opt['val'] = {}
-    model.validation(items(), 7, Logger(), save_img=False)
-    assert not list(tmp_path.rglob('*.png'))
+    model.validation(photos(tmp_path), 7, Logger(), save_img=False)
+    assert not (tmp_path / 'visualization').exists()
 
 
 def test_a_grid_shows_the_middle_of_large_images() -> None:
     generator = np.random.default_rng(0)
     lq, gt = generator.random((150, 100, 3)), generator.random((600, 400, 3))
-    row = row_of({'lq': lq, 'result': gt * 0.9, 'gt': gt})
+    row = row_of(lq, gt * 0.9, gt)
     middle = (slice(172, 428), slice(72, 328))
     np.testing.assert_array_equal(row['GT'], gt[middle])
     np.testing.assert_allclose(row['difference x4'], 0.4 * gt[middle], atol=1e-12)
     np.testing.assert_array_equal(row['LR'], np.kron(lq, np.ones((4, 4, 1)))[middle])
     np.testing.assert_array_equal(row['bicubic'], resize_bicubic(lq, (600, 400))[middle])
-    small = row_of({'lq': lq[:20, :30], 'result': gt[:80, :120], 'gt': gt[:80, :120]})
+    small = row_of(lq[:20, :30], gt[:80, :120], gt[:80, :120])
     assert grid_of([row, small]).shape == (LABEL_HEIGHT + 256 + GAP + 80, 5 * 256 + 4 * GAP, 3)
 
 
 def test_without_ground_truth_there_are_three_columns() -> None:
-    assert list(row_of({'lq': np.zeros((5, 5, 3)), 'result': np.zeros((9, 9, 3))})) == ['LR', 'bicubic', 'SR']
+    assert list(row_of(np.zeros((5, 5, 3)), np.zeros((9, 9, 3)), None)) == ['LR', 'bicubic', 'SR']
 
 
 def test_speed_counts_samples_of_uninterrupted_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +106,8 @@ def test_curves_of_a_run(tmp_path: Path) -> None:
         for step in range(250, 401):
             writer.add_scalar('losses/l_pix', 2 / step, step)
     for iteration in (100, 200):
-        rows = [MetricRow(str(iteration), 'A', scale, 3, 'psnr', 30 + iteration / 100, 29.5) for scale in ('2', '4')]
-        add_to_tables(tmp_path, rows)
+        rows = [Mean(str(iteration), 'A', scale, 3, 0, 'psnr', 30 + iteration / 100, 29.5) for scale in ('2', '4')]
+        add_to_training_tables(tmp_path, rows, 'run')
 
     (name, losses), *others = read_losses(tmp_path / 'tb').items()
     assert name == 'l_pix' and not others

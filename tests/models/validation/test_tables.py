@@ -6,21 +6,23 @@ import csv
 import json
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from gsasr_plugin.data import ArbitraryScalePairedDataset
 from gsasr_plugin.models.validation.image_values import FILE, ImageValues, ValuesFile, run_key
 from gsasr_plugin.models.validation.paper_tables import METRICS, PaperRow, paper_cost, paper_figure, paper_row
-from gsasr_plugin.models.validation.testing_report import means, metric_tables, paper_layout, paper_metric, write_report
+from gsasr_plugin.models.validation.tables import (
+    Mean,
+    add_to_training_tables,
+    markdown,
+    means,
+    paper_metric,
+    write_test_tables,
+)
 from tests.models.test_gsasr_model import make_model
-from tests.models.validation.test_scale_validation import items
+from tests.models.validation.photos import photos
 
 PROTOCOL = {
     'psnr': {'type': 'calculate_psnr', 'crop_border': 'auto', 'test_y_channel': True},
@@ -105,8 +107,8 @@ def values() -> list[ImageValues]:
 
 
 def test_files_in_the_papers_layout(tmp_path: Path) -> None:
-    table = means(values(), PROTOCOL, 'EDSR')
-    write_report(tmp_path, values(), table, 'ours', 'EDSR')
+    table = means(values(), PROTOCOL, row='EDSR')
+    write_test_tables(tmp_path, values(), table, 'ours', 'EDSR')
     with (tmp_path / 'metrics.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
     assert [(r['dataset'], r['scale'], r['images'], r['metric'], r['model'], r['paper']) for r in rows[:3]] == [
@@ -119,12 +121,31 @@ def test_files_in_the_papers_layout(tmp_path: Path) -> None:
     assert stored['paper_row'] == 'EDSR' and len(stored['means']) == len(rows) == 6
     assert len((tmp_path / 'per_image.csv').read_text().splitlines()) == 1 + 2 * len(values())
     text = (tmp_path / 'metrics.md').read_text()
-    assert text == paper_layout(table, 'ours', 'EDSR')
-    assert '| Scale | Metric | bicubic | ours | paper, EDSR (appendix 5) | difference |' in text
-    assert '| x2 | psnr | 37.5000 | 38.5000 | 38.3300 | +0.1700 |\n|  | lpips | 0.7500 | 0.5000 |' in text
-    assert '| Scale | Metric | bicubic | ours |\n' in text  # of photos, which the paper does not know
-    log = metric_tables(table)
-    assert '| psnr | x2 | x3.7 |' in log and '| Set5, paper | 38.3300 |  |' in log and '| photos | 33.0000 |  |' in log
+    assert text == markdown(table, 'ours', 'EDSR')
+    assert '### Set5, 2 images\n\n| Scale | Metric | bicubic | ours | over bicubic | paper, EDSR (appendix 5) |' in text
+    assert '| x2 | psnr | 37.5000 | 38.5000 | +1.0000 | 38.3300 | +0.1700 |\n|  | lpips | 0.7500 | 0.5000 |' in text
+    assert '| Scale | Metric | bicubic | ours | over bicubic |\n' in text  # of photos, which the paper does not know
+
+
+def test_a_training_keeps_all_values_and_shows_the_last(tmp_path: Path) -> None:
+    def add(iteration: str, dataset: str, model: float, bicubic: float | None) -> None:
+        add_to_training_tables(tmp_path, [Mean(iteration, dataset, '2', 3, 0, 'psnr', model, bicubic)], 'run')
+
+    # A run that an earlier version began.
+    (tmp_path / 'metrics.csv').write_text(
+        'iteration,dataset,scale,images,metric,model,bicubic\n10,A,2,3,psnr,30.0,29.5\n'
+    )
+    add('10', 'B', 20.0, None)
+    add('20', 'A', 31.0, 29.5)
+    assert len((tmp_path / 'metrics.csv').read_text().splitlines()) == 4
+    table = (tmp_path / 'metrics.md').read_text()
+    assert '### A, 3 images, iteration 20\n\n| Scale | Metric | bicubic | run | over bicubic |' in table
+    assert '| x2 | psnr | 29.5000 | 31.0000 | +1.5000 |' in table
+    assert '### B, 3 images, iteration 10' in table and '| x2 | psnr | 20.0000 |\n' in table and '30.0000' not in table
+
+    add('20', 'A', 32.0, 29.5)  # validated again after a resume
+    lines = (tmp_path / 'metrics.csv').read_text().splitlines()
+    assert len(lines) == 4 and lines[1] == '10,A,2,3,0,psnr,30.0,29.5' and lines[-1] == '20,A,2,3,0,psnr,32.0,29.5'
 
 
 def test_values_of_other_weights_or_options_are_not_reused(tmp_path: Path) -> None:
@@ -151,16 +172,11 @@ def test_values_of_other_weights_or_options_are_not_reused(tmp_path: Path) -> No
 
 def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at the third of four images: the second run computes the last two, and its tables hold all four."""
-    (tmp_path / 'gt').mkdir()
-    for name in ('a', 'b'):
-        image = np.random.default_rng(ord(name)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), image)
-    section = {'name': 'photos', 'dataroot_gt': str(tmp_path / 'gt'), 'phase': 'test', 'scales': [2, 2.7]}
-    loader = DataLoader(ArbitraryScalePairedDataset(section))
+    loader = photos(tmp_path, scales=(2, 2.7), phase='test')
 
     def model_of(name: str, weight: float = 0.0) -> Any:
         model = make_model(tmp_path)
-        model.is_train = False
+        model.is_train = model.opt['is_train'] = False
         next(model.tested_net().parameters()).data += weight
         model.opt |= {'name': name, 'auto_resume': True}
         model.opt['path']['results_root'] = str(tmp_path)
@@ -200,17 +216,12 @@ def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two scales with three images each, two of which are shown; killed at the fifth, the second of x2.7."""
-    (tmp_path / 'gt').mkdir()
-    for name in ('a', 'b', 'c'):
-        image = np.random.default_rng(ord(name)).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), image)
-    section = {'name': 'photos', 'dataroot_gt': str(tmp_path / 'gt'), 'phase': 'test', 'scales': [2, 2.7]}
-    loader = DataLoader(ArbitraryScalePairedDataset(section))
+    loader = photos(tmp_path, ('a', 'b', 'c'), scales=(2, 2.7), phase='test')
 
     def run(folder: str, until: int = 99, weight: float = 0.0) -> list[str]:
         """The images that are computed: scale and name."""
         model = make_model(tmp_path / folder)
-        model.is_train = False
+        model.is_train = model.opt['is_train'] = False
         next(model.tested_net().parameters()).data += weight
         model.opt |= {'name': 'run', 'auto_resume': True}
         model.opt['path']['results_root'] = str(tmp_path / folder)
@@ -254,10 +265,8 @@ def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypa
 def test_a_named_row_of_the_paper_or_none(tmp_path: Path) -> None:
     for row, columns in ((None, 'EDSR-1'), ('RDN', 'RDN'), ('none', None)):
         model = make_model(tmp_path)
-        model.is_train = False
+        model.is_train = model.opt['is_train'] = False
         model.opt['path']['results_root'] = str(tmp_path)
         model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'paper_row': row}
-        loader = items()
-        loader.dataset = SimpleNamespace(opt={'name': 'DIV2K'})  # type: ignore[misc]
-        model.validation(loader, 'run', None, save_img=False)
+        model.validation(photos(tmp_path, scales=[2], name='DIV2K', phase='test'), 'run', None, save_img=False)
         assert json.loads((tmp_path / 'metrics.json').read_text())['paper_row'] == columns
