@@ -42,7 +42,7 @@ class GSASRValOptions(ComputeOptions, TileOptions):
         grids: images of each scale that are shown in a grid of LR, bicubic, SR, GT and difference, on the disk
             (`visualization/<data set>/grids`) and in tensorboard.
         paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
-            pixel in its ablation. None: by the encoder and `gaussian_density` of `network_g`.
+            pixel in its ablation; none: no row. None: the row of the very network of `network_g`, if the paper has it.
         keep_best: training: name of one of `metrics`. The network with its best mean, over the scales and data sets of
             a validation, is kept as `models/net_g_best.pth`.
     """

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.checkpoints.loading import read_model
+from gsasr_plugin.host.option_check.option_file import read_option_file
 from gsasr_plugin.models.validation.image_values import FILE, ImageValues, ValuesFile, run_key
 from gsasr_plugin.models.validation.paper_tables import METRICS, PaperRow, paper_cost, paper_figure, paper_row
 from gsasr_plugin.models.validation.tables import (
@@ -71,11 +74,54 @@ def test_every_row_of_the_paper_is_there_and_sound() -> None:
     assert paper_cost('EDSR', '8') is None
 
 
-def test_rows_by_encoder_and_density() -> None:
-    assert paper_row({'encoder_opt': {'type': 'RDN'}}) == 'RDN'
-    assert paper_row({'encoder_opt': {'type': 'EDSR'}, 'gaussian_density': 4}) == 'EDSR-4'
-    assert paper_row({'encoder_opt': {'type': 'RDN'}, 'gaussian_density': 4}) is None
-    assert paper_row({'type': 'EDSR'}) is None
+OPTIONS = Path(__file__).parents[3] / 'options'
+ROWS_OF_FILES: dict[str, PaperRow] = {
+    'gsasr_edsr.yml': 'EDSR',
+    'gsasr_edsr_density1.yml': 'EDSR-1',
+    'gsasr_edsr_density4.yml': 'EDSR-4',
+    'gsasr_edsr_density9.yml': 'EDSR-9',
+    'gsasr_rdn.yml': 'RDN',
+    'gsasr_rdn_lmdb.yml': 'RDN',
+}
+
+
+@pytest.mark.parametrize('path', sorted(OPTIONS.glob('*.yml')), ids=lambda path: path.name)
+def test_rows_of_the_shipped_option_files(path: Path) -> None:
+    """Only the paper's networks are compared with it: neither the enhanced ones, nor other encoders or gsasr-small."""
+    network = read_option_file(str(path)).options['network_g']
+    if network.pop('from_pretrained', False):
+        network = read_model('gsasr-small').options
+        assert network is not None and network['embed_dim'] == 48
+    assert paper_row(network) == ROWS_OF_FILES.get(path.name.partition('_')[2])
+
+
+@pytest.mark.parametrize(
+    ('change', 'row'),
+    [
+        ({}, 'EDSR'),
+        ({'type': 'GSASR', 'raster_ratio': 0.1, 'gaussian_density': 4}, 'EDSR-4'),  # how the authors drew when testing
+        ({'embed_dim': 12, 'num_heads': 2}, None),
+        ({'num_interaction_blocks': 1}, None),
+        ({'closing_conv': True}, None),
+        ({'encoder_opt': {'type': 'EDSR', 'num_feat': 8}}, None),
+        ({'encoder_opt': {'type': 'EDSR', 'num_block': 32}}, None),
+        ({'encoder_opt': {'type': 'RDN', 'config': 'B'}}, 'RDN'),
+        ({'encoder_opt': {'type': 'RDN', 'config': 'A'}}, None),
+        ({'encoder_opt': {'type': 'RDN', 'num_layer': 6}}, None),
+        ({'encoder_opt': {'type': 'RDN'}, 'gaussian_density': 4}, None),
+    ],
+)
+def test_a_row_is_of_the_very_network(change: dict[str, Any], row: PaperRow | None) -> None:
+    assert paper_row({'encoder_opt': {'type': 'EDSR'}, **change}) == row
+    # As a network that is built, or the authors' files, say it: every option and its value.
+    section = {'encoder_opt': {'type': 'EDSR'}, **change}
+    section.pop('type', None)
+    with torch.device('meta'):
+        assert paper_row(GSASR(**section).options) == row
+
+
+def test_no_row_for_other_networks() -> None:
+    assert paper_row({'type': 'EDSR', 'num_feat': 64, 'num_block': 16}) is None
 
 
 @pytest.mark.parametrize(
@@ -263,7 +309,7 @@ def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypa
 
 
 def test_a_named_row_of_the_paper_or_none(tmp_path: Path) -> None:
-    for row, columns in ((None, 'EDSR-1'), ('RDN', 'RDN'), ('none', None)):
+    for row, columns in ((None, None), ('RDN', 'RDN'), ('none', None)):
         model = make_model(tmp_path)
         model.is_train = model.opt['is_train'] = False
         model.opt['path']['results_root'] = str(tmp_path)

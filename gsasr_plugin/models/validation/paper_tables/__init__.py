@@ -13,10 +13,20 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, NamedTuple
 
+from gsasr_plugin.checkpoints.network_sections import differences
+
 PaperRow = Literal['EDSR', 'RDN', 'EDSR-1', 'EDSR-4', 'EDSR-9', 'EDSR-16']
 
 METRICS = ('PSNR', 'SSIM', 'LPIPS', 'DISTS')
-_PAPERS_DENSITY = 16
+# The paper's networks, where their sections `network_g` say anything: GSASR's defaults are the paper's.
+_EDSR = {'encoder_opt': {'type': 'EDSR', 'num_feat': 64, 'num_block': 16}}
+_NETWORKS: dict[PaperRow, dict[str, Any]] = {
+    'EDSR': _EDSR,
+    'RDN': {'encoder_opt': {'type': 'RDN', 'num_feat': 64, 'num_block': 16, 'num_layer': 8, 'num_grow_ch': 64}},
+    'EDSR-1': {**_EDSR, 'gaussian_density': 1},
+    'EDSR-4': {**_EDSR, 'gaussian_density': 4},
+    'EDSR-9': {**_EDSR, 'gaussian_density': 9},
+}
 # Names under which the paper's sets go elsewhere.
 _ALIASES = {'div2k100': 'div2k', 'div2kvalid': 'div2k', 'b100': 'bsds100', 'bsd100': 'bsds100'}
 
@@ -53,13 +63,8 @@ def paper_cost(row: PaperRow, scale: str) -> PaperCost | None:
 
 
 def paper_row(network: Mapping[str, Any]) -> PaperRow | None:
-    """The row of the paper that a section `network_g` belongs to by its encoder and density, if any."""
-    encoder = (network.get('encoder_opt') or {}).get('type')
-    density = network.get('gaussian_density', _PAPERS_DENSITY)
-    if encoder in ('EDSR', 'RDN') and density == _PAPERS_DENSITY:
-        return encoder
-    rows: dict[tuple[Any, Any], PaperRow] = {('EDSR', 1): 'EDSR-1', ('EDSR', 4): 'EDSR-4', ('EDSR', 9): 'EDSR-9'}
-    return rows.get((encoder, density))
+    """The row of the paper that has the very network of a section `network_g`, encoder and decoder, if any."""
+    return next((row for row, section in _NETWORKS.items() if not differences(network, section)), None)
 
 
 def _plain(dataset: str) -> str:
