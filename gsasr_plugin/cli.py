@@ -121,8 +121,6 @@ def _run(argv: list[str]) -> int:
     if arguments.launcher != 'none':
         host_flags += ['--launcher', arguments.launcher]
     run_pipeline(arguments.task, file, host_flags, f'basicsr {shlex.join(argv)}')
-    if is_train and os.environ.get('RANK', '0') == '0':
-        _draw_curves(('debug_' if arguments.debug else '') + file.options['name'])
     return 0
 
 
@@ -132,20 +130,6 @@ def _has_states(name: Any, *, debug: bool) -> bool:
         return False
     folder = f'debug_{name}' if debug and not name.startswith('debug') else name
     return has_states(Path('experiments') / folder / 'training_states')
-
-
-def _draw_curves(name: str) -> None:
-    """Leaves the curves of a run beside its log."""
-    from gsasr_plugin.upscaling.visuals.curves import draw_curves
-    from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
-
-    try:
-        files = draw_curves(Path('experiments', name), Path('tb_logger', name))
-    except PlotsMissing as error:
-        print(f'basicsr: no curves are drawn: {error}', file=sys.stderr)
-    else:
-        for file in files:
-            print(f'basicsr: {file} written')
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from gsasr_plugin.upscaling.visuals.event_files import read_series
+from gsasr_plugin.upscaling.visuals.curves import read_values
 from tests.training_runs import Runs, checkpoint, make_project, same, saved_iterations, write_options
 
 
@@ -135,8 +135,8 @@ def make_validated_project(folder: Path, total_iter: int) -> dict[str, Any]:
 
 def told_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Iterations and values of each metric."""
-    series = read_series(folder / 'tb_logger' / 'run')
-    return {name: list(zip(*one)) for name, one in series.items() if name.startswith('metrics/')}
+    values = read_values(folder / 'tb_logger' / 'run')
+    return {name: sorted(one.items()) for name, one in values.items() if name.startswith('metrics/')}
 
 
 @pytest.mark.slow

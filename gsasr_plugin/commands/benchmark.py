@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.help_text import examples_of
-from gsasr_plugin.commands.image_arguments import add_scales_argument, listed_images, positive_number
-from gsasr_plugin.commands.model_arguments import add_device_arguments
-from gsasr_plugin.precision import FLOAT32, name_of
-from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
-from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
-from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+from gsasr_plugin.commands.arguments import (
+    CommandError,
+    add_device_arguments,
+    add_scales_argument,
+    examples_of,
+    positive_number,
+)
+from gsasr_plugin.precision import FLOAT32
 
 if TYPE_CHECKING:
-    import torch
-
-    from gsasr_plugin.benchmarking.cost.contestants import Contestant
-    from gsasr_plugin.benchmarking.cost.measure import Cost
-    from gsasr_plugin.data.image_files import ImageFile
+    from gsasr_plugin.benchmarking.cost.enlargers import Enlarger
 
 DESCRIPTION = """\
 Measures encoder, decoder and rendering of networks on whole images, at several scales: the mean over the images after
@@ -48,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar='FILE',
         help='option files (weights of path.pretrain_network_g if that file is there, else random ones; any network of '
-        "the host's, at the scale that it has) and files or folders of models",
+        "BasicSR's, at the scale that it has) and files or folders of models",
     )
     cost.add_argument('--out', required=True, type=Path, metavar='FOLDER', help='where to write')
     add_scales_argument(cost)
@@ -58,22 +52,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from gsasr_plugin.benchmarking.cost.enlargers import bicubic
+    from gsasr_plugin.benchmarking.cost.measure import conditions_of, measure_all
+    from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
+    from gsasr_plugin.benchmarking.gt_images import ArgumentError, listed_images
+    from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
+    from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+
     try:
         device = choose_device(arguments.device)
         dtype = choose_dtype(arguments.dtype, device)
     except ValueError as error:
         raise CommandError(f'--device, --dtype: {error}') from None
-    files = listed_images(arguments.gt)[: arguments.images]
-    if not 0 <= arguments.warmup < len(files):
-        raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
-    from gsasr_plugin.benchmarking.cost.contestants import bicubic
-    from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
-
-    contestants = [bicubic(), *map(_contestant, arguments.network)]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    costs = _measured(contestants, files, arguments.scales, device, dtype, arguments.warmup)
-    rows = {contestant.name: contestant.paper_row for contestant in contestants}
-    conditions = _conditions(device, dtype, files, arguments.warmup)
+    try:
+        files = listed_images(arguments.gt)[: arguments.images]
+        if not 0 <= arguments.warmup < len(files):
+            raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
+        enlargers = [bicubic(), *map(_enlarger, arguments.network)]
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        costs = measure_all(enlargers, files, arguments.scales, device, dtype, warmup=arguments.warmup)
+    except ArgumentError as error:
+        raise CommandError(str(error)) from None
+    rows = {enlarger.name: enlarger.paper_row for enlarger in enlargers}
+    conditions = conditions_of(device, dtype, files, arguments.warmup)
     write_tables(arguments.out, costs, conditions, rows)
     print(markdown(costs, rows), end='')
     try:
@@ -83,62 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _measured(
-    contestants: Sequence[Contestant],
-    files: Sequence[ImageFile],
-    scales: Sequence[Scale],
-    device: torch.device,
-    dtype: torch.dtype,
-    warmup: int,
-) -> list[Cost]:
-    import torch
-    from tqdm import tqdm
-
-    from gsasr_plugin.benchmarking.cost.measure import measure
-
-    costs = []
-    with tqdm(total=len(contestants) * len(scales) * len(files), unit='image') as bar:
-        for contestant in contestants:
-            if contestant.network is not None:
-                contestant.network.to(device)
-            for scale in scales:
-                bar.set_description(f'{contestant.name} x{format_scale(scale)}')
-                cost = measure(
-                    contestant,
-                    [_lq(file, scale) for file in files],
-                    scale,
-                    device,
-                    dtype,
-                    warmup=warmup,
-                    progress=bar.update,
-                )
-                if cost is not None:
-                    costs.append(cost)
-            if contestant.network is not None:
-                contestant.network.cpu()
-                if device.type == 'cuda':
-                    torch.cuda.empty_cache()
-    return costs
-
-
-def _lq(file: ImageFile, scale: Scale) -> tuple[torch.Tensor, Size]:
-    """The LR image of a GT image, as in the protocol, and the size of the result."""
-    import torch
-
-    from gsasr_plugin.data.bicubic import resize_bicubic
-    from gsasr_plugin.data.eight_bit import to_8_bit, to_float
-    from gsasr_plugin.data.image_files import read_image
-
-    gt = read_image(file)
-    lq_size, size = protocol_sizes(gt.shape[:2], scale)
-    if 0 in lq_size:
-        raise CommandError(f'--scales: {format_scale(scale)} is too large for {file}')
-    lq = to_float(to_8_bit(resize_bicubic(to_float(gt[: size[0], : size[1]]), lq_size)))
-    return torch.from_numpy(lq).permute(2, 0, 1)[None].contiguous(), size
-
-
-def _contestant(given: str) -> Contestant:
-    from gsasr_plugin.benchmarking.cost.contestants import from_network, from_options
+def _enlarger(given: str) -> Enlarger:
+    from gsasr_plugin.benchmarking.cost.enlargers import from_network, from_options
     from gsasr_plugin.checkpoints.loading import load
     from gsasr_plugin.host.option_check import OptionError, read_option_file
 
@@ -158,19 +105,3 @@ def _contestant(given: str) -> Contestant:
         raise
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
         raise CommandError(f'--network: {given}: no network can be made of it: {error}') from error
-
-
-def _conditions(device: torch.device, dtype: torch.dtype, files: Sequence[ImageFile], warmup: int) -> str:
-    import torch
-
-    from gsasr_plugin.data.image_files import read_image
-
-    height, width = read_image(files[0]).shape[:2]
-    if device.type == 'cuda':
-        machine = torch.cuda.get_device_name(device)
-    else:
-        machine = f'CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
-    return (
-        f'{machine}, torch {torch.__version__}, {name_of(dtype)}; {len(files)} images of {height} x {width} '
-        f'(the first one), the first {warmup} dropped, whole images at once.'
-    )

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from gsasr_plugin.commands.errors import CommandError
+from gsasr_plugin.commands.arguments import CommandError
 
 DESCRIPTION = """\
-Decodes all images of folders, of LMDBs made by the host, or of the data sets of option files, in parallel, and names
+Decodes all images of folders, of LMDBs made by BasicSR, or of the data sets of option files, in parallel, and names
 those that cannot be read, are damaged, or differ from the index of their LMDB. Exit status 1 if there are any. The
 option check_images of a data set does the same at the start of a training."""
 EXAMPLES = """\
   gsasr check-data datasets/DIV2K/train_sub datasets/val.lmdb
   gsasr check-data --opt options/train.yml
 """
-NOTHING = 'nothing to check: give folders, LMDBs, or option files with --opt'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if not (arguments.root or arguments.opt):
-        raise CommandError(NOTHING)
     from gsasr_plugin.data.image_check import check_images, index_faults
-    from gsasr_plugin.data.image_files import list_images
+    from gsasr_plugin.data.image_files import Backend, list_images
     from gsasr_plugin.host.option_check import OptionError, read_option_file
 
     roots: list[tuple[str, str | None]] = [(root, None) for root in arguments.root]
@@ -39,14 +36,14 @@ def run(arguments: argparse.Namespace) -> int:
         except OptionError as error:
             raise CommandError(str(error)) from error
     if not roots:
-        raise CommandError(NOTHING)
+        raise CommandError('nothing to check: give folders, LMDBs, or option files with --opt')
     faults = 0
     for root, meta_info_file in dict.fromkeys(roots):
-        is_lmdb = root.rstrip('/').endswith('.lmdb')
+        backend: Backend = 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk'
         try:
-            images = list_images(root, 'lmdb' if is_lmdb else 'disk', meta_info_file, recursive=True)
+            images = list_images(root, backend, meta_info_file, recursive=True)
             found = check_images(images, progress=root)
-            stale = index_faults(root) if is_lmdb else []
+            stale = index_faults(root) if backend == 'lmdb' else []
         except (ValueError, FileNotFoundError) as error:
             print(f'{root}: {error}')
             faults += 1

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsasr_plugin.checkpoints import PARAMETER_KEYS, SUFFIXES
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.option_files import network_section
+from gsasr_plugin.commands.arguments import CommandError, network_section
 
 if TYPE_CHECKING:
     from gsasr_plugin.archs import GSASR

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.image_arguments import positive_number
-from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+from gsasr_plugin.commands.arguments import CommandError, positive_number
 
 DESCRIPTION = """\
 Draws a value of several training runs over the iterations, such as the loss with and without reference positions (the
@@ -28,17 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.out.suffix not in ('.png', '.csv'):
-        raise CommandError(f'--out: {arguments.out} does not end in .png or .csv')
-    from gsasr_plugin.upscaling.visuals.run_curves import draw_runs, read_run, write_runs
+    from gsasr_plugin.upscaling.visuals.curves import draw_curves, read_curve, write_curves
+    from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
-    write = {'.png': draw_runs, '.csv': write_runs}[arguments.out.suffix]
+    write = {'.png': draw_curves, '.csv': write_curves}.get(arguments.out.suffix)
+    if write is None:
+        raise CommandError(f'--out: {arguments.out} does not end in .png or .csv')
     curves = []
     for given in arguments.runs:
         name, equals, folder = given.partition('=')
         folder = Path(folder if equals else given)
         try:
-            curve = read_run(name if equals else folder.name, folder, arguments.tag)
+            curve = read_curve(name if equals else folder.name, folder, arguments.tag)
         except ValueError as error:
             raise CommandError(f'--tag: {error}') from None
         if len(curve.values) < arguments.smooth:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
+from gsasr_plugin.commands.arguments import CommandError, add_model_arguments, load_upscaler
 
 DESCRIPTION = """\
 Open a page in the browser: choose a picture, drag the scale from x1 to x12, compare with bicubic interpolation under

@@ -6,11 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.input_picture import read_input
-from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
-from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
-from gsasr_plugin.sizes import output_sizes
+from gsasr_plugin.commands.arguments import (
+    add_model_arguments,
+    add_one_scale_argument,
+    check_new_file,
+    load_upscaler,
+    one_input,
+    one_scale,
+    read_input,
+)
+from gsasr_plugin.sizes import enlarged_size
 from gsasr_plugin.upscaling.pictures.formats import GAUSSIANS_SUFFIX
 
 DESCRIPTION = """\
@@ -35,19 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     source, scale = one_input(arguments), one_scale(arguments)
     path = Path(arguments.output).expanduser()
-    if path.suffix != GAUSSIANS_SUFFIX:
-        raise CommandError(f'-o {path}: the name must end in {GAUSSIANS_SUFFIX}')
-    if path.exists() and not arguments.overwrite:
-        raise CommandError(f'-o {path} exists; --overwrite replaces it')
-    picture = read_input(source)
+    check_new_file(arguments, path, GAUSSIANS_SUFFIX)
     from gsasr_plugin.upscaling.gaussian_file import StoredGaussians, write_gaussians
     from gsasr_plugin.upscaling.upscaler import lq_tensor
 
+    picture = read_input(source)
     if picture.alpha is not None:
         print(f'{source}: its alpha channel is left out: Gaussians have colours only', file=sys.stderr)
     upscaler = load_upscaler(arguments)
-    (size,) = output_sizes(picture.size, 1, scale, None)
-    gaussians = upscaler.gaussians(lq_tensor(picture.color, picture.alpha), size)
+    gaussians = upscaler.gaussians(lq_tensor(picture.color, picture.alpha), enlarged_size(picture.size, scale))
     write_gaussians(StoredGaussians(gaussians, scale, upscaler.net.support, upscaler.net.raster_ratio), path)
     print(f'gsasr gaussians: {gaussians.means.shape[1]} Gaussians written to {path}', file=sys.stderr)
     return 0

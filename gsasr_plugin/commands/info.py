@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import platform
 import re
 from typing import Any
-
-from gsasr_plugin.checkpoints.packaged import packaged_models
-from gsasr_plugin.commands.versions import DISTRIBUTION, version_of
-from gsasr_plugin.host.plugins import distribution, installed_plugins
-from gsasr_plugin.precision import name_of
-from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
 DESCRIPTION = """\
 Show versions, the hardware and what is used of it, which rasterizer draws and why, the repairs of BasicSR that are in
@@ -23,6 +16,7 @@ EXAMPLES = """\
   gsasr info
   gsasr info --json > info.json
 """
+DISTRIBUTION = 'gsasr-plugin'
 LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'pillow', 'opencv-python', 'scikit-image')
 REINSTALL = 'pip install --force-reinstall --no-deps --no-build-isolation .   (in the folder of gsasr-plugin)'
 
@@ -49,6 +43,8 @@ def gather() -> dict[str, dict[str, Any]]:
     import torch
 
     import gsasr_ops
+    from gsasr_plugin.checkpoints.packaged import packaged_models
+    from gsasr_plugin.host.plugins import distribution, installed_plugins
     from gsasr_plugin.host.repairs import repairs
 
     backend = gsasr_ops.backend()
@@ -127,6 +123,9 @@ def _instruction_set(backend: dict[str, Any]) -> str | None:
 def _hardware() -> dict[str, Any]:
     import torch
 
+    from gsasr_plugin.precision import name_of
+    from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
+
     devices: dict[str, Any] = {
         'CPU': f'{torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} logical cores, '
         f'{torch.get_num_threads()} threads'
@@ -139,8 +138,20 @@ def _hardware() -> dict[str, Any]:
     return {**devices, 'chosen (auto)': f'{device} in {name_of(choose_dtype(AUTO, device))}'}
 
 
+def version_of(name: str) -> str | None:
+    """The version of a distribution, None where it is not installed."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def _extras() -> dict[str, list[str]]:
     """The optional extras of this distribution, and their packages."""
+    import importlib.metadata
+
     extras: dict[str, list[str]] = {}
     try:
         requirements = importlib.metadata.requires(DISTRIBUTION) or []

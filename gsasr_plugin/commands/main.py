@@ -7,9 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.help_text import examples_of
-from gsasr_plugin.commands.versions import DISTRIBUTION, version_of
+from gsasr_plugin.commands.arguments import CommandError, examples_of
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -70,8 +68,7 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
         description='Arbitrary-scale super-resolution by 2D Gaussians.',
         **examples_of(EXAMPLE),
     )
-    version = f'{DISTRIBUTION} {version_of(DISTRIBUTION) or "(not installed)"}'
-    parser.add_argument('--version', action='version', version=version)
+    parser.add_argument('--version', action=_Version, nargs=0, help="show program's version number and exit")
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, summary in COMMANDS.items():
         module = _module(name) if name == chosen else None
@@ -84,6 +81,16 @@ def _parser(chosen: str) -> argparse.ArgumentParser:
         if module:
             module.add_arguments(command)
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from gsasr_plugin.commands.info import DISTRIBUTION, version_of
+
+        print(f'{DISTRIBUTION} {version_of(DISTRIBUTION) or "(not installed)"}')
+        parser.exit()
 
 
 if __name__ == '__main__':

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.result_arguments import (
+from gsasr_plugin.commands.arguments import (
+    CommandError,
     add_result_arguments,
     add_target_arguments,
     checked_quality,

@@ -7,22 +7,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
-from gsasr_plugin.commands.result_arguments import (
+from gsasr_plugin.commands.arguments import (
+    CommandError,
+    add_model_arguments,
     add_result_arguments,
     add_target_arguments,
     checked_quality,
     destination_of,
+    load_upscaler,
     take_swallowed_inputs,
     targets_of,
 )
-from gsasr_plugin.precision import name_of
-from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, find_sources
 
 if TYPE_CHECKING:
-    from gsasr_plugin.upscaling.batch import Report
-    from gsasr_plugin.upscaling.plan import Job, Plan
+    from gsasr_plugin.upscaling.batch import Outcome
+    from gsasr_plugin.upscaling.plan import PictureJob, Plan
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
 DESCRIPTION = """\
@@ -45,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='*', metavar='IN', help="files, folders, patterns, or '-' for standard input")
     add_target_arguments(parser)
     group = add_result_arguments(parser)
-    group.add_argument('--dry-run', action='store_true', help='show the plan, with an estimate of time and memory')
+    group.add_argument('--dry-run', action='store_true', help='show the plan: sizes, tiles and memory')
     add_model_arguments(parser)
     parser.add_argument(
         '--self-ensemble',
@@ -65,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     quality = checked_quality(arguments)
     if not arguments.inputs:
         raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
-    from gsasr_plugin.upscaling.batch import Report
+    from gsasr_plugin.upscaling.batch import Outcome
+    from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, find_sources
     from gsasr_plugin.upscaling.plan import make_plan
 
     out = arguments.output
@@ -73,20 +73,20 @@ def run(arguments: argparse.Namespace) -> int:
     goal = destination_of(arguments, len(sources) * len(targets))
     plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite)
 
-    report = Report()
+    outcome = Outcome()
     if plan.jobs:
         upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble)
         if arguments.dry_run:
-            _show_plan(plan, upscaler, one_encoding=arguments.one_encoding)
+            _show_plan(plan, upscaler)
         else:
-            report = _work(plan.jobs, upscaler, one_encoding=arguments.one_encoding, quality=quality)
-    return _summary(plan, report, dry_run=arguments.dry_run)
+            outcome = _work(plan.jobs, upscaler, one_encoding=arguments.one_encoding, quality=quality)
+    return _summary(plan, outcome, dry_run=arguments.dry_run)
 
 
-def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: int) -> Report:
+def _work(jobs: list[PictureJob], upscaler: Upscaler, *, one_encoding: bool, quality: int) -> Outcome:
     from tqdm import tqdm
 
-    from gsasr_plugin.upscaling.batch import run_jobs
+    from gsasr_plugin.upscaling.batch import upscale_pictures
 
     total = sum(
         job.lq_size[0] * job.lq_size[1] * upscaler.passes(len(job.outputs), one_encoding=one_encoding) for job in jobs
@@ -97,7 +97,7 @@ def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: i
         delay=PROGRESS_DELAY_S,
         bar_format='{desc}{percentage:.0f}%|{bar}| {elapsed}, {remaining} left, {rate_fmt}',
     ) as bar:
-        return run_jobs(
+        return upscale_pictures(
             upscaler,
             jobs,
             one_encoding=one_encoding,
@@ -107,47 +107,34 @@ def _work(jobs: list[Job], upscaler: Upscaler, *, one_encoding: bool, quality: i
         )
 
 
-def _show_plan(plan: Plan, upscaler: Upscaler, *, one_encoding: bool) -> None:
-    from gsasr_plugin.upscaling.estimate import measure_cost
+def _show_plan(plan: Plan, upscaler: Upscaler) -> None:
+    from gsasr_plugin.precision import name_of
+    from gsasr_plugin.upscaling.estimate import needed_bytes
 
-    cost = measure_cost(upscaler)
-    seconds, peak = 0.0, 0.0
+    peak = 0
     for job in plan.jobs:
-        sizes = [output.size for output in job.outputs]
-        encodings = upscaler.passes(len(sizes), one_encoding=one_encoding)
-        drawings = upscaler.passes(len(sizes), one_encoding=False)
         tiles = upscaler.tiles(job.lq_size)
-        seconds += cost.seconds(tiles, sizes, encodings=encodings, drawings=drawings)
-        peak = max(peak, cost.bytes(tiles, sizes) or 0)
+        peak = max(peak, needed_bytes(upscaler, job.lq_size, [output.size for output in job.outputs]))
         for output in job.outputs:
             target = 'standard output' if output.path is None else output.path
             h, w = job.lq_size
             H, W = output.size
             parts = f', in {len(tiles)} tiles' if len(tiles) > 1 else ''
             print(f'{job.source} ({w} x {h}{parts}) -> {target} ({W} x {H}, {job.format})', file=sys.stderr)
-    memory = f'{peak / 2**30:.2f} GiB beside the network' if peak else 'unknown on this system'
     print(
-        f'on {upscaler.device} in {name_of(upscaler.dtype)}: about {_duration(seconds)} and {memory} at most, '
-        'from a measured sample',
+        f'on {upscaler.device} in {name_of(upscaler.dtype)}: about {peak / 2**30:.2f} GiB at most, beside the network',
         file=sys.stderr,
     )
 
 
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f'{seconds:.1f} s'
-    minutes = round(seconds / 60)
-    return f'{minutes} min' if minutes < 120 else f'{minutes / 60:.1f} h'
-
-
-def _summary(plan: Plan, report: Report, *, dry_run: bool) -> int:
-    failures = plan.failures + report.failures
-    for name, remark in report.remarks:
+def _summary(plan: Plan, outcome: Outcome, *, dry_run: bool) -> int:
+    failures = plan.failures + outcome.failures
+    for name, remark in outcome.remarks:
         print(f'{name}: {remark}', file=sys.stderr)
     for name, problem in failures:
         print(f'{name}: failed: {problem}', file=sys.stderr)
     planned = sum(len(job.outputs) for job in plan.jobs)
-    counts = [f'{planned} to write' if dry_run else f'{len(report.written)} written']
+    counts = [f'{planned} to write' if dry_run else f'{len(outcome.written)} written']
     if plan.kept:
         counts.append(f'{len(plan.kept)} kept (they exist; --overwrite replaces them)')
     if failures:

@@ -7,17 +7,24 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gsasr_plugin.commands.errors import CommandError
-from gsasr_plugin.commands.input_picture import read_input
-from gsasr_plugin.commands.model_arguments import add_model_arguments, load_upscaler
-from gsasr_plugin.commands.result_arguments import add_one_scale_argument, one_input, one_scale
-from gsasr_plugin.sizes import output_sizes
-from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+from gsasr_plugin.commands.arguments import (
+    CommandError,
+    add_model_arguments,
+    add_one_scale_argument,
+    check_new_file,
+    load_upscaler,
+    one_input,
+    one_scale,
+    read_input,
+)
+from gsasr_plugin.sizes import Size, enlarged_size
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from gsasr_plugin.upscaling.pictures.picture import Picture
     from gsasr_plugin.upscaling.visuals.layers import Region
+    from gsasr_plugin.upscaling.visuals.sheet import Subject
 
 DESCRIPTION = """\
 Show the Gaussians of a picture, as the paper's Figures 6 and 9 do: the SR image; the distribution of positions, with
@@ -50,16 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     if min(arguments.highlight, arguments.seed) < 0:
         raise CommandError(f'--highlight and --seed are 0 or more, got {min(arguments.highlight, arguments.seed)}')
     path = Path(arguments.output).expanduser()
-    if path.suffix.lower() != '.png':
-        raise CommandError(f'-o {path}: the name must end in .png')
-    if path.exists() and not arguments.overwrite:
-        raise CommandError(f'-o {path} exists; --overwrite replaces it and its panels')
-    picture = read_input(source)
+    check_new_file(arguments, path, '.png')
     from gsasr_plugin.upscaling.estimate import beyond_memory
-    from gsasr_plugin.upscaling.upscaler import lq_tensor, result_pixels
-    from gsasr_plugin.upscaling.visuals.layers import Cutoff, crop_gaussians
-    from gsasr_plugin.upscaling.visuals.sheet import Subject, make_panels, write_panel, write_sheet
+    from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
+    from gsasr_plugin.upscaling.visuals.sheet import make_panels, write_panel, write_sheet
 
+    picture = read_input(source)
     reference = read_input(arguments.gt) if arguments.gt else None
     gt = None if reference is None else _on_white(reference.color, reference.alpha)
     region = _region(arguments.crop, picture.size)
@@ -67,27 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     problem = beyond_memory([size])
     if problem:
         raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
-    upscaler = load_upscaler(arguments)
-
-    gaussians = upscaler.gaussians(lq_tensor(picture.color, picture.alpha), size)
-    # All of it, as it would be written: what a region shows does not depend on the region.
-    sr = _on_white(*result_pixels(upscaler.draw(gaussians, size), picture.color, picture.alpha))
-    cutoff = Cutoff.of(upscaler.net, picture.size)
-    rows, columns = size[0] / picture.size[0], size[1] / picture.size[1]
-    y, x = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
-    # The region in pixels of the result; the network has seen all of the picture.
-    Y, X = slice(round(y.start * rows), round(y.stop * rows)), slice(round(x.start * columns), round(x.stop * columns))
-    subject = Subject(
-        name=Path(source).name + (f', region {arguments.crop}' if arguments.crop else ''),
-        gaussians=crop_gaussians(gaussians, region, cutoff.support),
-        cutoff=cutoff,
-        lq=_on_white(picture.color, picture.alpha)[y, x],
-        sr=sr[Y, X],
-        density=upscaler.net.density_per_axis**2,
-        gt=None if gt is None else gt[Y, X],
-        highlighted=arguments.highlight,
-        seed=arguments.seed,
-    )
+    subject = _subject(arguments, Path(source).name, picture, region, size, gt)
     try:
         panels = make_panels(subject)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,15 +83,43 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _subject(
+    arguments: argparse.Namespace, name: str, picture: Picture, region: Region, size: Size, gt: np.ndarray | None
+) -> Subject:
+    """What the sheet shows: all of the picture goes through the network, and a region of the result is cut out."""
+    from gsasr_plugin.upscaling.upscaler import lq_tensor, result_pixels
+    from gsasr_plugin.upscaling.visuals.layers import Cutoff, crop_gaussians
+    from gsasr_plugin.upscaling.visuals.sheet import Subject
+
+    upscaler = load_upscaler(arguments)
+    gaussians = upscaler.gaussians(lq_tensor(picture.color, picture.alpha), size)
+    # All of it, as it would be written: what a region shows does not depend on the region.
+    sr = _on_white(*result_pixels(upscaler.draw(gaussians, size), picture.color, picture.alpha))
+    cutoff = Cutoff.of(upscaler.net, picture.size)
+    rows, columns = size[0] / picture.size[0], size[1] / picture.size[1]
+    y, x = slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)
+    # The region in pixels of the result.
+    Y, X = slice(round(y.start * rows), round(y.stop * rows)), slice(round(x.start * columns), round(x.stop * columns))
+    return Subject(
+        name=name + (f', region {arguments.crop}' if arguments.crop else ''),
+        gaussians=crop_gaussians(gaussians, region, cutoff.support),
+        cutoff=cutoff,
+        lq=_on_white(picture.color, picture.alpha)[y, x],
+        sr=sr[Y, X],
+        density=upscaler.net.density_per_axis**2,
+        gt=None if gt is None else gt[Y, X],
+        highlighted=arguments.highlight,
+        seed=arguments.seed,
+    )
+
+
 def _on_white(color: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """A picture as a white page shows it: (H, W, 3), 0..1."""
-    import numpy as np
-
-    color = np.broadcast_to(color, (*color.shape[:2], 3)).clip(0, 1)
+    color = color.repeat(3 // color.shape[2], axis=2).clip(0, 1)
     return color if alpha is None else color * alpha[..., None] + (1 - alpha[..., None])
 
 
-def _region(text: str | None, lq_size: tuple[int, int]) -> Region:
+def _region(text: str | None, lq_size: Size) -> Region:
     from gsasr_plugin.upscaling.visuals.layers import Region
 
     h, w = lq_size
@@ -124,7 +135,7 @@ def _region(text: str | None, lq_size: tuple[int, int]) -> Region:
     return region
 
 
-def _size(arguments: argparse.Namespace, lq_size: tuple[int, int], gt: np.ndarray | None) -> tuple[int, int]:
+def _size(arguments: argparse.Namespace, lq_size: Size, gt: np.ndarray | None) -> Size:
     """(H, W) of the whole result."""
     if gt is not None:
         if arguments.scale:
@@ -132,4 +143,4 @@ def _size(arguments: argparse.Namespace, lq_size: tuple[int, int], gt: np.ndarra
         if gt.shape[0] < lq_size[0] or gt.shape[1] < lq_size[1]:
             raise CommandError(f'--gt {arguments.gt} is smaller than the picture')
         return gt.shape[0], gt.shape[1]
-    return output_sizes(lq_size, 1, one_scale(arguments), None)[0]
+    return enlarged_size(lq_size, one_scale(arguments))

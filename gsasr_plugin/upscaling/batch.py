@@ -15,12 +15,12 @@ from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.reading import read_picture
 from gsasr_plugin.upscaling.pictures.writing import encode_picture, write_picture
-from gsasr_plugin.upscaling.plan import Job
-from gsasr_plugin.upscaling.upscaler import Progress, Upscaler, no_progress
+from gsasr_plugin.upscaling.plan import PictureJob
+from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
 
 @dataclass
-class Report:
+class Outcome:
     """What became of the pictures: files written, failures and remarks by the picture's name."""
 
     written: list[Path | None] = field(default_factory=list)
@@ -28,15 +28,15 @@ class Report:
     remarks: list[tuple[str, str]] = field(default_factory=list)
 
 
-def run_jobs(
+def upscale_pictures(
     upscaler: Upscaler,
-    jobs: list[Job],
+    jobs: list[PictureJob],
     *,
     one_encoding: bool = False,
     quality: int,
-    progress: Progress = no_progress,
-    begin: Callable[[Job], None] = lambda job: None,
-) -> Report:
+    progress: PixelsDone = no_progress,
+    begin: Callable[[PictureJob], None] = lambda job: None,
+) -> Outcome:
     """Upscales pictures; each file appears whole or not at all.
 
     Args:
@@ -45,16 +45,16 @@ def run_jobs(
         progress: see `Upscaler.gaussians`.
         begin: called with each job when its turn comes.
     """
-    report = Report()
+    outcome = Outcome()
     for job in jobs:
         begin(job)
         too_large = beyond_memory([output.size for output in job.outputs])
         if too_large:
-            report.failures.append((str(job.source), too_large))
+            outcome.failures.append((str(job.source), too_large))
             continue
         try:
             picture = read_picture(job.content)
-            report.remarks += [
+            outcome.remarks += [
                 (str(job.source), remark) for remark in (*picture.remarks, *_losses(picture, job.format))
             ]
             sizes = [output.size for output in job.outputs]
@@ -67,18 +67,18 @@ def run_jobs(
                     sys.stdout.buffer.flush()
                 else:
                     write_picture(large, output.path, quality=quality)
-                report.written.append(output.path)
+                outcome.written.append(output.path)
         except PictureError as error:
-            report.failures.append((str(job.source), str(error)))
+            outcome.failures.append((str(job.source), str(error)))
         except OSError as error:
-            report.failures.append((str(job.source), f'the result cannot be written: {error}'))
+            outcome.failures.append((str(job.source), f'the result cannot be written: {error}'))
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            report.failures.append((str(job.source), OUT_OF_MEMORY))
+            outcome.failures.append((str(job.source), OUT_OF_MEMORY))
             if upscaler.device.type == 'cuda':
                 torch.cuda.empty_cache()
-    return report
+    return outcome
 
 
 def _losses(picture: Picture, format: str) -> list[str]:

@@ -33,10 +33,10 @@ from torch import Tensor
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.gsasr_arch import render
 from gsasr_plugin.sizes import Size
+from gsasr_plugin.upscaling.pictures.formats import GAUSSIANS_SUFFIX
 from gsasr_plugin.whole_file import replacing
 
 VERSION = 1
-SUFFIX = '.npz'
 SHAPES = {'means': (2,), 'sigmas': (2,), 'rhos': (), 'opacities': (), 'colors': (3,)}  # of one Gaussian
 
 
@@ -90,7 +90,7 @@ def read_gaussians(path: Path) -> StoredGaussians:
     """
     try:
         if not zipfile.is_zipfile(path) and path.exists():  # what NumPy would take for a pickle
-            raise ValueError(f'its content is not that of a {SUFFIX} file')
+            raise ValueError(f'its content is not that of a {GAUSSIANS_SUFFIX} file')
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
     except FileNotFoundError:

@@ -26,7 +26,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Job:
+class PictureJob:
     """One picture to read, and the files to make of it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Job:
 class Plan:
     """All jobs; the files that exist and are kept; and, by name, what cannot be done and why."""
 
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[PictureJob] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
 
@@ -132,7 +132,7 @@ def make_plan(
             else:
                 outputs.append(Output(size, path))
         if outputs:
-            plan.jobs.append(Job(source, content, header.size, format.name, tuple(outputs)))
+            plan.jobs.append(PictureJob(source, content, header.size, format.name, tuple(outputs)))
     return plan
 
 

@@ -22,7 +22,7 @@ from gsasr_plugin.precision import autocast
 from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
-Progress = Callable[[float], None]
+PixelsDone = Callable[[float], None]  # told how many LR pixels were done since the last call
 
 
 def no_progress(_: float) -> None:
@@ -60,7 +60,7 @@ class Upscaler:
         self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
         self.tiles((1, 1))  # whether the network can have such tiles at all
 
-    def gaussians(self, lq: Tensor, size: Size, progress: Progress = no_progress) -> Gaussians:
+    def gaussians(self, lq: Tensor, size: Size, progress: PixelsDone = no_progress) -> Gaussians:
         """The Gaussians of LR images (B, 3, h, w), conditioned on the scale that leads to (H, W).
 
         Args:
@@ -92,7 +92,7 @@ class Upscaler:
         return (8 if self.self_ensemble else 1) * (1 if one_encoding else sizes)
 
     def tensors(
-        self, lq: Tensor, sizes: Sequence[Size], *, one_encoding: bool = False, progress: Progress = no_progress
+        self, lq: Tensor, sizes: Sequence[Size], *, one_encoding: bool = False, progress: PixelsDone = no_progress
     ) -> list[Tensor]:
         """Upscales LR images to several sizes.
 
@@ -126,7 +126,7 @@ class Upscaler:
         sizes: Sequence[Size],
         *,
         one_encoding: bool = False,
-        progress: Progress = no_progress,
+        progress: PixelsDone = no_progress,
     ) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Upscales a picture, grey or in colour, with its alpha channel.
 

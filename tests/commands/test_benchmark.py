@@ -14,7 +14,7 @@ import yaml
 from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.benchmarking.cost.contestants import Contestant, from_network
+from gsasr_plugin.benchmarking.cost.enlargers import Enlarger, from_network
 from gsasr_plugin.benchmarking.cost.measure import Cost, measure
 from gsasr_plugin.benchmarking.cost.report import markdown
 from gsasr_plugin.checkpoints.model_file import save_model
@@ -109,18 +109,18 @@ class Slower(nn.Module):
 def test_means_leave_out_the_first_images(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Slower()
     monkeypatch.setattr('time.perf_counter', lambda: network.now)
-    contestant = Contestant('slower', lambda lq, size: network(lq), {'encoder': network.stage}, network)
+    enlarger = Enlarger('slower', lambda lq, size: network(lq), {'encoder': network.stage}, network)
     images = [(torch.zeros(1, 3, 2, 2), (2, 2))] * 4
-    found = measure(contestant, images, (1, 1), torch.device('cpu'), warmup=2)
+    found = measure(enlarger, images, (1, 1), torch.device('cpu'), warmup=2)
     assert found is not None and found.images == 2 and network.calls == 4
     assert found.milliseconds == pytest.approx({'encoder': 35, 'rendering': 35, 'total': 70})
     assert not network.stage._forward_pre_hooks and len(network.stage._forward_hooks) == 1
 
 
 def test_a_network_of_another_scale_is_left_out() -> None:
-    contestant = from_network('twice', nn.Upsample(scale_factor=2))
+    enlarger = from_network('twice', nn.Upsample(scale_factor=2))
     images = [(torch.zeros(1, 3, 4, 4), (12, 12))]
-    assert measure(contestant, images, (3, 3), torch.device('cpu'), warmup=0) is None
+    assert measure(enlarger, images, (3, 3), torch.device('cpu'), warmup=0) is None
 
 
 def test_the_papers_cost_stands_beside_rdns() -> None:

@@ -10,7 +10,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from gsasr_plugin.commands import main
-from gsasr_plugin.upscaling.visuals.run_curves import Curve, read_run
+from gsasr_plugin.upscaling.visuals.curves import Curve, read_curve
 
 
 def log(folder: Path, values: dict[int, float], wall_time: float) -> None:
@@ -28,7 +28,7 @@ def runs(tmp_path: Path) -> Path:
 
 
 def test_a_resumed_run_is_one_curve(runs: Path) -> None:
-    curve = read_run('without', runs / 'without', 'losses/l_pix')
+    curve = read_curve('without', runs / 'without', 'losses/l_pix')
     assert curve.iterations.tolist() == list(range(1, 21))
     assert curve.values == pytest.approx([0.4] * 10 + [0.3] * 10)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import gsasr_plugin
 from gsasr_plugin.commands import main
 from gsasr_plugin.commands.main import COMMANDS, _parser
 
@@ -44,3 +48,22 @@ def test_an_unknown_subcommand_is_named(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as left:
         main(['enlarge'])
     assert left.value.code == 2 and "invalid choice: 'enlarge'" in capsys.readouterr().err
+
+
+# The rooms alone, without what the package's own face imports.
+PARSERS_ALONE = """
+import sys, types
+package = sys.modules['gsasr_plugin'] = types.ModuleType('gsasr_plugin')
+package.__path__ = [sys.argv[1]]
+from gsasr_plugin.commands.main import COMMANDS, _parser
+for name in COMMANDS:
+    _parser(name).format_help()
+print(*sorted(set(sys.modules) & {'torch', 'numpy', 'PIL', 'pydantic', 'cv2', 'scipy', 'yaml', 'tqdm', 'basicsr'}))
+"""
+
+
+def test_parsers_need_no_libraries() -> None:
+    """Help texts and argument errors come at once: torch alone takes seconds."""
+    folder = Path(gsasr_plugin.__file__).parent
+    done = subprocess.run([sys.executable, '-c', PARSERS_ALONE, folder], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

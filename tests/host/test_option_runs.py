@@ -87,7 +87,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         update(self, current_iter, warmup_iter)
 
     monkeypatch.setattr(GSASRModel, 'update_learning_rate', update_once)
-    monkeypatch.setattr(cli, '_draw_curves', lambda name: None)
     return folder
 
 

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from gsasr_plugin import GSASR, upscale
+from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.upscaling.estimate import measure_cost
+from gsasr_plugin.upscaling.estimate import RESULT_BYTES, needed_bytes
 from gsasr_plugin.upscaling.hardware import bfloat16_is_fast, choose_device, choose_dtype
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
@@ -185,11 +186,11 @@ def test_devices_and_types_are_checked() -> None:
     assert choose_dtype('auto', cpu) == expected
 
 
-def test_the_estimate_grows_with_the_work(net: GSASR) -> None:
-    cost = measure_cost(upscaler(net))
-    small = cost.seconds([(10, 10)], [(20, 20)], encodings=1, drawings=1)
-    assert 0 < small < cost.seconds([(10, 10)], [(20, 20)], encodings=8, drawings=8)
-    bytes_of_one = cost.bytes([(100, 100)], [(200, 200)])
-    if bytes_of_one is not None:  # Linux
-        assert 0 < bytes_of_one < cost.bytes([(100, 100)], [(200, 200)] * 2)
-        assert cost.bytes([(50, 100)] * 2, [(200, 200)]) <= bytes_of_one
+def test_memory_is_of_the_largest_tile_all_gaussians_and_all_results(net: GSASR) -> None:
+    """Density 4, windows of 4: an image of 12 x 18 is padded to 12 x 20."""
+    pixel_bytes = network_bytes('EDSR', net.options['embed_dim'], 4)
+    gaussians = 4 * 12 * 18 * JOINED_BYTES
+    whole = needed_bytes(upscaler(net), (12, 18), [(24, 36), (36, 54)])
+    assert whole == pixel_bytes * 12 * 18 + gaussians + RESULT_BYTES * (24 * 36 + 36 * 54)
+    tiled = needed_bytes(upscaler(net, tile=8, tile_overlap=4), (12, 18), [(24, 36)])
+    assert tiled == pixel_bytes * 8 * 8 + gaussians + RESULT_BYTES * 24 * 36

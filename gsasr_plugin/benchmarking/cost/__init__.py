@@ -1,4 +1,4 @@
 """The paper's cost protocol: time and memory of networks on images of one size, at several scales.
 
-`contestants` are what is measured, `measure` measures them, `report` writes tables and a chart.
+`enlargers` are what is measured, `measure` measures them, `report` writes tables and a chart.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from gsasr_plugin.benchmarking.cost.contestants import Contestant, DoesNotFitError
+from gsasr_plugin.benchmarking.cost.enlargers import DoesNotFitError, Enlarger
+from gsasr_plugin.benchmarking.gt_images import ArgumentError
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+from gsasr_plugin.data.image_files import ImageFile, read_image
 from gsasr_plugin.peak_memory import PeakMemory
 from gsasr_plugin.precision import autocast, name_of
-from gsasr_plugin.sizes import Scale, Size, format_scale
+from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 
 RENDERING = 'rendering'
 STAGES = ('encoder', 'decoder', RENDERING)
@@ -22,10 +28,10 @@ STAGES = ('encoder', 'decoder', RENDERING)
 
 @dataclass(frozen=True)
 class Cost:
-    """One row: a contestant at a scale.
+    """One row: an enlarger at a scale.
 
     Attributes:
-        name: the contestant's.
+        name: the enlarger's.
         scale: the scale's name.
         dtype: the name of the type in which its network multiplies.
         images: how many images the means are over.
@@ -43,8 +49,48 @@ class Cost:
     added_bytes: int | None
 
 
+def measure_all(
+    enlargers: Sequence[Enlarger],
+    files: Sequence[ImageFile],
+    scales: Sequence[Scale],
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    warmup: int,
+) -> list[Cost]:
+    """The costs of all enlargers at all scales that they have, of LR images made of GT images; see `measure`.
+
+    Raises:
+        ArgumentError: a scale is too large for an image.
+    """
+    costs = []
+    with tqdm(total=len(enlargers) * len(scales) * len(files), unit='image') as bar:
+        for enlarger in enlargers:
+            if enlarger.network is not None:
+                enlarger.network.to(device)
+            for scale in scales:
+                bar.set_description(f'{enlarger.name} x{format_scale(scale)}')
+                images = [_lq(file, scale) for file in files]
+                costs.append(measure(enlarger, images, scale, device, dtype, warmup=warmup, progress=bar.update))
+            if enlarger.network is not None:
+                enlarger.network.cpu()
+                if device.type == 'cuda':
+                    torch.cuda.empty_cache()
+    return [cost for cost in costs if cost is not None]
+
+
+def _lq(file: ImageFile, scale: Scale) -> tuple[torch.Tensor, Size]:
+    """The LR image of a GT image, as in the protocol, and the size of the result."""
+    gt = read_image(file)
+    lq_size, size = protocol_sizes(gt.shape[:2], scale)
+    if 0 in lq_size:
+        raise ArgumentError(f'--scales: {format_scale(scale)} is too large for {file}')
+    lq = to_float(to_8_bit(resize_bicubic(to_float(gt[: size[0], : size[1]]), lq_size)))
+    return torch.from_numpy(lq).permute(2, 0, 1)[None].contiguous(), size
+
+
 def measure(
-    contestant: Contestant,
+    enlarger: Enlarger,
     images: Sequence[tuple[Tensor, Size]],
     scale: Scale,
     device: torch.device,
@@ -56,7 +102,7 @@ def measure(
     """The cost of whole images, one after the other.
 
     Args:
-        contestant: its network is on the device.
+        enlarger: its network is on the device.
         images: LR (1, 3, h, w) on the CPU and size (H, W) of the result.
         scale: their scale.
         device: where to compute; a transfer to it is not counted.
@@ -67,10 +113,10 @@ def measure(
     Returns:
         The cost, or None where the network is of another scale.
     """
-    clocks = {name: _Clock(device) for name in contestant.stages}
+    clocks = {name: _Clock(device) for name in enlarger.stages}
     total = _Clock(device)
-    used = torch.float32 if contestant.network is None else dtype
-    stages = _timed(contestant.stages, clocks)
+    used = torch.float32 if enlarger.network is None else dtype
+    stages = _timed(enlarger.stages, clocks)
     with torch.inference_mode(), autocast(device, used), stages, PeakMemory(device) as memory:
         for index, (lq, size) in enumerate(images):
             if index == warmup:
@@ -79,7 +125,7 @@ def measure(
             lq = lq.to(device)
             total.start()
             try:
-                contestant.enlarge(lq, size)
+                enlarger.enlarge(lq, size)
             except DoesNotFitError:
                 return None
             total.stop()
@@ -91,13 +137,26 @@ def measure(
         milliseconds[RENDERING] = whole - sum(milliseconds.values())
     peak = None if memory.bytes is None else memory.before + memory.bytes
     return Cost(
-        name=contestant.name,
+        name=enlarger.name,
         scale=format_scale(scale),
         dtype=name_of(used),
         images=counted,
         milliseconds={**milliseconds, 'total': whole},
         peak_bytes=peak,
         added_bytes=memory.bytes,
+    )
+
+
+def conditions_of(device: torch.device, dtype: torch.dtype, files: Sequence[ImageFile], warmup: int) -> str:
+    """For what the figures hold, in a sentence."""
+    height, width = read_image(files[0]).shape[:2]
+    if device.type == 'cuda':
+        machine = torch.cuda.get_device_name(device)
+    else:
+        machine = f'CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
+    return (
+        f'{machine}, torch {torch.__version__}, {name_of(dtype)}; {len(files)} images of {height} x {width} '
+        f'(the first one), the first {warmup} dropped, whole images at once.'
     )
 
 

@@ -23,7 +23,7 @@ def write_tables(folder: Path, costs: Sequence[Cost], conditions: str, rows: Map
         folder: where to.
         costs: the rows.
         conditions: the machine, the images and what else the figures hold for.
-        rows: of contestants, by name: the row of the paper, if any.
+        rows: of enlargers, by name: the row of the paper, if any.
     """
     with replacing(folder / 'cost.md') as path:
         path.write_text(f'{conditions}\n\n{markdown(costs, rows)}', encoding='utf-8')
@@ -52,7 +52,7 @@ def markdown(costs: Sequence[Cost], rows: Mapping[str, PaperRow | None]) -> str:
 
 
 def write_chart(path: Path, costs: Sequence[Cost], conditions: str) -> None:
-    """Total time and peak memory by scale, a line for each contestant, as PNG.
+    """Total time and peak memory by scale, a line for each enlarger, as PNG.
 
     Raises:
         PlotsMissing: matplotlib is not installed.

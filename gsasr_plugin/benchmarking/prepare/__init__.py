@@ -1,5 +1,5 @@
 """Making images from GT images: the paper's benchmarks, sub-images for training, crops to measure costs with.
 
-A job (`jobs`) makes the PNG files of one GT image; `runner` runs many, in parallel and resumably; `lmdb_folder` packs
-the files into the host's LMDBs.
+`sets` makes whole sets of a job (`jobs`) for each GT image; `runner` runs them, in parallel and resumably;
+`lmdb_folder` packs the files into databases of BasicSR.
 """

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from gsasr_plugin.benchmarking.prepare.runner import use_one_thread
+from gsasr_plugin.benchmarking.prepare.runner import in_processes
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
@@ -41,18 +40,9 @@ def list_detailed(images: Sequence[ImageFile], limit: float, target: Path, *, wo
         target: the text file, one name a line, in the order of `images`.
         workers: how many processes; 1 works in this one.
     """
-    with tqdm(total=len(images), desc='detail', unit='image') as bar:
-        detailed = []
-        pool = ProcessPoolExecutor(workers, initializer=use_one_thread) if workers > 1 else None
-        try:
-            found = pool.map(_psnr, images, chunksize=16) if pool else map(_psnr, images)
-            for image, psnr in zip(images, found):
-                if psnr < limit:
-                    detailed.append(f'{image.stem}.png')
-                bar.update()
-        finally:
-            if pool:
-                pool.shutdown(cancel_futures=True)
+    found = in_processes(_psnr, images, workers=workers)
+    psnrs = tqdm(found, total=len(images), desc='detail', unit='image')
+    detailed = [f'{image.stem}.png' for image, psnr in zip(images, psnrs, strict=True) if psnr < limit]
     with replacing(target) as path:
         path.write_text(''.join(f'{name}\n' for name in detailed))
     return len(detailed)

@@ -1,4 +1,4 @@
-"""Packing PNG files into a database of the host, there whole or not at all."""
+"""Packing PNG files into a database of BasicSR, there whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from basicsr.utils.lmdb_util import LmdbMaker
 from PIL import Image
 from tqdm import tqdm
 
@@ -16,8 +15,8 @@ from gsasr_plugin.benchmarking.prepare.runner import PNG_COMPRESSION, modified
 from gsasr_plugin.data.image_files import ImageFile
 from gsasr_plugin.whole_file import STAGING, replacing
 
-RECORD = 'sources.json'  # beside the host's data.mdb and meta_info.txt: what the database was made of
-COMMIT_EVERY = 500  # images; the host keeps them in memory until then
+RECORD = 'sources.json'  # beside BasicSR's data.mdb and meta_info.txt: what the database was made of
+COMMIT_EVERY = 500  # images; BasicSR keeps them in memory until then
 
 
 def staging_folder(database: Path) -> Path:
@@ -40,6 +39,8 @@ def pack(folder: Path, files: Sequence[Path], database: Path, sources: Sequence[
         database: a folder whose name ends in .lmdb; one that is there is replaced.
         sources: what the files were made of, for `is_packed`.
     """
+    from basicsr.utils.lmdb_util import LmdbMaker
+
     unfinished = database.with_name(f'{STAGING}{os.getpid()}_{database.name}')
     keys = [str(file.relative_to(folder).with_suffix('')) for file in files]
     for left_over in database.parent.glob(f'{STAGING}*_{database.name}'):  # of a process that was killed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -13,6 +14,9 @@ from tqdm import tqdm
 from gsasr_plugin.benchmarking.prepare.jobs import Job
 from gsasr_plugin.data.image_files import ImageFile
 from gsasr_plugin.whole_file import replacing
+
+Item = TypeVar('Item')
+Result = TypeVar('Result')
 
 PNG_COMPRESSION = 3  # of 0..9: higher ones cost much more time than they save space
 
@@ -33,19 +37,22 @@ def run_jobs(jobs: Sequence[Job], *, workers: int, description: str) -> list[str
         folder.mkdir(parents=True, exist_ok=True)
     failures = []
     with tqdm(total=len(jobs), initial=len(jobs) - len(todo), desc=description, unit='image') as bar:
-        if workers == 1 or len(todo) < 2:
-            for job in todo:
-                failures += _run(job)
-                bar.update()
-            return failures
-        pool = ProcessPoolExecutor(min(workers, len(todo)), initializer=use_one_thread)
-        try:
-            for future in as_completed([pool.submit(_run, job) for job in todo]):
-                failures += future.result()
-                bar.update()
-        finally:
-            pool.shutdown(cancel_futures=True)  # after an interruption: what is being written is finished
+        for messages in in_processes(_run, todo, workers=workers):
+            failures += messages
+            bar.update()
     return failures
+
+
+def in_processes(work: Callable[[Item], Result], items: Sequence[Item], *, workers: int) -> Iterator[Result]:
+    """What `work` makes of each item, in their order, in so many processes; 1 works in this one."""
+    if workers == 1 or len(items) < 2:
+        yield from map(work, items)
+        return
+    pool = ProcessPoolExecutor(min(workers, len(items)), initializer=_use_one_thread)
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an interruption: what is being written is finished
 
 
 def is_done(job: Job) -> bool:
@@ -84,6 +91,6 @@ def encoded(image: np.ndarray) -> bytes:
     return content.tobytes()
 
 
-def use_one_thread() -> None:
+def _use_one_thread() -> None:
     """In a worker: the processes share the cores."""
     cv2.setNumThreads(1)

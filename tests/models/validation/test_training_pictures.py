@@ -1,4 +1,4 @@
-"""What a training shows: grids of a validation, speed and memory on the line of progress, curves at the end."""
+"""What a training shows: grids of a validation, speed and memory on the line of progress."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from PIL import Image
 
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.models.training_speed import TrainingSpeed
-from gsasr_plugin.models.validation.tables import Mean, add_to_training_tables
 from gsasr_plugin.models.validation.validation_grids import GAP, LABEL_HEIGHT, grid_of, row_of
-from gsasr_plugin.upscaling.visuals.curves import draw_curves, read_losses, read_metrics
 from tests.models.test_gsasr_model import make_model
 from tests.models.validation.photos import photos
 
@@ -92,37 +90,3 @@ def test_speed_counts_samples_of_uninterrupted_steps(monkeypatch: pytest.MonkeyP
     report = speed.report()
     assert report['samples_per_s'] == 16 and 0.01 < report['memory_gib'] < 1000
     assert 'samples_per_s' not in speed.report()  # nothing since
-
-
-def test_curves_of_a_run(tmp_path: Path) -> None:
-    pytest.importorskip('matplotlib')
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(tmp_path / 'tb')) as writer:
-        for step in range(1, 301):
-            writer.add_scalar('losses/l_pix', 1 / step, step)
-            writer.add_scalar('samples_per_s', 5, step)
-    with SummaryWriter(str(tmp_path / 'tb'), filename_suffix='.resumed') as writer:
-        for step in range(250, 401):
-            writer.add_scalar('losses/l_pix', 2 / step, step)
-    for iteration in (100, 200):
-        rows = [Mean(str(iteration), 'A', scale, 3, 0, 'psnr', 30 + iteration / 100, 29.5) for scale in ('2', '4')]
-        add_to_training_tables(tmp_path, rows, 'run')
-
-    (name, losses), *others = read_losses(tmp_path / 'tb').items()
-    assert name == 'l_pix' and not others
-    assert losses.iterations.tolist() == list(range(1, 401))
-    assert losses.values[[0, 248, 249]] == pytest.approx([1, 1 / 249, 2 / 250])
-    metrics = read_metrics(tmp_path / 'metrics.csv')
-    assert list(metrics) == ['psnr'] and list(metrics['psnr']) == ['A x2', 'A x4']
-    assert metrics['psnr']['A x4'].values.tolist() == [31, 32] and metrics['psnr']['A x4'].bicubic == 29.5
-
-    files = draw_curves(tmp_path, tmp_path / 'tb')
-    assert [file.name for file in files] == ['losses.png', 'metrics.png']
-    for file in files:
-        pixels = np.asarray(Image.open(file).convert('RGB'))
-        assert pixels.shape[0] > 300 and len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50  # lines on white
-
-
-def test_nothing_is_drawn_of_a_run_without_values(tmp_path: Path) -> None:
-    assert draw_curves(tmp_path, tmp_path / 'absent') == []

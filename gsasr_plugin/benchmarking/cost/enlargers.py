@@ -1,4 +1,4 @@
-"""What the cost of is measured: networks of GSASR, other networks of the host, bicubic enlargement."""
+"""What enlarges images, and whose cost is measured: GSASR, other networks of BasicSR, bicubic interpolation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from basicsr.archs import build_network
 from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
@@ -23,7 +22,7 @@ class DoesNotFitError(ValueError):
 
 
 @dataclass
-class Contestant:
+class Enlarger:
     """Something that enlarges images.
 
     Attributes:
@@ -41,22 +40,22 @@ class Contestant:
     paper_row: PaperRow | None = None
 
 
-def bicubic() -> Contestant:
+def bicubic() -> Enlarger:
     """Bicubic enlargement, on the CPU whatever the device."""
 
     def enlarge(lq: Tensor, size: Size) -> Tensor:
         image = lq[0].permute(1, 2, 0).cpu().contiguous().numpy()  # (h, w, 3)
         return torch.from_numpy(resize_bicubic(image, size)).permute(2, 0, 1)[None]
 
-    return Contestant('bicubic (CPU)', enlarge, {})
+    return Enlarger('bicubic (CPU)', enlarge, {})
 
 
-def from_options(name: str, section: Mapping[str, Any], weights: str | list[str] | None) -> Contestant:
+def from_options(name: str, section: Mapping[str, Any], weights: str | list[str] | None) -> Enlarger:
     """The network that a section `network_g` describes.
 
     Args:
         name: what tables call it.
-        section: with `type`, any of the host's ARCH_REGISTRY.
+        section: with `type`, any of BasicSR's ARCH_REGISTRY.
         weights: a source of `load` for a GSASR; its absence, or None, means random weights, and the name says so.
 
     Raises:
@@ -67,10 +66,12 @@ def from_options(name: str, section: Mapping[str, Any], weights: str | list[str]
             return from_network(name, load(weights, section))
         except FileNotFoundError:
             pass  # an option file to train with
+    from basicsr.archs import build_network
+
     return from_network(f'{name} (random weights)', build_network(copy.deepcopy(dict(section))))
 
 
-def from_network(name: str, network: nn.Module) -> Contestant:
+def from_network(name: str, network: nn.Module) -> Enlarger:
     """A network that is there: a GSASR, or one of a fixed scale that takes the LR image alone."""
     network = network.eval()
     if isinstance(network, GSASR):
@@ -79,7 +80,7 @@ def from_network(name: str, network: nn.Module) -> Contestant:
             return network(lq, size=size, tile=None)  # the whole image at once
 
         stages: dict[str, nn.Module] = {'encoder': network.encoder, 'decoder': network.decoder}
-        return Contestant(name, draw, stages, network, paper_row(network.options))
+        return Enlarger(name, draw, stages, network, paper_row(network.options))
 
     def enlarge(lq: Tensor, size: Size) -> Tensor:
         image = network(lq)
@@ -87,4 +88,4 @@ def from_network(name: str, network: nn.Module) -> Contestant:
             raise DoesNotFitError(f'{name} makes {tuple(image.shape[-2:])} of {tuple(lq.shape[-2:])}, not {size}')
         return image
 
-    return Contestant(name, enlarge, {}, network)
+    return Enlarger(name, enlarge, {}, network)

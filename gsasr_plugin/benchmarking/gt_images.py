@@ -1,0 +1,42 @@
+"""The GT images of a command, listed and measured before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images
+from gsasr_plugin.sizes import Size
+
+
+class ArgumentError(ValueError):
+    """What was asked for cannot be made; the message names the argument of the command."""
+
+
+def listed_images(root: str) -> list[ImageFile]:
+    """The images of the argument --gt: of a folder, an LMDB or package:NAME.
+
+    Raises:
+        ArgumentError: there are none, or two would be written to the same file.
+    """
+    try:
+        images = list_images(root, 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk')
+    except (FileNotFoundError, ValueError) as error:
+        raise ArgumentError(f'--gt: {error}') from None
+    by_stem: dict[str, str] = {}
+    for image in images:
+        if image.stem in by_stem:
+            raise ArgumentError(f'--gt: {image} and {by_stem[image.stem]} would be written to the same file')
+        by_stem[image.stem] = str(image)
+    return images
+
+
+def listed_sizes(images: Sequence[ImageFile]) -> list[Size]:
+    """The sizes (H, W) of the images of --gt.
+
+    Raises:
+        ArgumentError: some cannot be read.
+    """
+    try:
+        return image_sizes(list(images))
+    except ValueError as error:
+        raise ArgumentError(f'--gt: {error}') from None

@@ -1,0 +1,170 @@
+"""Image sets made of GT images: the paper's benchmarks, sub-images for training, crops to measure costs with.
+
+What is there already is left out, so that a command that was interrupted goes on when it is given again. Each function
+returns a message for each image that failed, and raises ArgumentError before any work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gsasr_plugin.benchmarking.gt_images import ArgumentError, listed_images, listed_sizes
+from gsasr_plugin.benchmarking.prepare.detail import list_detailed
+from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, SubImageJob
+from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
+from gsasr_plugin.benchmarking.prepare.runner import run_jobs
+from gsasr_plugin.data.image_files import ImageFile, list_some
+from gsasr_plugin.sizes import Scale, format_scale, protocol_sizes
+from gsasr_plugin.whole_file import replacing
+
+OPTIONS_FILE = '.prepared.json'
+# Folders of these names do not name the set: the folder above does.
+_PLAIN_NAMES = ('gt', 'hr', 'original', 'images')
+
+
+def prepare_benchmarks(
+    given: Sequence[str], scales: Sequence[Scale], out: Path, *, lmdb: bool, workers: int
+) -> list[str]:
+    """GT crops, LR and bicubic images of test sets, OUT/SET/x<scale>/{GT,LR,Bicubic}.
+
+    Args:
+        given: `[NAME=]FOLDER` of each set.
+        scales: (rows, columns) of each scale.
+        out: folder for all sets.
+        lmdb: whether to make databases of BasicSR instead of folders.
+        workers: how many processes.
+    """
+    sets: dict[str, list[ImageFile]] = {}
+    for text in given:
+        name, root = _name_and_root(text)
+        if name in sets:
+            raise ArgumentError(f'--gt: two sets have the name {name!r}; give another as NAME=FOLDER')
+        sets[name] = listed_images(root)
+        if lmdb:
+            _check_keys(sets[name])
+        _check_large_enough(sets[name], scales)
+    failures = []
+    for name, images in sets.items():
+        for scale in scales:
+            folder = out / name / f'x{format_scale(scale)}'
+            targets = [folder / (f'{kind}.lmdb' if lmdb else kind) for kind in BENCHMARK_KINDS]
+            if lmdb and all(is_packed(target, images) for target in targets):
+                continue
+            folders = [staging_folder(target) if lmdb else target for target in targets]
+            jobs = [BenchmarkJob(image, scale, (folders[0], folders[1], folders[2])) for image in images]
+            failed = run_jobs(jobs, workers=workers, description=f'{name} x{format_scale(scale)}')
+            failures += failed
+            if lmdb and not failed:
+                for index, (staging, target) in enumerate(zip(folders, targets)):
+                    pack(staging, [job.outputs()[index] for job in jobs], target, images)
+    return failures
+
+
+def prepare_sub_images(
+    root: str, target: Path, *, size: int, step: int, reductions: Sequence[float], lmdb: bool, workers: int
+) -> list[str]:
+    """Overlapping sub-images of training images; see `SubImageJob`.
+
+    Args:
+        root: of the GT images.
+        target: the folder, or the database where its name ends in `.lmdb`.
+        size, step, reductions: sides, distances, and factors by which images are made smaller before they are cut.
+        lmdb: whether it is a database.
+        workers: how many processes.
+    """
+    if step > size:
+        raise ArgumentError(f'--step: {step} leaves gaps between sub-images of {size}; at most the size')
+    images = listed_images(root)
+    folder = staging_folder(target) if lmdb else target
+    options: dict[str, Any] = {'size': size, 'step': step}
+    if list(reductions) != [1]:
+        options['reduce'] = list(reductions)
+    if lmdb:
+        _check_keys(images)
+        _check_options(target, options)
+        if is_packed(target, images):
+            return []
+    _note_options(folder, options)
+    jobs = [
+        SubImageJob(image, image_size, folder, size, step, reduction)
+        for image, image_size in zip(images, listed_sizes(images))
+        for reduction in reductions
+    ]
+    failures = run_jobs(jobs, workers=workers, description='sub-images')
+    if lmdb and not failures:
+        pack(folder, [output for job in jobs for output in job.outputs()], target, images)
+        _note_options(target, options)
+    return failures
+
+
+def note_detailed(target: Path, limit: float, *, workers: int) -> str:
+    """Lists the sub-images of a folder or database that have detail beside it, see `list_detailed`, and says so."""
+    made = listed_images(str(target))
+    detailed = target.with_name(f'{target.name.removesuffix(".lmdb")}_detailed.txt')
+    count = list_detailed(made, limit, detailed, workers=workers)
+    return f'{count} of {len(made)} sub-images have detail: {detailed}'
+
+
+def prepare_crops(root: str, out: Path, *, size: int, count: int, workers: int) -> list[str]:
+    """Central crops of so many images that are large enough; smaller ones are named on stderr."""
+    images = listed_images(root)
+    large = [image for image, sides in zip(images, listed_sizes(images)) if min(sides) >= size]
+    if not large:
+        raise ArgumentError(f'--gt: no image of {root} has {size} x {size} pixels')
+    small = [str(image) for image in images if image not in large]
+    if small:
+        print(f'gsasr prepare: smaller than {size}, left out: {list_some(small)}', file=sys.stderr)
+    _note_options(out, {'size': size})
+    jobs = [CentreCropJob(image, out, size) for image in large[:count]]
+    return run_jobs(jobs, workers=workers, description='crops')
+
+
+def _note_options(folder: Path, options: dict[str, Any]) -> None:
+    """Writes down how the images of a folder are made."""
+    _check_options(folder, options)
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / OPTIONS_FILE) as path:
+        path.write_text(json.dumps(options))
+
+
+def _check_options(folder: Path, options: dict[str, Any]) -> None:
+    """Images of other options must not be mixed with these."""
+    note = folder / OPTIONS_FILE
+    before = json.loads(note.read_text()) if note.exists() else options
+    if before != options:
+        raise ArgumentError(f'--out: {folder} has images made with {before}, not {options}; give another or delete it')
+
+
+def _name_and_root(given: str) -> tuple[str, str]:
+    """The set's name and its root."""
+    name, equals, root = given.partition('=')
+    if equals:
+        return name, root
+    root = given
+    parts = [part for part in Path(root.removeprefix('package:')).parts if part not in ('.', '..', os.sep)]
+    names = [Path(part).stem if part.endswith('.lmdb') else part for part in parts]
+    while len(names) > 1 and names[-1].lower() in _PLAIN_NAMES:
+        names.pop()
+    return (names[-1] if names else Path(root).resolve().name), root
+
+
+def _check_keys(images: Sequence[ImageFile]) -> None:
+    foreign = [str(image) for image in images if not image.stem.isascii()]
+    if foreign:
+        raise ArgumentError(f"--lmdb: BasicSR's databases need names in ASCII: rename {list_some(foreign)}")
+
+
+def _check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> None:
+    small = [
+        f'{image} (x{format_scale(scale)})'
+        for image, size in zip(images, listed_sizes(images))
+        for scale in scales
+        if 0 in protocol_sizes(size, scale)[0]
+    ]
+    if small:
+        raise ArgumentError(f'--scales: too large for some images: {list_some(small)}')
