@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
+from torch.utils.data import DataLoader, TensorDataset
 
-from gsasr_plugin.processes import Processes
+import gsasr_plugin.processes
+from gsasr_plugin.processes import Processes, in_order, my_share, my_share_of
 from gsasr_plugin.run_errors import DataError, RunError
 
 
@@ -69,3 +72,20 @@ def test_one_works_for_both(work: Callable[[Path], str], answers: list[str | Non
 def test_a_process_alone_works_for_itself() -> None:
     with Processes('counting') as processes:
         assert processes.by_first(lambda: 7) == 7 and processes.gather(8) == [8]
+
+
+def test_shares_together_are_all_items_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of K processes takes every K-th item, and what they make of them comes back in the items' order."""
+    loader = DataLoader(TensorDataset(torch.arange(7)), batch_size=1)
+    assert my_share(loader) is loader
+    workers = DataLoader(TensorDataset(torch.arange(7)), batch_size=1, num_workers=1)
+    for count in (1, 2, 3, 8):
+        shares, chosen = [], []
+        for rank in range(count):
+            monkeypatch.setattr(gsasr_plugin.processes, 'rank_and_count', lambda rank=rank, count=count: (rank, count))
+            assert my_share(workers).num_workers == 1
+            shares.append([batch.item() for (batch,) in my_share(loader)])
+            chosen.append([batch.item() for (batch,) in my_share_of(loader.dataset, [6, 0, 3, 5])])
+        assert [len(share) for share in shares] == [len(range(rank, 7, count)) for rank in range(count)]
+        assert in_order(shares) == list(range(7)) and in_order(chosen) == [6, 0, 3, 5]
+    assert in_order([]) == []

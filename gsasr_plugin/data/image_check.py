@@ -33,7 +33,8 @@ def check_images(images: Sequence[ImageFile], *, progress: str | None = None) ->
             unit='image',
             disable=True if progress is None else None,
         )
-        return {image: fault for image, fault in zip(images, faults) if fault is not None}
+        # The bar first: zip stops at the end of its first argument, and only so the bar is told of the last image.
+        return {image: fault for fault, image in zip(faults, images) if fault is not None}
 
 
 def _fault(image: ImageFile) -> str | None:

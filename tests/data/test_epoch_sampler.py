@@ -32,11 +32,12 @@ def test_indices_say_when_they_are_drawn():
 
 
 def test_an_index_is_an_int_and_survives_pickling():
-    index = EpochIndex(3, epoch=5, repeat=2)
+    index = EpochIndex(3, epoch=5, repeat=2, position=7)
+    assert repr(index) == 'EpochIndex(3, epoch=5, repeat=2, position=7)'
     assert index == 3 and 'abcd'[index] == 'd' and hash(index) == hash(3)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         copy = pickle.loads(pickle.dumps(index, protocol))
-        assert (copy, copy.epoch, copy.repeat, type(copy)) == (3, 5, 2, EpochIndex)
+        assert (copy, copy.epoch, copy.repeat, copy.position, type(copy)) == (3, 5, 2, 7, EpochIndex)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,18 @@ def test_an_iterator_keeps_its_epoch():
     sampler.set_epoch(1)
     assert list(iterator) == expected
     assert list(sampler) != expected
+
+
+def test_a_resumed_epoch_begins_where_it_was_left():
+    """At a position among the samples of all processes, however many they are now; the next epoch is whole again."""
+    whole = order(EpochSampler(range(12), 1, 0), 3)
+    assert [index.position for index in whole] == list(range(12))
+    for replicas in (1, 2, 3):
+        samplers = [EpochSampler(range(12), replicas, rank) for rank in range(replicas)]
+        for sampler in samplers:
+            sampler.resume(3, 6)
+            assert len(sampler) == 12 // replicas
+        rest = sorted((index for sampler in samplers for index in order(sampler, 3)), key=lambda index: index.position)
+        assert rest == whole[6:]
+        assert [index.position for index in rest] == list(range(6, 12))
+        assert sum(len(order(sampler, 4)) for sampler in samplers) == 12

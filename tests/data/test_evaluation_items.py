@@ -1,6 +1,7 @@
 """Validation and test items: pairs, GT alone, LR alone; several scales; faults in the files."""
 
 import os
+import pickle
 from pathlib import Path
 
 import cv2
@@ -140,6 +141,27 @@ def test_names_of_lr_files_by_template_other_extension_and_selection(write_image
     assert [os.path.basename(item['lq_path']) for item in chosen] == ['0803x2.png', '0801x2.jpg']
 
 
+def test_lr_files_lie_in_the_folders_of_their_gt_or_in_none(write_images, tmp_path):
+    gt_root = write_images('gt', {'a.png': (40, 60), 'sub/b.png': (40, 60)})
+    lq_root = write_images('lq', {'a.png': (20, 30), 'b.png': (20, 30), 'sub/b.png': (20, 30)})
+    meta_info_file = tmp_path / 'meta.txt'
+    meta_info_file.write_text('sub/b.png\na.png\n')
+    chosen = make(dataroot_gt=gt_root, dataroot_lq=lq_root, meta_info_file=str(meta_info_file))
+    assert [os.path.relpath(item['lq_path'], lq_root) for item in chosen] == ['sub/b.png', 'a.png']
+    # Without a selection GT images of the root alone count, and so do those of LR.
+    os.unlink(os.path.join(lq_root, 'b.png'))
+    assert [item['name'] for item in make(dataroot_gt=gt_root, dataroot_lq=lq_root)] == ['a']
+
+
+def test_faulty_images_of_pairs_are_found_by_the_check(gt_root, pairs):
+    path = Path(pairs[2], 'b.png')
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    make(dataroot_gt=gt_root, dataroot_lq={2: pairs[2]})  # its header can be read
+    with pytest.raises(ValueError, match=r'data set set: \S*X2/b\.png: .*(damaged|decoded)[^;]*$'):
+        make(dataroot_gt=gt_root, dataroot_lq={2: pairs[2]}, check_images=True)
+
+
 def test_lr_alone(pairs):
     dataset = make(phase='test', dataroot_lq=[pairs[4], pairs[2]], scales=[3.3, [2, 3]])
     items = list(dataset)
@@ -160,7 +182,7 @@ def test_pairs_that_do_not_match_are_named(gt_root, pairs, write_images):
         make(dataroot_gt=gt_root, dataroot_lq=extra)
     os.unlink(os.path.join(extra, 'c.png'))
     write_images('X2', {'a.jpg': (30, 25)})
-    with pytest.raises(ValueError, match=r'differ in the extension only: .*X2/a'):
+    with pytest.raises(ValueError, match=r'differ in the extension only: \S*X2/a\.jpg$'):
         make(dataroot_gt=gt_root, dataroot_lq=extra)
     os.unlink(os.path.join(lq_root, 'a.jpg'))
     os.unlink(os.path.join(lq_root, 'a.png'))
@@ -199,6 +221,8 @@ def test_a_pair_that_changed_is_named(gt_root, pairs, write_images):
 
 def test_cached_pairs_are_the_same(gt_root, pairs):
     plain, cached = (make(dataroot_gt=gt_root, dataroot_lq=pairs, cache=cache) for cache in ('none', 'memory'))
+    assert len(cached._decoded) == 2 + 6 and not plain._decoded  # GT images once for all scales
+    assert not pickle.loads(pickle.dumps(cached))._decoded  # a spawned worker fills its own
     for one, other in zip(plain, cached, strict=True):
         assert torch.equal(one['lq'], other['lq']) and torch.equal(one['gt'], other['gt'])
 

@@ -125,9 +125,24 @@ def test_every_fault_is_named_by_the_check(mixed: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(FAULTS) + 1 and lines[-1] == f'{mixed}: 13 images, 10 of them not usable'
     assert f'{mixed}/empty.png: it is empty' in lines
+    assert f'{mixed}/text.png: cannot be decoded ({(mixed / "text.png").stat().st_size} bytes)' in lines
     for name in FAULTS:
         (mixed / name).unlink()
     assert main(['check-data', str(mixed)]) == 0
+
+
+@pytest.mark.parametrize(('progress', 'terminal'), [('photographs', True), ('photographs', False), (None, True)])
+def test_progress_is_shown_on_a_terminal_if_wanted(
+    progress: str | None, terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'a.png').write_bytes(encoded(PHOTO, '.png'))
+    stderr = io.StringIO()
+    stderr.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr('sys.stderr', stderr)
+    check_images(list_images(str(tmp_path), 'disk'), progress=progress)
+    shown = stderr.getvalue()
+    assert bool(shown) == (terminal and progress is not None)
+    assert not shown or ('checking photographs: 100%' in shown and '1/1' in shown and 'image/s' in shown)
 
 
 def test_an_option_file_says_what_to_check(mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,7 +261,7 @@ def test_an_lmdb_that_differs_from_its_index(
     assert 'keys of the LMDB that are not in its meta_info.txt (8)' in capsys.readouterr().out
     monkeypatch.setattr(get_root_logger(), 'propagate', True)
     training(root, io_backend={'type': 'lmdb'}, check_images=True)
-    assert 'keys of the LMDB that are not in its meta_info.txt (8)' in caplog.text
+    assert f'data set images: {root}: keys of the LMDB that are not in its meta_info.txt (8)' in caplog.text
 
 
 @pytest.mark.parametrize('key', ['../../evil', '/etc/evil', 'a/../../evil', '..\\evil'])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gsasr_plugin.data.image_files import image_sizes, list_images, read_image
+from gsasr_plugin.data.image_files import image_sizes, list_images, list_some, read_image
 from gsasr_plugin.run_errors import DataError
 
 
@@ -32,6 +32,20 @@ def test_meta_info_file_selects_in_its_order(write_images, tmp_path):
     meta_info_file.write_text('b.png (8,9,3)\nmissing.png (8,9,3)\n')
     with pytest.raises(FileNotFoundError, match=r'lacks: missing\.png$'):
         list_images(root, 'disk', str(meta_info_file))
+
+
+def test_meta_info_file_tells_extensions_apart_where_they_matter(write_images, tmp_path):
+    root = write_images('gt', {'x.jpg': (8, 9), 'x.png': (8, 9), 'sub/x.png': (8, 9)})
+    meta_info_file = tmp_path / 'meta.txt'
+    meta_info_file.write_text('x.png\nx.jpg\nsub/x.bmp\n')
+    paths = [os.path.relpath(image.path, root) for image in list_images(root, 'disk', str(meta_info_file))]
+    assert paths == ['x.png', 'x.jpg', 'sub/x.png']
+
+
+def test_messages_list_twenty_names():
+    names = [f'{number}' for number in range(21)]
+    assert list_some(names[:20]) == ', '.join(names[:20])
+    assert list_some(iter(names)) == ', '.join(names[:20]) + ' and 1 more'
 
 
 def test_lmdb_equals_disk(write_images, make_lmdb, tmp_path):
