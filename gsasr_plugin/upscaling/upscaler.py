@@ -6,13 +6,13 @@ Letters: B images, h x w LR size, H x W output size.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage
-from torch import Tensor
+from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
@@ -29,11 +29,24 @@ def no_progress(_: float) -> None:
     """For callers who do not ask."""
 
 
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Within, a network is in evaluation mode; then, after errors too, each of its modules is as it was before."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 class Upscaler:
     """Upscales tensors and pictures of any size.
 
     Args:
-        net: the network; it is moved to the device, and set to evaluation.
+        net: the network; it is moved to the device. It computes as in evaluation mode, and whenever a method has
+            returned or failed each of its modules is in the mode of before: a network may be watched in its training.
         device: see `choose_device`; None leaves the network where it is.
         dtype: see `choose_dtype`.
         self_ensemble: average the results of the 8 flips and rotations of each picture (8 times the work).
@@ -55,7 +68,7 @@ class Upscaler:
         parameter = next(net.parameters())
         self.device = parameter.device if device is None else choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
-        self.net = net.to(self.device).eval()
+        self.net = net.to(self.device)
         self.self_ensemble = self_ensemble
         self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
         self.tiles((1, 1))  # whether the network can have such tiles at all
@@ -72,7 +85,7 @@ class Upscaler:
         def tile_done(_: int, total: int) -> None:
             progress(h * w / total)
 
-        with torch.inference_mode(), autocast(self.device, self.dtype):
+        with evaluating(self.net), torch.inference_mode(), autocast(self.device, self.dtype):
             return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
 
     def draw(self, gaussians: Gaussians, size: Size) -> Tensor:
@@ -84,7 +97,7 @@ class Upscaler:
 
     def tiles(self, lq_size: Size) -> list[Size]:
         """The sizes of the parts in which an image of (h, w) goes through the network: one, if there are no tiles."""
-        with torch.inference_mode():
+        with evaluating(self.net), torch.inference_mode():
             return self.net.tiles(lq_size, **self.tile_options) or [lq_size]
 
     def passes(self, sizes: int, *, one_encoding: bool) -> int:
@@ -154,6 +167,8 @@ def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None) -> Tensor:
         alpha: (h, w), 0..1. Colours that cannot be seen are replaced by the nearest that can.
     """
     if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
+        from scipy import ndimage  # takes long to import, and few pictures need it
+
         nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
         color = color[tuple(nearest)]
     return torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)

@@ -186,6 +186,31 @@ def test_devices_and_types_are_checked() -> None:
     assert choose_dtype('auto', cpu) == expected
 
 
+class Broken(RuntimeError):
+    pass
+
+
+@pytest.mark.parametrize('fails', [False, True])
+@pytest.mark.parametrize('frozen', [False, True])
+def test_a_network_in_training_goes_on_as_it_was(net: GSASR, fails: bool, frozen: bool) -> None:
+    """Every module of it; some may be in evaluation mode on purpose."""
+    trained = copy.deepcopy(net).train()
+    trained.encoder.train(not frozen)
+    before = {name: module.training for name, module in trained.named_modules()}
+    during: list[bool] = []
+    trained.decoder.register_forward_hook(lambda *_: during.extend(m.training for m in trained.modules()))
+    if fails:
+        trained.decoder.register_forward_hook(lambda *_: (_ for _ in ()).throw(Broken))
+        with pytest.raises(Broken):
+            upscale(PHOTO, scale=2, model=trained)
+    else:
+        np.testing.assert_array_equal(
+            upscale(PHOTO, scale=2, model=trained, dtype='float32'), upscale(PHOTO, scale=2, model=net, dtype='float32')
+        )
+    assert during and not any(during)
+    assert {name: module.training for name, module in trained.named_modules()} == before
+
+
 def test_memory_is_of_the_largest_tile_all_gaussians_and_all_results(net: GSASR) -> None:
     """Density 4, windows of 4: an image of 12 x 18 is padded to 12 x 20."""
     pixel_bytes = network_bytes('EDSR', net.options['embed_dim'], 4)
