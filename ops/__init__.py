@@ -2,16 +2,20 @@
 layers of its decoder. Knows torch only."""
 
 from .attention import window_attention
-from .convolutions import convolution
+from .convolutions import PackedConvolution, convolution, pack_convolution
 from .extension import backend
 from .operands import MULTIPLIED
-from .perceptrons import perceptron
+from .perceptrons import PackedPerceptron, pack_perceptron, perceptron
 from .rasterize import rasterize_gaussians, rasterize_gaussians_reference
 
 __all__ = [
     'MULTIPLIED',
+    'PackedConvolution',
+    'PackedPerceptron',
     'backend',
     'convolution',
+    'pack_convolution',
+    'pack_perceptron',
     'perceptron',
     'rasterize_gaussians',
     'rasterize_gaussians_reference',

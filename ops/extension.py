@@ -27,7 +27,15 @@ import torch
 from . import build, reference, reference_layers
 
 FOLDER = Path(__file__).resolve().parent
-OPERATORS = ('rasterize_gaussians', 'rasterize_gaussians_backward', 'window_attention', 'perceptron', 'convolution')
+OPERATORS = (
+    'rasterize_gaussians',
+    'rasterize_gaussians_backward',
+    'window_attention',
+    'pack_linear',
+    'perceptron',
+    'pack_convolution',
+    'convolution',
+)
 REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
 
 _logger = logging.getLogger('gsasr_ops')
@@ -83,7 +91,7 @@ def define_operators() -> None:
     # The kernels of every device that has none of its own.
     library.impl('rasterize_gaussians', _fallback_forward, 'CompositeExplicitAutograd')
     library.impl('rasterize_gaussians_backward', _fallback_backward, 'CompositeExplicitAutograd')
-    for layer in ('window_attention', 'perceptron', 'convolution'):
+    for layer in ('window_attention', 'pack_linear', 'perceptron', 'pack_convolution', 'convolution'):
         library.impl(layer, _fallback_layer(layer), 'CompositeExplicitAutograd')
     _state.keep_alive.append(library)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 
 from . import extension
@@ -12,6 +14,36 @@ def is_bfloat16(name: str, dtype: torch.dtype) -> bool:
     if dtype not in (torch.float32, torch.bfloat16):
         raise TypeError(f'{name} must be torch.float32 or torch.bfloat16, got {dtype}')
     return dtype == torch.bfloat16
+
+
+class Packed(Protocol):
+    """A weight that was packed."""
+
+    @property
+    def operands(self) -> torch.dtype: ...
+
+
+def operands_of(packed: Packed | None, biases: object, operands: torch.dtype | None) -> bool:
+    """Whether the operands of a call are rounded to bfloat16.
+
+    Args:
+        packed: its weights, if they are packed.
+        biases: its biases, if they are given apart.
+        operands: what it asks for, if anything.
+
+    Raises:
+        TypeError: biases are given with packed weights, or not given with others; other operands than two.
+        ValueError: the weights were packed for other operands.
+    """
+    if (packed is None) == (biases is None):
+        problem = 'must be given with weights' if packed is None else 'are in the packed weights already'
+        raise TypeError(f'biases {problem}')
+    if operands is None:
+        operands = packed.operands if packed is not None else torch.float32
+    in_bfloat16 = is_bfloat16('operands', operands)
+    if packed is not None and operands != packed.operands:
+        raise ValueError(f'operands must be {packed.operands}, for which the weights were packed, got {operands}')
+    return in_bfloat16
 
 
 def _multiplied() -> frozenset[torch.dtype]:

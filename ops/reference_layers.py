@@ -112,10 +112,30 @@ def _from_windows(x: Tensor, windows: Tensor, rows: int) -> Tensor:
     return x.new_zeros((rows, *x.shape[1:])).index_add(0, windows.flatten(), x)
 
 
+def pack_linear(weight: Tensor, bias: Tensor, in_bfloat16: bool) -> Tensor:
+    """The operator `gsasr::pack_linear` where there are no kernels that could read anything: nothing is packed."""
+    return packed_bytes(weight, weight.shape[1])
+
+
+def packed_bytes(weight: Tensor, words: int) -> Tensor:
+    """Room for a packed weight (csrc/cpu/packed.h): its header, and for each result its bias and its words.
+
+    Args:
+        weight: (N, ...).
+        words: of each result, before they are padded.
+
+    Returns:
+        Zeros, of dtype uint8, on the weight's device.
+    """
+    results = (weight.shape[0] + 15) // 16 * 16
+    return weight.new_zeros(4 * (16 + results * (1 + (words + 15) // 16 * 16)), dtype=torch.uint8)
+
+
 def perceptron(
     x: Tensor,
     weights: list[Tensor],
     biases: list[Tensor],
+    packed: list[Tensor],
     added: Tensor | None,
     norm_weight: Tensor | None,
     norm_bias: Tensor | None,
@@ -143,8 +163,19 @@ def perceptron(
     return result.bfloat16() if output_in_bfloat16 else result
 
 
+def pack_convolution(weight: Tensor, bias: Tensor, in_bfloat16: bool) -> Tensor:
+    """The operator `gsasr::pack_convolution` where there are no kernels: nothing is packed."""
+    return packed_bytes(weight, 16 * ((weight.shape[1] + 15) // 16 * 16))
+
+
 def convolution(
-    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, in_bfloat16: bool, output_in_bfloat16: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    packed: Tensor | None,
+    residual: Tensor | None,
+    in_bfloat16: bool,
+    output_in_bfloat16: bool,
 ) -> Tensor:
     """The operator `gsasr::convolution` in PyTorch."""
     if in_bfloat16:

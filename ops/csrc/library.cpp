@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
 #include <limits>
 #include <optional>
@@ -197,15 +198,15 @@ FiveTensors backward_cpu(Tensor v_images, Tensor means, Tensor sigmas, Tensor rh
                                   : backward_cpu_as<double>(v_images, inputs, sizes, scales, support, window);
 }
 
-void check_float_beside(const char* name, const Tensor& tensor, const Tensor& other) {
-    GSASR_CHECK(is_float(tensor) && device_index(tensor) == device_index(other), name,
+void check_floats(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape, const Tensor& x) {
+    check_shape(name, tensor, shape);
+    GSASR_CHECK(is_float(tensor) && device_index(tensor) == device_index(x), name,
                 " must be of dtype float32, on the device of the others");
 }
 
 // Contiguous floats of this shape, owned by the result.
 Tensor checked_floats(const char* name, const Tensor& tensor, std::initializer_list<int64_t> shape, const Tensor& x) {
-    check_shape(name, tensor, shape);
-    check_float_beside(name, tensor, x);
+    check_floats(name, tensor, shape, x);
     return make_contiguous(tensor);
 }
 
@@ -295,11 +296,15 @@ Tensor window_attention_cpu(Tensor q_, Tensor k_, Tensor v_, std::optional<Tenso
     return output;
 }
 
-// A matrix whose rows are runs of memory: copied where they are not.
-Tensor checked_matrix(const char* name, const Tensor& tensor, const Tensor& x) {
+void check_matrix(const char* name, const Tensor& tensor, const Tensor& x) {
     GSASR_CHECK(tensor.dim() == 2, name, " must be a matrix, got ", shape_of(tensor));
     GSASR_CHECK((is_float(tensor) || is_bfloat16(tensor)) && device_index(tensor) == device_index(x), name,
                 " must be of dtype float32 or bfloat16, on the device of the others");
+}
+
+// A matrix whose rows are runs of memory: copied where they are not.
+Tensor checked_matrix(const char* name, const Tensor& tensor, const Tensor& x) {
+    check_matrix(name, tensor, x);
     return tensor.stride(1) == 1 ? tensor : make_contiguous(tensor);
 }
 
@@ -308,7 +313,50 @@ cpu::Rows rows(const Tensor& matrix) {
             is_bfloat16(matrix), matrix.stride(0)};
 }
 
-Tensor perceptron_cpu(Tensor x_, Tensors weights, Tensors biases, std::optional<Tensor> added,
+// A packed weight of so many floats, owned by the result. RuntimeError where it is none for such a weight, for such
+// operands and for the kernels of this process.
+Tensor checked_packed(const char* name, const Tensor& packed, const cpu::PackedHeader& expected, int64_t floats) {
+    const char* layer = expected.kind == cpu::PackedKind::linear ? "pack_linear" : "pack_convolution";
+    const int64_t bytes = floats * static_cast<int64_t>(sizeof(float));
+    GSASR_CHECK(is_byte(packed) && packed.dim() == 1 && packed.size(0) >= static_cast<int64_t>(sizeof expected), name,
+                " must be what ", layer, " returned, got a tensor of the shape ", shape_of(packed));
+    Tensor owned = make_contiguous(packed);
+    cpu::PackedHeader found;
+    std::memcpy(&found, data<uint8_t>(owned), sizeof found);
+    GSASR_CHECK(!std::memcmp(found.magic, expected.magic, sizeof found.magic) && found.kind == expected.kind, name,
+                " must be what ", layer, " returned, got something else");
+    GSASR_CHECK(found.isa == expected.isa, name, " was packed by the kernels of ", cpu::name_of(found.isa),
+                ", here are those of ", cpu::name_of(expected.isa), ": pack the weight again");
+    GSASR_CHECK(found.in_bfloat16 == expected.in_bfloat16, name, " was packed for other operands than those in ",
+                expected.in_bfloat16 ? "bfloat16" : "float32", ": pack the weight again");
+    GSASR_CHECK(found.ins == expected.ins && found.outs == expected.outs && owned.size(0) == bytes, name,
+                " was packed of another weight, with ", found.ins, " inputs and ", found.outs, " results, got one with ",
+                expected.ins, " and ", expected.outs);
+    if (reinterpret_cast<uintptr_t>(data<uint8_t>(owned)) % 64 == 0) return owned;
+    Tensor aligned = empty_bytes(owned, bytes);  // a part of a larger tensor may lie anywhere
+    std::memcpy(mutable_data<uint8_t>(aligned), data<uint8_t>(owned), static_cast<size_t>(bytes));
+    return aligned;
+}
+
+const float* floats_of(const Tensor& packed) { return reinterpret_cast<const float*>(data<uint8_t>(packed)); }
+
+// Where a packed weight of so many floats goes.
+Tensor empty_packed(const Tensor& like, int64_t floats) {
+    return empty_bytes(like, floats * static_cast<int64_t>(sizeof(float)));
+}
+float* mutable_floats_of(const Tensor& packed) { return reinterpret_cast<float*>(mutable_data<uint8_t>(packed)); }
+
+Tensor pack_linear_cpu(Tensor weight_, Tensor bias_, bool in_bfloat16) {
+    const Tensor weight = checked_matrix("weight", weight_, weight_);
+    const int64_t outs = weight.size(0), ins = weight.size(1);
+    GSASR_CHECK(outs >= 1 && ins >= 1, "weight must have at least one row and one column, got ", shape_of(weight));
+    const Tensor bias = checked_floats("bias", bias_, {outs}, weight);
+    const Tensor packed = empty_packed(weight, cpu::packed_floats(cpu::linear_words(ins, outs), outs));
+    cpu::pack_linear(rows(weight), data<float>(bias), ins, outs, in_bfloat16, mutable_floats_of(packed), threads());
+    return packed;
+}
+
+Tensor perceptron_cpu(Tensor x_, Tensors weights, Tensors biases, Tensors packed, std::optional<Tensor> added,
                       std::optional<Tensor> norm_weight, std::optional<Tensor> norm_bias, double eps, bool adds_x,
                       std::optional<Tensor> residual, bool in_bfloat16, bool output_in_bfloat16) {
     const Tensor x = checked_matrix("x", x_, x_);
@@ -317,18 +365,24 @@ Tensor perceptron_cpu(Tensor x_, Tensors weights, Tensors biases, std::optional<
     GSASR_CHECK(count >= 1 && biases.size() == weights.size(),
                 "weights and biases must hold one tensor for each layer, from one on, got ", count, " and ",
                 biases.size());
+    GSASR_CHECK(packed.size() == 0 || packed.size() == weights.size(),
+                "packed must hold one tensor for each layer or none, got ", packed.size(), " for ", count, " layers");
     std::vector<cpu::Layer> layers;
     std::vector<Tensor> read;  // owns what they point to
     int64_t ins = K;
     for (int64_t i = 0; i < count; ++i) {
         const std::string number = "[" + std::to_string(i) + "]", weight = "weights" + number, bias = "biases" + number;
-        read.push_back(checked_matrix(weight.c_str(), weights[i], x));
-        const cpu::Rows matrix = rows(read.back());
+        check_matrix(weight.c_str(), weights[i], x);
         const int64_t outs = weights[i].size(0);
         GSASR_CHECK(outs >= 1, weight, " must have at least one row, got ", shape_of(weights[i]));
         check_shape(weight.c_str(), weights[i], {outs, ins});
-        read.push_back(checked_floats(bias.c_str(), biases[i], {outs}, x));
-        layers.push_back({matrix, data<float>(read.back()), ins, outs});
+        check_floats(bias.c_str(), biases[i], {outs}, x);
+        read.push_back(packed.size() > 0
+                           ? checked_packed(("packed" + number).c_str(), packed[i],
+                                            cpu::packed_header(cpu::PackedKind::linear, in_bfloat16, ins, outs),
+                                            cpu::packed_floats(cpu::linear_words(ins, outs), outs))
+                           : pack_linear_cpu(weights[i], biases[i], in_bfloat16));
+        layers.push_back({ins, outs, cpu::packed_weight(floats_of(read.back()), outs)});
         ins = outs;
     }
     if (added) {
@@ -360,24 +414,41 @@ Tensor perceptron_cpu(Tensor x_, Tensors weights, Tensors biases, std::optional<
     return output;
 }
 
-Tensor convolution_cpu(Tensor x_, Tensor weight_, Tensor bias_, std::optional<Tensor> residual, bool in_bfloat16,
-                       bool output_in_bfloat16) {
+Tensor pack_convolution_cpu(Tensor weight_, Tensor bias_, bool in_bfloat16) {
+    GSASR_CHECK(weight_.dim() == 4 && weight_.size(0) >= 1 && weight_.size(1) >= 1,
+                "weight must have the shape (N, C, 3, 3) with N and C from 1, got ", shape_of(weight_));
+    const int64_t outs = weight_.size(0), C = weight_.size(1);
+    const Tensor weight = checked_floats("weight", weight_, {outs, C, 3, 3}, weight_);
+    const Tensor bias = checked_floats("bias", bias_, {outs}, weight_);
+    const Tensor packed = empty_packed(weight, cpu::packed_floats(cpu::convolution_words(C, outs), outs));
+    cpu::pack_convolution(data<float>(weight), data<float>(bias), C, outs, in_bfloat16, mutable_floats_of(packed),
+                          threads());
+    return packed;
+}
+
+Tensor convolution_cpu(Tensor x_, Tensor weight, Tensor bias, std::optional<Tensor> packed_,
+                       std::optional<Tensor> residual, bool in_bfloat16, bool output_in_bfloat16) {
     const Tensor x = with_contiguous_tokens(x_);
     GSASR_CHECK(x.dim() == 4 && x.size(3) >= 1, "x must have the shape (B, H, W, C) with C from 1, got ", shape_of(x));
     GSASR_CHECK(is_float(x) || is_bfloat16(x), "x must be of dtype float32 or bfloat16");
     const int64_t B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3);
-    GSASR_CHECK(weight_.dim() == 4 && weight_.size(0) >= 1, "weight must have the shape (N, ", C,
-                ", 3, 3) with N from 1, got ", shape_of(weight_));
-    const int64_t outs = weight_.size(0);
-    const Tensor weight = checked_floats("weight", weight_, {outs, C, 3, 3}, x);
-    const Tensor bias = checked_floats("bias", bias_, {outs}, x);
+    GSASR_CHECK(weight.dim() == 4 && weight.size(0) >= 1, "weight must have the shape (N, ", C,
+                ", 3, 3) with N from 1, got ", shape_of(weight));
+    const int64_t outs = weight.size(0);
+    check_floats("weight", weight, {outs, C, 3, 3}, x);
+    check_floats("bias", bias, {outs}, x);
     if (residual) residual = checked_floats("residual", *residual, {B, H, W, outs}, x);
     Tensor output = empty_in(output_in_bfloat16, x, {B, H, W, outs});
+    const Tensor packed =
+        packed_ ? checked_packed("packed", *packed_,
+                                 cpu::packed_header(cpu::PackedKind::convolution, in_bfloat16, C, outs),
+                                 cpu::packed_floats(cpu::convolution_words(C, outs), outs))
+                : pack_convolution_cpu(weight, bias, in_bfloat16);
     if (B * H * W > 0) {
         const auto read = [&](auto element) { return static_cast<const void*>(data<decltype(element)>(x)); };
         void* to = output_in_bfloat16 ? static_cast<void*>(mutable_data<BFloat16>(output)) : mutable_data<float>(output);
         cpu::convolve({is_float(x) ? read(float()) : read(BFloat16()), is_bfloat16(x), x.stride(0), x.stride(1),
-                       x.stride(2), B, H, W, C, data<float>(weight), data<float>(bias),
+                       x.stride(2), B, H, W, C, cpu::packed_weight(floats_of(packed), outs),
                        residual ? data<float>(*residual) : nullptr, to, output_in_bfloat16, outs},
                       in_bfloat16, threads());
     }
@@ -445,7 +516,9 @@ GSASR_LIBRARY(gsasr, m) {
     m.def(GSASR_FORWARD_SCHEMA);
     m.def(GSASR_BACKWARD_SCHEMA);
     m.def(GSASR_ATTENTION_SCHEMA);
+    m.def(GSASR_PACK_LINEAR_SCHEMA);
     m.def(GSASR_PERCEPTRON_SCHEMA);
+    m.def(GSASR_PACK_CONVOLUTION_SCHEMA);
     m.def(GSASR_CONVOLUTION_SCHEMA);
 }
 #endif
@@ -454,7 +527,9 @@ GSASR_LIBRARY_IMPL(gsasr, CPU, m) {
     m.impl("rasterize_gaussians", GSASR_KERNEL(gsasr::binding::forward_cpu));
     m.impl("rasterize_gaussians_backward", GSASR_KERNEL(gsasr::binding::backward_cpu));
     m.impl("window_attention", GSASR_KERNEL(gsasr::binding::window_attention_cpu));
+    m.impl("pack_linear", GSASR_KERNEL(gsasr::binding::pack_linear_cpu));
     m.impl("perceptron", GSASR_KERNEL(gsasr::binding::perceptron_cpu));
+    m.impl("pack_convolution", GSASR_KERNEL(gsasr::binding::pack_convolution_cpu));
     m.impl("convolution", GSASR_KERNEL(gsasr::binding::convolution_cpu));
 }
 

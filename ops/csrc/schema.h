@@ -15,7 +15,12 @@
 
 // x (n, K); the weights (N_i, N_(i - 1)) with N_0 = K, the biases (N_i); added (B, K), B a divisor of n; norm_weight and
 // norm_bias (K); residual (n, N_last); the result is (n, N_last), in bfloat16 or float32.
-#define GSASR_PERCEPTRON_SCHEMA "perceptron(Tensor x, Tensor[] weights, Tensor[] biases, Tensor? added, Tensor? norm_weight, Tensor? norm_bias, float eps, bool adds_x, Tensor? residual, bool in_bfloat16, bool output_in_bfloat16) -> Tensor"
+// packed: of each layer what pack_linear made of its weight and bias for the same type of operands; empty: they are packed
+// for this call. Bytes that nothing but the kernels of the same instruction set can read.
+#define GSASR_PACK_LINEAR_SCHEMA "pack_linear(Tensor weight, Tensor bias, bool in_bfloat16) -> Tensor"
+#define GSASR_PERCEPTRON_SCHEMA "perceptron(Tensor x, Tensor[] weights, Tensor[] biases, Tensor[] packed, Tensor? added, Tensor? norm_weight, Tensor? norm_bias, float eps, bool adds_x, Tensor? residual, bool in_bfloat16, bool output_in_bfloat16) -> Tensor"
 
-// x (B, H, W, C), weight (N, C, 3, 3), bias (N), residual (B, H, W, N); the result is (B, H, W, N), in bfloat16 or float32.
-#define GSASR_CONVOLUTION_SCHEMA "convolution(Tensor x, Tensor weight, Tensor bias, Tensor? residual, bool in_bfloat16, bool output_in_bfloat16) -> Tensor"
+// x (B, H, W, C), weight (N, C, 3, 3), bias (N), residual (B, H, W, N); the result is (B, H, W, N), in bfloat16 or
+// float32. packed: the same of pack_convolution.
+#define GSASR_PACK_CONVOLUTION_SCHEMA "pack_convolution(Tensor weight, Tensor bias, bool in_bfloat16) -> Tensor"
+#define GSASR_CONVOLUTION_SCHEMA "convolution(Tensor x, Tensor weight, Tensor bias, Tensor? packed, Tensor? residual, bool in_bfloat16, bool output_in_bfloat16) -> Tensor"

@@ -27,6 +27,7 @@ inline bool is_float(const Tensor& tensor) { return tensor.scalar_type() == at::
 inline bool is_double(const Tensor& tensor) { return tensor.scalar_type() == at::kDouble; }
 inline bool is_bfloat16(const Tensor& tensor) { return tensor.scalar_type() == at::kBFloat16; }
 inline bool is_int64(const Tensor& tensor) { return tensor.scalar_type() == at::kLong; }
+inline bool is_byte(const Tensor& tensor) { return tensor.scalar_type() == at::kByte; }
 inline bool same_kind(const Tensor& a, const Tensor& b) {
     return a.scalar_type() == b.scalar_type() && a.device() == b.device();
 }

@@ -27,6 +27,7 @@ inline bool is_float(const Tensor& tensor) { return tensor.scalar_type() == Scal
 inline bool is_double(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Double; }
 inline bool is_bfloat16(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::BFloat16; }
 inline bool is_int64(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Long; }
+inline bool is_byte(const Tensor& tensor) { return tensor.scalar_type() == ScalarType::Byte; }
 inline bool same_kind(const Tensor& a, const Tensor& b) {
     return a.scalar_type() == b.scalar_type() && a.is_cuda() == b.is_cuda() &&
            a.get_device_index() == b.get_device_index();

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gsasr_ops import convolution
+from gsasr_ops import convolution, pack_convolution
 from tests.ops import instruction_sets
 
 HALF = (torch.float32, torch.bfloat16)
@@ -61,6 +61,8 @@ def check_values() -> None:
             found = convolution(x, weight, bias, residual=added, operands=operands, dtype=dtype)
             assert found.shape == residual.shape
             check(found, [x, weight, bias, *([added] if added is not None else [])], operands, dtype)
+            packed = pack_convolution(weight, bias, operands=operands)
+            assert torch.equal(convolution(x, packed, residual=added, dtype=dtype), found)
 
 
 @instruction_sets.each
@@ -116,9 +118,13 @@ def test_empty() -> None:
 
 def test_opcheck_and_compiled() -> None:
     x, weight, bias, residual = inputs_of((1, 3, 4, 5, 6))
-    torch.library.opcheck(torch.ops.gsasr.convolution, (x, weight, bias, residual, True, True))
+    packed = pack_convolution(weight, bias, operands=torch.bfloat16)
+    torch.library.opcheck(torch.ops.gsasr.pack_convolution, (weight, bias, True))
+    for bytes_of in (None, packed.packed):
+        torch.library.opcheck(torch.ops.gsasr.convolution, (x, weight, bias, bytes_of, residual, True, True))
     compiled = torch.compile(convolution, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(x, weight, bias, residual=residual), convolution(x, weight, bias, residual=residual))
+    assert torch.equal(compiled(x, packed, residual=residual), convolution(x, packed, residual=residual))
     with pytest.raises(NotImplementedError, match='the operator convolution has no derivative'):
         convolution(x, weight.requires_grad_(), bias).sum().backward()
 
@@ -162,4 +168,4 @@ def test_refuses_other_dtypes() -> None:
     with pytest.raises(TypeError, match='dtype must be'):
         convolution(x, weight, bias, dtype=torch.float64)
     with pytest.raises(RuntimeError, match='weight must be of dtype float32'):
-        torch.ops.gsasr.convolution(x, weight.double(), bias, None, False, False)
+        torch.ops.gsasr.convolution(x, weight.double(), bias, None, None, False, False)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsasr_ops import MULTIPLIED, extension, perceptron, reference_layers
+from gsasr_ops import MULTIPLIED, extension, pack_perceptron, perceptron, reference_layers
 from gsasr_ops import operands as operand_dtypes
 from tests.ops import instruction_sets
 
@@ -164,7 +164,15 @@ def check_values() -> None:
                 operands=operands,
                 dtype=dtype,
             )
-            check(perceptron(**inputs), inputs)
+            found = perceptron(**inputs)
+            check(found, inputs)
+            assert torch.equal(perceptron(**packed(inputs)), found)
+
+
+def packed(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The same arguments with packed weights in the place of the others."""
+    layers = pack_perceptron(inputs['weights'], inputs['biases'], operands=inputs['operands'])
+    return {name: value for name, value in inputs.items() if name not in ('biases', 'operands')} | {'weights': layers}
 
 
 def check_layers() -> None:
@@ -366,6 +374,7 @@ def raw(inputs: dict[str, Any]) -> dict[str, Any]:
     names = ('x', 'weights', 'biases', 'added', 'adds_x', 'residual')
     norm_weight, norm_bias, eps = inputs['norm'] or (None, None, 0.0)
     return {name: inputs[name] for name in names} | {
+        'packed': [],
         'norm_weight': norm_weight,
         'norm_bias': norm_bias,
         'eps': eps,
@@ -381,6 +390,9 @@ def test_opcheck(operands: torch.dtype, dtype: torch.dtype) -> None:
     torch.library.opcheck(torch.ops.gsasr.perceptron, (), raw(inputs))
     plain = inputs_of(9, (6, 2), x_dtype=dtype, weight_dtype=dtype, operands=operands, dtype=dtype)
     torch.library.opcheck(torch.ops.gsasr.perceptron, (), raw(plain))
+    words = list(packed(plain)['weights'].packed)
+    torch.library.opcheck(torch.ops.gsasr.perceptron, (), raw(plain) | {'packed': words})
+    torch.library.opcheck(torch.ops.gsasr.pack_linear, (plain['weights'][0], plain['biases'][0], operands == DTYPES[1]))
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
@@ -467,7 +479,7 @@ def test_refuses_to_add_x_to_another_number_of_results() -> None:
 
 
 @pytest.mark.parametrize('name', ['operands', 'dtype'])
-@pytest.mark.parametrize('kind', [torch.float16, torch.float64, torch.int64, None])
+@pytest.mark.parametrize('kind', [torch.float16, torch.float64, torch.int64, 'float32'])
 def test_refuses_other_dtypes(name: str, kind: Any) -> None:
     with pytest.raises(TypeError, match=f'{name} must be torch.float32 or torch.bfloat16, got {kind}'):
         perceptron(**inputs_of(9, (6, 8)) | {name: kind})

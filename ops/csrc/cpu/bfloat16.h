@@ -1,4 +1,4 @@
-// Elements in bfloat16, and how rows of floats are padded.
+// Elements in bfloat16, how rows of floats are padded, and where those of a weight lie.
 #pragma once
 
 #include <cstdint>
@@ -14,4 +14,13 @@ struct BFloat16 {
 constexpr int64_t kRowPadding = 16;
 static constexpr int64_t padded(int64_t length) { return (length + kRowPadding - 1) / kRowPadding * kRowPadding; }
 
+namespace cpu {
+
+// A weight as it is read for every block, on multiples of 64 bytes (packed.h).
+struct PackedWeight {
+    const float* bias;   // padded(outs), zeros beyond the end
+    const float* words;  // see the layer's pack_weight
+};
+
+}  // namespace cpu
 }  // namespace gsasr

@@ -20,8 +20,7 @@ struct Convolution {
     bool in_bfloat16;
     int64_t x_image, x_row, x_pixel;  // strides, in elements
     int64_t B, H, W, C;
-    const float* weight;    // (outs, C, 3, 3)
-    const float* bias;      // (outs)
+    PackedWeight packed;
     const float* residual;  // (B, H, W, outs): added to the result; nullptr: none
     void* output;           // (B, H, W, outs)
     bool output_in_bfloat16;
@@ -32,21 +31,20 @@ struct Convolution {
     int64_t squares() const { return B * square_rows() * square_columns(); }
 };
 
-// Floats of the packed words of the weight; of scratch of one thread, for packing and for a block.
-static inline int64_t packed_words(const Convolution& problem) {
-    return kTransformed * padded(problem.outs) * padded(problem.C);
-}
-static inline int64_t packing_scratch(const Convolution& problem) { return (9 + 1) * padded(problem.C); }
+// Floats of the words of a weight; of scratch of one thread, for packing and for a block.
+static constexpr int64_t convolution_words(int64_t C, int64_t outs) { return kTransformed * padded(outs) * padded(C); }
+static constexpr int64_t packing_scratch(int64_t C) { return (9 + 1) * padded(C); }
 static inline int64_t convolution_scratch(const Convolution& problem) {
     return kTransformed * kBlockSquares * (padded(problem.C) + 2 * kRowPadding);
 }
 
-// `words` and `scratch` lie on multiples of 64 bytes; `bias` is padded(outs).
+// `words` and `scratch` lie on multiples of 64 bytes.
 struct ConvolutionKernels {
-    // Outs first to end - 1, of a multiple of kRowPadding each, of what `words` is to hold.
-    void (*pack_weight)(const Convolution& problem, int64_t first, int64_t end, float* words, float* scratch);
+    // Outs first to end - 1, of a multiple of kRowPadding each, of what `words` is to hold of a weight (outs, C, 3, 3).
+    void (*pack_weight)(const float* weight, int64_t C, int64_t outs, int64_t first, int64_t end, float* words,
+                        float* scratch);
     // Squares first to first + kBlockSquares - 1, as far as there are so many.
-    void (*apply)(const Convolution& problem, const float* words, const float* bias, int64_t first, float* scratch);
+    void (*apply)(const Convolution& problem, int64_t first, float* scratch);
 };
 
 // Operands of the products are rounded to bfloat16 or not.

@@ -67,15 +67,14 @@ GSASR_INLINE void transform_square(const Vector<float, L> (&from)[FROM][FROM], V
 
 // The weight as kTransformed weights of rows, one after the other, each as pack_row puts it; zeros beyond the end.
 template <int L, class E>
-void pack_weight(const Convolution& problem, int64_t first, int64_t end, float* packed, float* scratch) {
-    const int64_t C = problem.C, row = padded(C), words = words_of<typename WordsOf<E>::Type>(C);
-    const int64_t size = padded(problem.outs) * padded(C);
+void pack_weight(const float* weight, int64_t C, int64_t outs, int64_t first, int64_t end, float* packed,
+                 float* scratch) {
+    const int64_t row = padded(C), words = words_of<typename WordsOf<E>::Type>(C), size = padded(outs) * padded(C);
     float* const taps = scratch + row;
     for (int64_t n = first; n < end; ++n) {
         for (int64_t tap = 0; tap < 9; ++tap) {
             fill_row(taps + tap * row, 0, row, 0.0f);
-            for (int64_t c = 0; n < problem.outs && c < C; ++c)
-                taps[tap * row + c] = problem.weight[(n * C + c) * 9 + tap];
+            for (int64_t c = 0; n < outs && c < C; ++c) taps[tap * row + c] = weight[(n * C + c) * 9 + tap];
         }
         for (int64_t position = 0; position < kTransformed; ++position) {
             for (int64_t c = 0; c < row; c += L) {
@@ -125,12 +124,12 @@ GSASR_INLINE void transform_around(const Convolution& problem, const Square& squ
 // VECTORS vectors of results from vector v on, of `squares` squares. `block` has their operands, see transform_around,
 // and `products` is spare.
 template <int L, int VECTORS, class Words, class Y>
-GSASR_INLINE void convolve(const Convolution& problem, const float* packed, const float* bias, int64_t first,
-                           int64_t squares, int64_t v, const float* block, int64_t stride, float* products) {
+GSASR_INLINE void convolve(const Convolution& problem, int64_t first, int64_t squares, int64_t v, const float* block,
+                           int64_t stride, float* products) {
     const int64_t words = words_of<Words>(problem.C), size = padded(problem.outs) * padded(problem.C);
     for (int64_t position = 0; position < kTransformed; ++position)
         for (int64_t tile = 0; tile < squares; tile += kProductRows)
-            multiply_tile<L, VECTORS, Words>(packed + position * size + v * words * L, words,
+            multiply_tile<L, VECTORS, Words>(problem.packed.words + position * size + v * words * L, words,
                                              block + (position * kBlockSquares + tile) * stride, stride,
                                              products + (position * kBlockSquares + tile) * VECTORS * L);
     for (int64_t s = 0; s < squares; ++s) {
@@ -147,7 +146,7 @@ GSASR_INLINE void convolve(const Convolution& problem, const float* packed, cons
                 const int64_t y = square.y + i / 2, x = square.x + i % 2;
                 if (y >= problem.H || x >= problem.W) continue;
                 const int64_t at = ((square.b * problem.H + y) * problem.W + x) * problem.outs + element;
-                Vector<float, L> values = results[i / 2][i % 2] + load<float, L>(bias + element);
+                Vector<float, L> values = results[i / 2][i % 2] + load<float, L>(problem.packed.bias + element);
                 if (problem.residual) values += load_elements<L>(problem.residual + at, count);
                 store_elements<L>(static_cast<Y*>(problem.output) + at, values, count);
             }
@@ -156,8 +155,7 @@ GSASR_INLINE void convolve(const Convolution& problem, const float* packed, cons
 }
 
 template <int L, class E, class Y>
-void convolve_block(const Convolution& problem, const float* packed, const float* bias, int64_t first,
-                    float* scratch) {
+void convolve_block(const Convolution& problem, int64_t first, float* scratch) {
     using Words = typename WordsOf<E>::Type;
     const int64_t left = problem.squares() - first, squares = left < kBlockSquares ? left : kBlockSquares;
     const int64_t stride = padded(problem.C) / Words::kElements, size = kBlockSquares * stride;
@@ -176,17 +174,16 @@ void convolve_block(const Convolution& problem, const float* packed, const float
     const int64_t vectors = (problem.outs + L - 1) / L;
     int64_t v = 0;
     for (; v + kResultVectors <= vectors; v += kResultVectors)
-        convolve<L, kResultVectors, Words, Y>(problem, packed, bias, first, squares, v, block, stride, products);
-    for (; v < vectors; ++v) convolve<L, 1, Words, Y>(problem, packed, bias, first, squares, v, block, stride, products);
+        convolve<L, kResultVectors, Words, Y>(problem, first, squares, v, block, stride, products);
+    for (; v < vectors; ++v) convolve<L, 1, Words, Y>(problem, first, squares, v, block, stride, products);
 }
 
 template <int L, class E>
-void apply_convolution(const Convolution& problem, const float* packed, const float* bias, int64_t first,
-                       float* scratch) {
+void apply_convolution(const Convolution& problem, int64_t first, float* scratch) {
     if (problem.output_in_bfloat16)
-        convolve_block<L, E, BFloat16>(problem, packed, bias, first, scratch);
+        convolve_block<L, E, BFloat16>(problem, first, scratch);
     else
-        convolve_block<L, E, float>(problem, packed, bias, first, scratch);
+        convolve_block<L, E, float>(problem, first, scratch);
 }
 
 template <class E>

@@ -50,6 +50,16 @@ Isa chosen_isa() {
     return chosen;
 }
 
+const char* name_of(Isa isa) {
+    switch (isa) {
+        case Isa::avx512bf16: return "avx512bf16";
+        case Isa::avx512: return "avx512";
+        case Isa::avx2: return "avx2";
+        case Isa::portable: return "portable";
+    }
+    return "an unknown instruction set";
+}
+
 const char* instruction_sets() {
     switch (chosen_isa()) {
         case Isa::avx512bf16: return "avx512bf16 avx512 avx2 portable";

@@ -1,6 +1,8 @@
 // Which of the instruction sets that the kernels are compiled for is used.
 #pragma once
 
+#include <cstdint>
+
 // Compiled for AVX2 and AVX-512 too, beside the portable kernels.
 #if defined(__x86_64__) && defined(__GNUC__)
 #define GSASR_DISPATCH_X86
@@ -30,10 +32,12 @@ namespace gsasr {
 namespace cpu {
 
 // Each has what those before it have.
-enum class Isa { portable, avx2, avx512, avx512bf16 };
+enum class Isa : int32_t { portable, avx2, avx512, avx512bf16 };
 
 // The best that this machine has, or the one that the environment variable GSASR_CPU names.
 Isa chosen_isa();
+
+const char* name_of(Isa isa);
 
 // The instruction sets that this library was compiled for and this machine has, best first, separated by spaces. The
 // environment variable GSASR_CPU names another one than the best.

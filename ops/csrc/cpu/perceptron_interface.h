@@ -21,9 +21,8 @@ struct Rows {
 };
 
 struct Layer {
-    Rows weight;        // (outs, ins)
-    const float* bias;  // (outs)
     int64_t ins, outs;
+    PackedWeight packed;
 };
 
 // Rows of K elements through layers with a ReLU between.
@@ -43,23 +42,16 @@ struct Perceptron {
     bool output_in_bfloat16;
 };
 
-// A layer as it is read for every block, on multiples of 64 bytes.
-struct PackedLayer {
-    float* words;       // of the weight, see pack_weight
-    const float* bias;  // padded(outs), zeros beyond the end
-};
-
-// What is read for every block, rows with zeros beyond the end; nullptr where there is nothing.
-struct PackedPerceptron {
-    const PackedLayer* layers;
+// What else is read for every block, rows with zeros beyond the end; nullptr where there is nothing.
+struct PaddedParameters {
     const float* added;        // (n / rows_per_added, padded(K))
     const float* norm_weight;  // padded(K)
     const float* norm_bias;
 };
 
-// Floats of a layer's packed words, and of a thread's scratch: a row, then the block before and after a layer. They do
-// for words of one element each, and so for those of more.
-static constexpr int64_t packed_words(const Layer& layer) { return padded(layer.outs) * padded(layer.ins); }
+// Floats of a layer's words, and of a thread's scratch: a row, then the block before and after a layer. They do for words
+// of one element each, and so for those of more.
+static constexpr int64_t linear_words(int64_t ins, int64_t outs) { return padded(outs) * padded(ins); }
 static inline int64_t widest_row(const Perceptron& problem) {
     int64_t widest = problem.K;
     for (int64_t i = 0; i < problem.layer_count; ++i)
@@ -72,10 +64,12 @@ static inline int64_t perceptron_scratch(const Perceptron& problem) {
 
 // `words` and `scratch` lie on multiples of 64 bytes.
 struct PerceptronKernels {
-    // Rows first to end - 1, of a multiple of kRowPadding each, of what `words` is to hold.
-    void (*pack_weight)(const Layer& layer, int64_t first, int64_t end, float* words, float* scratch);
+    // Rows first to end - 1, of a multiple of kRowPadding each, of what `words` is to hold of a weight (outs, ins). The
+    // scratch is a row.
+    void (*pack_weight)(const Rows& weight, int64_t ins, int64_t outs, int64_t first, int64_t end, float* words,
+                        float* scratch);
     // Rows first to first + kBlockRows - 1, as far as there are so many.
-    void (*apply)(const Perceptron& problem, const PackedPerceptron& packed, int64_t first, float* scratch);
+    void (*apply)(const Perceptron& problem, const PaddedParameters& parameters, int64_t first, float* scratch);
 };
 
 // Operands of the products are rounded to bfloat16 or not.

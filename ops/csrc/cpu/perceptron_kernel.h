@@ -70,12 +70,13 @@ GSASR_INLINE void prepare_row(const Rows& rows, int64_t r, const Preparation& ho
 
 // Rows of the weight, each as pack_row puts it; zeros beyond the end.
 template <int L, class E>
-void pack_weight(const Layer& layer, int64_t first, int64_t end, float* packed, float* scratch) {
-    const int64_t words = words_of<typename WordsOf<E>::Type>(layer.ins);
-    const Preparation as_it_is = {nullptr, nullptr, nullptr, 0.0f, layer.ins};
+void pack_weight(const Rows& weight, int64_t ins, int64_t outs, int64_t first, int64_t end, float* packed,
+                 float* scratch) {
+    const int64_t words = words_of<typename WordsOf<E>::Type>(ins);
+    const Preparation as_it_is = {nullptr, nullptr, nullptr, 0.0f, ins};
     for (int64_t n = first; n < end; ++n) {
-        if (n < layer.outs)
-            prepare_row<L, E>(layer.weight, n, as_it_is, nullptr, scratch);
+        if (n < outs)
+            prepare_row<L, E>(weight, n, as_it_is, nullptr, scratch);
         else
             fill_row(scratch, 0, words, 0.0f);
         pack_row<L>(scratch, n, words, packed);
@@ -84,30 +85,30 @@ void pack_weight(const Layer& layer, int64_t first, int64_t end, float* packed, 
 
 // finish(row, element, values) for each row of the block and each of VECTORS vectors of results, from vector v on.
 template <int L, int VECTORS, class Words, class Finish>
-GSASR_INLINE void multiply(const PackedLayer& packed, int64_t words, int64_t v, const float* block, int64_t stride,
+GSASR_INLINE void multiply(const Layer& layer, int64_t words, int64_t v, const float* block, int64_t stride,
                            int64_t rows, const Finish& finish) {
     float results[kProductRows * VECTORS * L];
     for (int64_t tile = 0; tile < rows; tile += kProductRows) {
-        multiply_tile<L, VECTORS, Words>(packed.words + v * words * L, words, block + tile * stride, stride, results);
+        multiply_tile<L, VECTORS, Words>(layer.packed.words + v * words * L, words, block + tile * stride, stride, results);
         const int64_t last = rows - tile < kProductRows ? rows - tile : kProductRows;
         for (int64_t r = 0; r < last; ++r)
             for (int c = 0; c < VECTORS; ++c) {
                 const int64_t element = (v + c) * L;
                 finish(tile + r, element,
-                       load<float, L>(results + (r * VECTORS + c) * L) + load<float, L>(packed.bias + element));
+                       load<float, L>(results + (r * VECTORS + c) * L) + load<float, L>(layer.packed.bias + element));
             }
     }
 }
 
 // The layer of `rows` rows of words: finish(row, element, values) for each vector of results, from that element on.
 template <int L, class Words, class Finish>
-GSASR_INLINE void apply_layer(const Layer& layer, const PackedLayer& packed, const float* block, int64_t stride,
-                              int64_t rows, const Finish& finish) {
+GSASR_INLINE void apply_layer(const Layer& layer, const float* block, int64_t stride, int64_t rows,
+                              const Finish& finish) {
     const int64_t words = words_of<Words>(layer.ins), vectors = (layer.outs + L - 1) / L;
     int64_t v = 0;
     for (; v + kResultVectors <= vectors; v += kResultVectors)
-        multiply<L, kResultVectors, Words>(packed, words, v, block, stride, rows, finish);
-    for (; v < vectors; ++v) multiply<L, 1, Words>(packed, words, v, block, stride, rows, finish);
+        multiply<L, kResultVectors, Words>(layer, words, v, block, stride, rows, finish);
+    for (; v < vectors; ++v) multiply<L, 1, Words>(layer, words, v, block, stride, rows, finish);
 }
 
 // Where the results of a block go, and what is added to them. Rows of `added` are padded, the others are not.
@@ -148,16 +149,16 @@ GSASR_INLINE void expect_row(const Perceptron& problem, int64_t r) {
 }
 
 template <int L, class E>
-void apply_perceptron(const Perceptron& problem, const PackedPerceptron& packed, int64_t first, float* scratch) {
+void apply_perceptron(const Perceptron& problem, const PaddedParameters& parameters, int64_t first, float* scratch) {
     using Words = typename WordsOf<E>::Type;
     const int64_t K = problem.K, rows = problem.n - first < kBlockRows ? problem.n - first : kBlockRows;
     const int64_t stride = widest_row(problem) / Words::kElements;
     float *row = scratch, *block = row + widest_row(problem), *next = block + kBlockRows * widest_row(problem);
     const float* added[kBlockRows];
     for (int64_t r = 0; r < rows; ++r) {
-        added[r] = packed.added ? packed.added + (first + r) / problem.rows_per_added * padded(K) : nullptr;
+        added[r] = parameters.added ? parameters.added + (first + r) / problem.rows_per_added * padded(K) : nullptr;
         expect_row(problem, first + r);
-        const Preparation how = {added[r], packed.norm_weight, packed.norm_bias, problem.eps, K};
+        const Preparation how = {added[r], parameters.norm_weight, parameters.norm_bias, problem.eps, K};
         prepare_row<L, E>(problem.x, first + r, how, row, block + r * stride);
     }
     // The rest of the last tile is computed too, and not used.
@@ -165,7 +166,7 @@ void apply_perceptron(const Perceptron& problem, const PackedPerceptron& packed,
     const int64_t last = problem.layer_count - 1;
     for (int64_t i = 0; i < last; ++i) {
         const int64_t outs = problem.layers[i].outs;
-        apply_layer<L, Words>(problem.layers[i], packed.layers[i], block, stride, rows,
+        apply_layer<L, Words>(problem.layers[i], block, stride, rows,
                               [next, stride, outs](int64_t r, int64_t element, const Vector<float, L>& values) {
                                   // A maximum is its second argument where one is NaN.
                                   Vector<float, L> hidden = Maximum<float, L>::of(Vector<float, L>{}, values);
@@ -186,7 +187,7 @@ void apply_perceptron(const Perceptron& problem, const PackedPerceptron& packed,
         const float* residual = problem.residual ? problem.residual + first * layer.outs : nullptr;
         const Results<Y> results = {problem.adds_x ? x : nullptr,  added,           residual,
                                     output + first * layer.outs, problem.x.stride, layer.outs};
-        apply_layer<L, Words>(layer, packed.layers[last], block, stride, rows,
+        apply_layer<L, Words>(layer, block, stride, rows,
                               [results](int64_t r, int64_t element, const Vector<float, L>& values) {
                                   results.template put<L>(r, element, values);
                               });

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from gsasr_ops import convolution
-from tests.ops.hostile.tensors import ERRORS, disturbed
+from gsasr_ops import PackedConvolution, convolution, pack_convolution
+from tests.ops.hostile.tensors import ERRORS, disturbed, tampered
 from tests.ops.test_convolution import HALF, check, inputs_of
 
 SIDES = (0, 1, 2, 3, 5, 8, 13)
@@ -24,16 +26,31 @@ def call(choice: random.Random) -> str:
     ordinary = choice.random() < 0.5
     given = disturbed(given, not ordinary, choice)
     x, weight, bias, *residual = given
+    is_packed = choice.random() < 0.4
     try:
         if choice.random() < 0.3:  # the operator itself, past the function that converts parameters
             flags = [dtype == torch.bfloat16 for dtype in types.values()]
-            torch.ops.gsasr.convolution(x, weight, bias, *residual or [None], *flags)
+            torch.ops.gsasr.convolution(x, weight, bias, None, *residual or [None], *flags)
             return 'applied'
-        output = convolution(x, weight, bias, residual=residual[0] if residual else None, **types)
+        layer: list[Any] = [weight, bias]
+        if is_packed:
+            layer = [pack_convolution(weight, bias, operands=types['operands'])]
+            if choice.random() < 0.5:
+                return _tampered_call(x, layer[0], types['dtype'], choice)
+        output = convolution(x, *layer, residual=residual[0] if residual else None, **types)
     except ERRORS:
-        return 'error'
+        return 'packed error' if is_packed else 'error'
     rounded = not all(tensor.is_floating_point() for tensor in given)  # weights of another type are larger
     if not ordinary or rounded or not output.numel() or output.device.type == 'meta':
         return 'applied'
     check(output, given, **types)
-    return 'compared'
+    return 'packed compared' if is_packed else 'compared'
+
+
+def _tampered_call(x: Tensor, layer: PackedConvolution, dtype: torch.dtype, choice: random.Random) -> str:
+    """With bytes that pack_convolution did not make of this weight."""
+    other = pack_convolution(layer.weight.transpose(0, 1), layer.weight[0, :, 0, 0], operands=choice.choice(HALF))
+    packed = (other if choice.random() < 0.3 else layer).packed
+    changed = tampered(packed, choice) if packed is not None else None
+    convolution(x, PackedConvolution(layer.weight, layer.bias, layer.operands, changed), dtype=dtype)
+    return 'packed applied'

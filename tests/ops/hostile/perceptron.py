@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsasr_ops import perceptron
-from tests.ops.hostile.tensors import ERRORS, STRANGE, misfit, spoil, strided
-from tests.ops.test_perceptron import DTYPES, check, inputs_of, raw
+from gsasr_ops import PackedPerceptron, pack_perceptron, perceptron
+from tests.ops.hostile.tensors import ERRORS, STRANGE, misfit, spoil, strided, tampered
+from tests.ops.test_perceptron import DTYPES, check, inputs_of, packed, raw
 
 ROWS = (0, 1, 2, 5, 6, 7, 11, 12, 13, 47, 48, 49, 97)
 WIDTHS = (1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 48, 49)
@@ -34,14 +34,17 @@ def call(choice: random.Random) -> str:
         inputs = _spoilt_call(inputs, choice)
     if choice.random() < 0.3:
         return _raw_call(inputs, choice)
+    is_packed = choice.random() < 0.4
     try:
-        output = perceptron(**inputs)
+        if is_packed and choice.random() < 0.5:
+            return _tampered_call(inputs, choice)
+        output = perceptron(**(packed(inputs) if is_packed else inputs))
     except ERRORS:
-        return 'error'
+        return 'packed error' if is_packed else 'error'
     if not ordinary or on_meta:
         return 'applied'
     check(output, inputs)
-    return 'compared'
+    return 'packed compared' if is_packed else 'compared'
 
 
 def _inputs(choice: random.Random) -> dict[str, Any]:
@@ -104,6 +107,21 @@ def _spoilt_call(inputs: dict[str, Any], choice: random.Random) -> dict[str, Any
         {choice.choice(('operands', 'dtype')): choice.choice((torch.float16, torch.int8, None))},
     )
     return inputs | choice.choice(changes)
+
+
+def _tampered_call(inputs: dict[str, Any], choice: random.Random) -> str:
+    """With bytes that pack_perceptron did not make of these weights."""
+    given = packed(inputs)
+    right: PackedPerceptron = given['weights']
+    other = pack_perceptron(inputs['weights'][::-1], inputs['biases'][::-1], operands=choice.choice(DTYPES))
+    bytes_of = list(right.packed)
+    if bytes_of:
+        number = choice.randrange(len(bytes_of))
+        bytes_of[number] = tampered((other if choice.random() < 0.3 else right).packed[number], choice)
+    if choice.random() < 0.1:
+        bytes_of = choice.choice((bytes_of[1:], bytes_of * 2))
+    perceptron(**given | {'weights': PackedPerceptron(right.weights, right.biases, right.operands, tuple(bytes_of))})
+    return 'packed applied'
 
 
 def _raw_call(inputs: dict[str, Any], choice: random.Random) -> str:

@@ -55,6 +55,25 @@ def misfit(tensor: Tensor, choice: random.Random) -> Tensor:
     return choice.choice(changes)(tensor)
 
 
+def tampered(packed: Tensor, choice: random.Random) -> Tensor:
+    """What a packed weight (ops/csrc/cpu/packed.h) may have become: bytes changed, most of them in the header, left out
+    or put in, laid out elsewhere, or another tensor."""
+    packed = packed.clone()
+    for _ in range(choice.randrange(3)):
+        place = choice.randrange(len(packed) if choice.random() < 0.7 else 48)
+        packed[place] = choice.choice((0, 1, 2, 127, 128, 255))
+    length = choice.randrange(len(packed) + 1)
+    changes: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda t: t[:length],
+        lambda t: torch.cat([t, t[:length]]),
+        lambda t: misfit(t, choice),
+        lambda t: torch.cat([t[:3], t])[3:],
+        lambda t: torch.stack([t, t], 1)[:, 1],
+        lambda t: t[:1].expand(t.shape),
+    )
+    return choice.choice(changes)(packed) if choice.random() < 0.4 else packed
+
+
 def disturbed(tensors: list[Tensor], spoilt: bool, choice: random.Random) -> list[Tensor]:
     """In other layouts of memory, one of them at times a misfit; if `spoilt`, with a few strange values."""
     tensors = [tensor.contiguous() for tensor in tensors]
