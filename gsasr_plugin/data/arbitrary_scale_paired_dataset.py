@@ -35,8 +35,9 @@ class ArbitraryScalePairedDataset(Dataset):
 
     Training (paper, Section 4.1): a sample is a random crop of a GT image, of round(lq_size * s)
     pixels with one s per sample; then s = crop / lq_size, and LR is the crop's MATLAB-style bicubic reduction (neither
-    rounded nor clipped unless `quantize_lq`). A sample depends on the seed, the image's index and what the index
-    carries (`EpochIndex`: epoch and repeat; a plain int counts as epoch 0), on nothing else.
+    rounded nor clipped unless `quantize_lq`). A sample depends on the option `seed`, the image's index and what the
+    index carries (`EpochIndex`: epoch, repeat, and a seed if there is no option; a plain int counts as epoch 0 and seed
+    0), on nothing else.
 
     Validation and testing, all images of one scale before the next:
     * `dataroot_gt` and `dataroot_lq`: pairs of files. GT is cropped to the part that LR shows, at most s pixels.
@@ -118,7 +119,8 @@ class ArbitraryScalePairedDataset(Dataset):
         file, image = self._read_for_training(index)
         # A plain index is taken modulo the length, so that -1 and the last one give the same sample.
         drawn = index if isinstance(index, EpochIndex) else EpochIndex(index % len(self))
-        key = (self.options.seed, drawn.epoch, drawn.repeat, int(drawn))
+        seed = drawn.seed if self.options.seed is None else self.options.seed
+        key = (seed, drawn.epoch, drawn.repeat, int(drawn))
         gt = to_float(self.crops.draw(np.random.default_rng(key), image))
         lq, scale = self.crops.make_lq(gt)
         return {

@@ -56,10 +56,12 @@ class ArbitraryScalePairedDatasetOptions:
         use_rot: train: flip half of the samples upside down and transpose half of them, which with use_hflip gives
             all rotations by 90 degrees.
         seed: train: with epoch and index it determines scale, crop and flips, for any number of workers and processes.
+            None: manual_seed, which determines the order of the images too.
 
         num_worker_per_gpu: train: worker processes per GPU, or of each process on CPUs.
         batch_size_per_gpu: train: samples per GPU, or per process on CPUs, and iteration.
-        dataset_enlarge_ratio: train: how often each image occurs in an epoch.
+        dataset_enlarge_ratio: train: how often each image occurs in an epoch; with 1.5 an epoch has every image once
+            and half of them twice, with 0.5 half of them: those that are due.
         use_shuffle: kept from the host's option files, without effect: training is always shuffled.
         prefetch_mode: cpu: a thread fetches batches ahead; cuda: they are copied to the GPU ahead.
         num_prefetch_queue: how many batches prefetch_mode cpu fetches ahead.
@@ -96,7 +98,7 @@ class ArbitraryScalePairedDatasetOptions:
     # Augmentation and randomness
     use_hflip: bool = True
     use_rot: bool = True
-    seed: int = 0
+    seed: int | None = None
 
     # The host's loader
     num_worker_per_gpu: int | None = None
@@ -126,7 +128,7 @@ class ArbitraryScalePairedDatasetOptions:
             raise ValueError('io_backend must have a type: disk or lmdb')
         if self.lq_size < 1:
             raise ValueError(f'lq_size must be at least 1, got {self.lq_size}')
-        if self.seed < 0:
+        if self.seed is not None and self.seed < 0:
             raise ValueError(f'seed must be at least 0, got {self.seed}')
         if not self.dataset_enlarge_ratio > 0:
             raise ValueError(f'dataset_enlarge_ratio must be positive, got {self.dataset_enlarge_ratio}')

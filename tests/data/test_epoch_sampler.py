@@ -1,6 +1,9 @@
-"""The sampler: the host's order, indices that say when they are drawn, the same steps for any number of processes."""
+"""The sampler: its order, indices that say when they are drawn, the same steps for any number of processes."""
 
 import pickle
+from collections import Counter
+from fractions import Fraction
+from math import ceil
 
 import pytest
 from torch.utils.data import BatchSampler
@@ -16,13 +19,67 @@ def order(sampler, epoch=0):
     return list(sampler)
 
 
-@pytest.mark.parametrize(('length', 'ratio'), [(7, 1), (7, 3), (10, 1.5), (10, 0.5), (1, 5)])
-def test_one_process_has_the_hosts_order(length, ratio):
+def seeded(seed, length=50, ratio=1):
+    sampler = EpochSampler(range(length), 1, 0, ratio)
+    sampler.seed = seed
+    return sampler
+
+
+@pytest.mark.parametrize(('length', 'ratio'), [(7, 1), (7, 3), (10, 2.0), (1, 5)])
+def test_with_seed_0_and_whole_passes_it_is_basicsrs_order(length, ratio):
     data = range(length)
     for epoch in (0, 1, 5):
         ours, host = EpochSampler(data, 1, 0, ratio), EnlargedSampler(data, 1, 0, ratio)
         assert order(ours, epoch) == order(host, epoch)
         assert len(ours) == len(host)
+
+
+@pytest.mark.parametrize('ratio', ['0.5', '1.5', '0.3', '2.4', '0.01', '1.1', '3', '0.99'])
+@pytest.mark.parametrize('length', [1, 7, 10])
+def test_every_image_is_drawn_equally_often(length, ratio):
+    sampler = EpochSampler(range(length), 1, 0, float(ratio))
+    size = ceil(length * Fraction(ratio))
+    assert len(sampler) == size
+    counts = Counter(dict.fromkeys(range(length), 0))
+    for epoch in range(2 * length):
+        drawn = order(sampler, epoch)
+        assert len({(int(i), i.repeat) for i in drawn}) == len(drawn) == size  # no sample twice
+        assert all(0 <= i.repeat <= size // length + 1 for i in drawn)
+        counts.update(map(int, drawn))
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert sum(counts.values()) == (epoch + 1) * size
+    assert set(counts.values()) == {2 * size}
+
+
+@pytest.mark.parametrize('ratio', [0.5, 1, 1.5, 2])
+def test_the_order_depends_on_seed_and_epoch(ratio):
+    orders = [
+        tuple((int(i), i.repeat) for i in order(seeded(seed, ratio=ratio), epoch))
+        for seed in (0, 1, 2, 10, 2**31)
+        for epoch in range(20)
+    ]
+    assert len(set(orders)) == len(orders)
+    assert order(seeded(7, ratio=ratio), 3) == order(seeded(7, ratio=ratio), 3)
+    assert {i.seed for i in order(seeded(7, ratio=ratio), 3)} == {7}
+
+
+@pytest.mark.parametrize('ratio', [0.3, 1, 1.5])
+@pytest.mark.parametrize('replicas', [1, 2])
+def test_a_resumed_epoch_is_the_rest_of_it(ratio, replicas):
+    def samples(epoch, position=None):
+        steps = []
+        for rank in range(replicas):
+            sampler = EpochSampler(range(20), replicas, rank, ratio)
+            if position is not None:
+                sampler.resume(4, position)
+            steps.append([(int(i), i.epoch, i.repeat, i.position) for i in order(sampler, epoch)])
+        return [sample for step in zip(*steps, strict=True) for sample in step]
+
+    whole = samples(4)
+    for position in range(0, len(whole), replicas):
+        assert samples(4, position) == whole[position:]
+        assert samples(5, position) == samples(5)
+    assert [position for *_, position in whole] == list(range(len(whole)))
 
 
 def test_indices_say_when_they_are_drawn():
@@ -32,16 +89,17 @@ def test_indices_say_when_they_are_drawn():
 
 
 def test_an_index_is_an_int_and_survives_pickling():
-    index = EpochIndex(3, epoch=5, repeat=2, position=7)
-    assert repr(index) == 'EpochIndex(3, epoch=5, repeat=2, position=7)'
+    index = EpochIndex(3, epoch=5, repeat=2, position=9, seed=4)
+    assert repr(index) == 'EpochIndex(3, epoch=5, repeat=2, position=9, seed=4)'
     assert index == 3 and 'abcd'[index] == 'd' and hash(index) == hash(3)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         copy = pickle.loads(pickle.dumps(index, protocol))
-        assert (copy, copy.epoch, copy.repeat, copy.position, type(copy)) == (3, 5, 2, 7, EpochIndex)
+        assert (copy, copy.epoch, copy.repeat, copy.position, copy.seed, type(copy)) == (3, 5, 2, 9, 4, EpochIndex)
 
 
 @pytest.mark.parametrize(
-    ('length', 'ratio', 'replicas', 'batch'), [(10, 1, 2, 2), (11, 1, 2, 2), (7, 3, 3, 2), (16, 1, 4, 1)]
+    ('length', 'ratio', 'replicas', 'batch'),
+    [(10, 1, 2, 2), (11, 1, 2, 2), (7, 3, 3, 2), (16, 1, 4, 1), (10, 1.5, 2, 2)],
 )
 def test_processes_share_the_steps_of_one(length, ratio, replicas, batch):
     def steps(sampler, size):

@@ -129,6 +129,19 @@ def test_samples_depend_on_seed_epoch_repeat_and_index_alone(root):
         dataset[4]
 
 
+def test_the_sampler_gives_the_seed_unless_an_option_does(root):
+    """The key of a sample's generator is (seed, epoch, repeat, index)."""
+    drawn = [EpochIndex(1, epoch=2, repeat=1, seed=seed) for seed in (0, 1, 5)]
+    followed, own = (ArbitraryScalePairedDataset(options(root, **seed)) for seed in ({}, {'seed': 1}))
+    crops = [followed[index]['gt'] for index in drawn]
+    for one, other in itertools.combinations(crops, 2):
+        assert not torch.equal(one, other)
+    assert all(torch.equal(own[index]['gt'], crops[1]) for index in drawn)
+    assert torch.equal(followed[drawn[2]]['gt'], crops[2])
+    expected = followed.crops.draw(np.random.default_rng((5, 2, 1, 1)), read_image(followed.images[1]))  # (H, W, 3)
+    assert np.array_equal(crops[2].numpy(), expected.transpose(2, 0, 1) / np.float32(255))
+
+
 def epochs(dataset, workers, **arguments):
     """Two epochs of batches through a DataLoader, as the host's training loop goes through it."""
     sampler = EpochSampler(dataset, 1, 0, 3)

@@ -365,14 +365,19 @@ def test_indices_of_the_training_loop_carry_the_epoch() -> None:
 
 
 def loaders(
-    train: ModuleType, monkeypatch: pytest.MonkeyPatch, images: int, total_iter: int, resumed: Any = None
+    train: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    images: int,
+    total_iter: int,
+    resumed: Any = None,
+    manual_seed: int = 0,
 ) -> tuple:
     """What the training loop gets for batches of 4."""
     dataset = [{'lq': torch.zeros(1)}] * images
     monkeypatch.setattr(train, 'build_dataset', lambda _: dataset)
     section = {'phase': 'train', 'batch_size_per_gpu': 4, 'num_worker_per_gpu': 0}
     opt = {'datasets': {'train': section}, 'train': {'total_iter': total_iter}, 'resumed': resumed}
-    opt |= {'world_size': 1, 'rank': 0, 'num_gpu': 0, 'dist': False, 'manual_seed': 0}
+    opt |= {'world_size': 1, 'rank': 0, 'num_gpu': 0, 'dist': False, 'manual_seed': manual_seed}
     return train.create_train_val_dataloader(opt, logging.getLogger('test'))
 
 
@@ -388,6 +393,18 @@ def test_a_run_of_short_epochs_reaches_its_last_iteration(monkeypatch: pytest.Mo
     assert host_repairs.repair_epoch_count(train).in_force
     assert reached() >= 20
     assert not host_repairs.repair_epoch_count(stand_in()).in_force
+
+
+def test_the_seed_of_the_run_is_the_samplers(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = fresh('basicsr.train')
+    host_repairs.repair_epoch_in_indices(train)
+    host_repairs.repair_epoch_count(train)
+    orders = []
+    for seed in (0, 5):
+        _, sampler, *_ = loaders(train, monkeypatch, images=50, total_iter=20, manual_seed=seed)
+        assert {index.seed for index in sampler} == {seed}
+        orders.append([int(index) for index in sampler])
+    assert orders[0] != orders[1]
 
 
 def test_fewer_samples_than_a_batch_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ def repair_epoch_count(train: types.ModuleType) -> Repair:
             )
         for loader in (train_loader, *val_loaders):
             loader.generator = torch.Generator().manual_seed(opt['manual_seed'])
+        train_sampler.seed = opt['manual_seed']
         train_loader.worker_init_fn = _WorkerStart(train_loader.worker_init_fn)
         resumed = opt.get('resumed') or {'epoch': 0, 'iter': 0, 'position': 0}
         if resumed['position'] is None:
