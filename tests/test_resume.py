@@ -183,3 +183,70 @@ def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> N
     _, state = checkpoint(tmp_path, 9)
     assert state['best']['iteration'] == 2 and 'net_g_best.pth: psnr' in output
     assert state['best_metric_results'].keys() == {'held-out_x2', 'held-out_x3'}
+
+
+@pytest.mark.slow
+def test_a_run_that_is_resumed_by_other_options_says_what_counts(runs: Runs, tmp_path: Path) -> None:
+    options = make_project(tmp_path)
+    options['train'] |= {'total_iter': 5, 'warmup_iter': -1}
+    options['train']['scheduler']['milestones'] = [2, 9]  # halved from iteration 3 on
+    write_options(options, tmp_path)
+    status, output = runs.run(tmp_path, 'train', '-opt', 'train.yml')
+    assert status == 0, output[-3000:]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'experiments').rglob('*')}
+
+    # What cannot go on ends before anything starts, in one message.
+    resume = ('train', '-opt', 'train.yml', '--auto_resume', '--force_yml')
+    for change, message in (
+        ('train:total_iter=4', r'train\.total_iter: 4, but the run has 5 iterations already \(\S+5\.state\)'),
+        (
+            'network_g:embed_dim=12',
+            r'5\.state is of another network than network_g describes:\n  embed_dim: 12 in network_g, 8 in the check',
+        ),
+        ('train:optim_g:type=AdamW', r'train\.optim_g\.type: AdamW, but \S+5\.state is of Adam; train\.restart_'),
+    ):
+        status, output = runs.run(tmp_path, *resume, change)
+        assert status == 1 and re.search(f'basicsr: error: .*{message}', output), output[-3000:]
+        assert 'Traceback' not in output and 'Network [' not in output
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'experiments').rglob('*')} == before
+
+    changes = ['train:total_iter=6', 'train:optim_g:lr=0.004', 'manual_seed=9']
+    status, output = runs.run(tmp_path, *resume, *changes)
+    assert status == 0, output[-3000:]
+    assert list(losses(output)) == [6] and losses(output)[6].startswith('5.000e-04 ')
+    for line in (
+        'train.optim_g.lr: 0.004 in the options, 0.001 in the training state: the training state counts (with '
+        'train.restart_scheduler: true the options)',
+        'train.total_iter: 6 in the options, 5 in the training state: the options count',
+        'manual_seed: 9 in the options, 0 in the training state: the training state counts',
+    ):
+        assert f'INFO: {line}\n' in output
+    status, output = runs.run(tmp_path, *resume, 'train:total_iter=7', *changes[1:], 'train:restart_scheduler=true')
+    assert status == 0, output[-3000:]
+    assert losses(output)[7].startswith('2.000e-03 ')
+    assert 'train.optim_g.lr: 0.004 in the options, 0.001 in the training state: the options count\n' in output
+
+
+@pytest.mark.slow
+def test_the_seed_of_a_run_is_that_of_its_data(runs: Runs, tmp_path: Path) -> None:
+    """Three steps from the same weights, which are those of the first step's file; the losses are of the data."""
+    drawn: dict[str, dict[int, str]] = {}
+    for name, seed in (('one', 1), ('two', 2), ('again', 1), ('own', 2)):
+        folder = tmp_path / name
+        options = make_project(folder)
+        options['network_g']['encoder_opt']['drop_path_rate'] = 0.0
+        options['manual_seed'] = seed
+        if name == 'own':
+            options['datasets']['train']['seed'] = 1
+        options['train']['total_iter'] = 3
+        if name != 'one':
+            options['path']['pretrain_network_g'] = str(tmp_path / 'one' / 'experiments/run/models/net_g_3.pth')
+            options['path']['param_key_g'] = 'params'
+        write_options(options, folder)
+        status, output = runs.run(folder, 'train', '-opt', 'train.yml')
+        assert status == 0, output[-3000:]
+        drawn[name] = losses(output)
+        assert checkpoint(folder, 3)[1]['options']['manual_seed'] == seed
+    assert drawn['two'] != drawn['again'] != drawn['own'] != drawn['two']
+    status, output = runs.run(tmp_path / 'again', 'train', '-opt', 'train.yml')
+    assert status == 0 and losses(output) == drawn['again'], output[-3000:]

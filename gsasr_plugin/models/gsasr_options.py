@@ -25,12 +25,16 @@ class GSASRTrainOptions(ComputeOptions):
             memory; the step is that of the whole batch.
         max_bad_steps: stop after so many steps whose loss or gradient was not finite; such a step changes nothing, and
             its batch is written to the experiment's folder `bad_steps`.
+        restart_scheduler: a resumed run takes `optim_g` and `scheduler` from the options, at the iteration that it has
+            reached: the learning rate is the one that they would have led to from the start. False: both go on as in
+            the training state, whatever the options say (the log tells the difference).
     """
 
     grad_clip: Annotated[float, Field(gt=0)] | None = None
     gradient_checkpointing: CheckpointedParts | None = None
     accumulate: Annotated[int, Field(ge=1)] = 1
     max_bad_steps: Annotated[int, Field(ge=1)] = 10
+    restart_scheduler: bool = False
 
 
 @dataclass(kw_only=True)

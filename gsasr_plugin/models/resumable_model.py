@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from torch import nn
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoints.loading import read_model
 from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
+from gsasr_plugin.checkpoints.resumed_options import (
+    OPTIONS,
+    RESTART,
+    merge_options,
+    options_in_force,
+    remembers_alike,
+)
 from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
 from gsasr_plugin.checkpoints.training_pairs import DIGESTS, CheckpointFiles, prune, writing_checkpoint
 from gsasr_plugin.models.best_value import BestValue
@@ -39,6 +47,8 @@ class ResumableModel(SRModel):
         val_opt = opt.get('val') or {}
         metric = val_opt.get('keep_best')
         self.best = BestValue(metric, ((val_opt.get('metrics') or {}).get(metric) or {}).get('better', 'higher'))
+        if opt['is_train']:
+            self.options_in_force = options_in_force(opt)  # before BasicSR takes it apart
         super().__init__(opt)
 
     def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int | str) -> None:
@@ -110,12 +120,24 @@ class ResumableModel(SRModel):
             # Mostly it is not: the host saves first. Then a resumed run begins with the validation that is due.
             'validated': self._is_validated(current_iter),
             DIGESTS: self._files.digests,
+            OPTIONS: self.options_in_force,
         }
         self._files.write(Path(self.opt['path']['training_states'], f'{current_iter}.state'), state)
 
     def resume_training(self, resume_state: dict[str, Any]) -> None:
-        """As the host's, with all that `save_training_state` keeps; a state of the host's own has less."""
-        super().resume_training(resume_state)
+        """As BasicSR's, with all that `save_training_state` keeps; a state of BasicSR's own has less.
+
+        The log says in which options the state differs and what counts.
+        """
+        logger = get_root_logger()
+        now = self.options_in_force
+        self.options_in_force, lines = merge_options(now, resume_state)
+        for line in lines:
+            logger.info(line)
+        if now['train'].get(RESTART):
+            self._restart_scheduler(resume_state, remembers_alike(now, resume_state.get(OPTIONS)))
+        else:
+            super().resume_training(resume_state)
         self.iteration = self.saved_iteration = resume_state['iter']
         self.epoch, self.position = resume_state['epoch'], resume_state.get('position')
         self.best_metric_results = resume_state.get('best_metric_results', {})
@@ -126,10 +148,36 @@ class ResumableModel(SRModel):
         if len(states) == self.opt['world_size']:
             restore_random_states(states[self.opt['rank']])
         else:
-            get_root_logger().warning(
+            logger.warning(
                 f'The training state has the random generators of {len(states)} processes, this run has '
                 f'{self.opt["world_size"]}: they start anew.'
             )
+
+    def _restart_scheduler(self, state: dict[str, Any], remembers: bool) -> None:
+        """Takes optimizer settings and schedule from the options, at the iteration of a state.
+
+        Args:
+            state: the training state.
+            remembers: whether the optimizers go on with what theirs remember of the gradients.
+        """
+        for optimizer, stored in zip(self.optimizers, state['optimizers'], strict=True):
+            settings = [
+                {key: value for key, value in group.items() if key != 'params'} for group in optimizer.param_groups
+            ]
+            if remembers:
+                optimizer.load_state_dict(stored)
+            for group, values in zip(optimizer.param_groups, settings, strict=True):
+                group.update(values)
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message=r'.*lr_scheduler\.step\(\).* before `optimizer\.step\(\)`')
+            for iteration in range(1, state['iter'] + 1):
+                super().update_learning_rate(iteration, self.opt['train'].get('warmup_iter', -1))
+        rates = ', '.join(f'{rate:g}' for rate in self.get_current_learning_rate())
+        get_root_logger().info(
+            f'train.{RESTART}: optimizer settings and schedule are those of the options, with the learning rate '
+            f'{rates} at iteration {state["iter"]}; '
+            + ('moments of the gradients go on.' if remembers else 'the optimizer is another, its moments start anew.')
+        )
 
     def save_network(
         self,

@@ -111,6 +111,7 @@ def resume_options(states: Path, **path: Any) -> dict[str, Any]:
         'name': 'run',
         'path': {'training_states': str(states), 'models': str(states.parent / 'models'), **path},
         'network_g': {},
+        'train': {'total_iter': 100},
     }
 
 
@@ -207,7 +208,7 @@ def test_a_damaged_pair_is_left_out_with_a_warning(
     state = resuming._load_resume_state(opt)
     assert state is not None and state['iter'] == 9
     assert opt['path']['pretrain_network_g'] == str(states.parent / 'models' / 'net_g_9.pth')
-    assert opt['resumed'] == {'epoch': 1, 'iter': 9, 'position': 4}
+    assert opt['resumed'] == {'epoch': 1, 'iter': 9, 'position': 4, 'manual_seed': None}
     assert re.search(f'warning: --auto_resume leaves out a damaged checkpoint: .*{said}', capsys.readouterr().err)
     assert not (states.parent / 'planted').exists()
 
@@ -436,7 +437,7 @@ def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None
     train = fresh('basicsr.train')
     host_repairs.repair_epoch_count(train)
     host_repairs.repair_epoch_in_indices(train)
-    resumed = {'epoch': 9, 'iter': 21, 'position': 12}
+    resumed = {'epoch': 9, 'iter': 21, 'position': 12, 'manual_seed': 5}
     _, sampler, _, total_epochs, _ = loaders(train, monkeypatch, images=25, total_iter=30, resumed=resumed)
     lengths, positions = [], []
     for epoch in range(9, total_epochs + 1):

@@ -50,11 +50,12 @@ def repair_epoch_count(train: types.ModuleType) -> Repair:
                 f'datasets.train has {len(train_sampler)} samples per process and epoch, fewer than '
                 f'batch_size_per_gpu, {opt["datasets"]["train"]["batch_size_per_gpu"]}: raise dataset_enlarge_ratio'
             )
+        resumed = opt.get('resumed') or {'epoch': 0, 'iter': 0, 'position': 0, 'manual_seed': None}
+        # A resumed run goes on with the images and crops of its first start.
+        train_sampler.seed = opt['manual_seed'] if resumed['manual_seed'] is None else resumed['manual_seed']
         for loader in (train_loader, *val_loaders):
-            loader.generator = torch.Generator().manual_seed(opt['manual_seed'])
-        train_sampler.seed = opt['manual_seed']
+            loader.generator = torch.Generator().manual_seed(train_sampler.seed)
         train_loader.worker_init_fn = _WorkerStart(train_loader.worker_init_fn)
-        resumed = opt.get('resumed') or {'epoch': 0, 'iter': 0, 'position': 0}
         if resumed['position'] is None:
             logger.warning('The training state does not say where in its epoch it was: the epoch starts again.')
         position = resumed['position'] or 0

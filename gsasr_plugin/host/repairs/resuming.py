@@ -29,10 +29,12 @@ def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     data loader needs of it goes to `opt['resumed']`: see `repair_epoch_count`.
 
     Raises:
-        RunError: the state or its networks are missing or cannot be read (the message names them).
+        RunError: the state or its networks are missing or cannot be read (the message names them), or the options do
+            not go with it.
     """
     from basicsr.utils import check_resume
 
+    from gsasr_plugin.checkpoints.resumed_options import check_resumable
     from gsasr_plugin.checkpoints.training_pairs import newest_pair, read_pair
     from gsasr_plugin.run_errors import RunError
 
@@ -52,6 +54,6 @@ def _load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
             resume_state = read_pair(Path(path['resume_state']), models, labels)
         except RunError as error:
             raise RunError(f'path.resume_state: {error}') from error
-    opt['resumed'] = {key: resume_state.get(key) for key in ('epoch', 'iter', 'position')}
+    opt['resumed'] = check_resumable(opt, resume_state, Path(path['resume_state']))
     check_resume(opt, resume_state['iter'])
     return resume_state
