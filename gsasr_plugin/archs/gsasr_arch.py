@@ -71,6 +71,9 @@ class GSASR(nn.Module):
         ValueError: a size out of its range; the message names it.
     """
 
+    # Of any whole number among the options: a mistyped number of layers would be built until all memory is gone.
+    largest_size = 4096
+
     def __init__(
         self,
         *,

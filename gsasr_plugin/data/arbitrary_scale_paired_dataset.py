@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.decoded_images import DecodedImages
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
@@ -66,6 +67,7 @@ class ArbitraryScalePairedDataset(Dataset):
     """
 
     options_class = ArbitraryScalePairedDatasetOptions
+    resolve_root = staticmethod(resolve_root)
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
         super().__init__()

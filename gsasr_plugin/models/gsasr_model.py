@@ -20,6 +20,7 @@ from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoints import state_file
+from gsasr_plugin.data import ArbitraryScalePairedDataset
 from gsasr_plugin.models.bad_steps import describe_batch, write_bad_step
 from gsasr_plugin.models.compute import autocast, laid_out, prepare
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
@@ -44,6 +45,9 @@ class GSASRModel(ResumableModel):
     pixels), for every loss of the host.
     """
 
+    network_types = (GSASR,)
+    dataset_types = (ArbitraryScalePairedDataset,)
+    crop_border_auto = True
     train_options_class = GSASRTrainOptions
     val_options_class = GSASRValOptions
     logger_options_class = GSASRLoggerOptions
@@ -67,16 +71,7 @@ class GSASRModel(ResumableModel):
             prepare(self.net_g_ema, self.opt.get('val') or {})
 
     def feed_data(self, data: dict[str, Any]) -> None:
-        """Takes a batch of `ArbitraryScalePairedDataset`.
-
-        Raises:
-            ValueError: the batch is another data set's and does not say how large the results are.
-        """
-        if not ('gt' in data or 'size' in data):
-            raise ValueError(
-                f'GSASRModel needs a gt or a size of each image, as ArbitraryScalePairedDataset gives them; '
-                f'this batch has {", ".join(data)}'
-            )
+        """Takes a batch of `ArbitraryScalePairedDataset`."""
         self.batch = data
         self.lq = data['lq'].to(self.device, non_blocking=True)
         self.gt = [gt.to(self.device, non_blocking=True) for gt in data.get('gt', [])]  # empty without ground truth

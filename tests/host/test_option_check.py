@@ -344,6 +344,7 @@ def test_root_keys_that_the_model_reads_are_not_called_unused(
 ) -> None:
     """Real-ESRGAN reads its degradations at the top level: who left these keys out would get a KeyError."""
     read = {usm: True, 'resize_prob': [0.2, 0.7, 0.1], 'queue_size': 180, 'gaussian_noise_prob2': 0.5}
+    read['high_order_degradation'] = False  # LR images come from the data set
     (warning,) = check({**edsr_options, 'model_type': model, **read, 'resize_porb': [1, 0, 0]}, project)
     assert dotted(warning.path) == 'resize_porb' and warning.suggestion == 'resize_prob'
     warnings = check({**edsr_options, **read}, project)  # of a model that does not

@@ -202,11 +202,6 @@ def test_the_same_checkpoint_is_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / 'models' / 'net_g_1.pth').read_bytes() == before
 
 
-def test_batches_of_other_data_sets_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r'needs a gt or a size of each image, as ArbitraryScalePairedDataset'):
-        make_model(tmp_path).feed_data({'lq': torch.rand(1, 3, 4, 4), 'lq_path': ['x']})
-
-
 def test_several_gpus_without_a_launcher_use_one_and_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = make_model(tmp_path)
     model.opt['num_gpu'] = 2

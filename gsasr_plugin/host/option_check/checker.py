@@ -9,6 +9,7 @@ from gsasr_plugin.host.option_check.accepted import accepted_by_dataclass
 from gsasr_plugin.host.option_check.dataset_check import check_datasets
 from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOptions
 from gsasr_plugin.host.option_check.option_file import OptionFile
+from gsasr_plugin.host.option_check.pairings import check_pairings
 from gsasr_plugin.host.option_check.path_check import check_path
 from gsasr_plugin.host.option_check.pretrained_check import check_pretrained, take_pretrained_options
 from gsasr_plugin.host.option_check.problems import OptionError, Problem, closest, leaves, listed
@@ -44,13 +45,17 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     if not take_pretrained_options(report, file):
         raise OptionError(file.path, report.problems)
 
+    networks: dict[str, type | None] = {}
     for key in [key for key in root if key.startswith(_NETWORK)]:
         section = report.section(root, (key,))
         if section is not None:
-            check_network(report, section, (key,))
+            networks[key] = check_network(report, section, (key,))
     datasets = root.get('datasets')
+    classes = {}
     if isinstance(datasets, dict):
-        check_datasets(report, datasets, root, is_train=is_train)
+        classes = check_datasets(report, datasets, root, is_train=is_train)
+    if model is not None:
+        check_pairings(report, root, model, networks.get('network_g'), classes, is_train=is_train)
     if isinstance(root.get('path'), dict):
         check_path(report, root['path'], root, is_train=is_train, auto_resume=auto_resume)
     if is_train and isinstance(root.get('train'), dict):

@@ -6,13 +6,14 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.host.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.host.option_check.host_sections import EvalLoaderOptions, TrainLoaderOptions
+from gsasr_plugin.host.option_check.pairings import needed_keys
 from gsasr_plugin.host.option_check.problems import KeyPath, dotted, shown
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import registered_type
+from gsasr_plugin.models.model_contract import DatasetContract, stated
 
 # Put into every section by the host.
 _SET_BY_HOST = ('phase', 'scale')
@@ -20,7 +21,9 @@ _SET_BY_HOST = ('phase', 'scale')
 _ROOTS = ('dataroot_gt', 'dataroot_lq')
 
 
-def check_datasets(report: Report, datasets: dict[str, Any], root: dict[str, Any], *, is_train: bool) -> None:
+def check_datasets(
+    report: Report, datasets: dict[str, Any], root: dict[str, Any], *, is_train: bool
+) -> dict[str, type]:
     """Check `datasets` with all of its sections.
 
     Args:
@@ -28,12 +31,16 @@ def check_datasets(report: Report, datasets: dict[str, Any], root: dict[str, Any
         datasets: The section.
         root: The whole file.
         is_train: Whether the file is for training.
+
+    Returns:
+        The classes of the sections, where there are such classes.
     """
     if is_train and 'train' not in datasets:
         report.error(('datasets', 'train'), 'missing', 'the section of the training data')
     if not is_train and not datasets:
         report.error(('datasets',), 'has no data set', 'sections test_1, test_2, ...')
     names: dict[str, str] = {}
+    classes = {}
     for key in datasets:
         path = ('datasets', key)
         phase = str(key).split('_')[0]
@@ -49,7 +56,10 @@ def check_datasets(report: Report, datasets: dict[str, Any], root: dict[str, Any
                 fault = f'{names[section["name"]]} has the name {shown(section["name"])} too: results get mixed'
                 report.warn((*path, 'name'), fault)
             names[section['name']] = f'datasets.{key}'
-        _check_dataset(report, section, path, root, phase)
+        cls = _check_dataset(report, section, path, root, phase)
+        if cls is not None:
+            classes[key] = cls
+    return classes
 
 
 def has_ground_truth(section: Any) -> bool:
@@ -57,7 +67,9 @@ def has_ground_truth(section: Any) -> bool:
     return isinstance(section, dict) and section.get('dataroot_gt') is not None
 
 
-def _check_dataset(report: Report, section: dict[str, Any], path: KeyPath, root: dict[str, Any], phase: str) -> None:
+def _check_dataset(
+    report: Report, section: dict[str, Any], path: KeyPath, root: dict[str, Any], phase: str
+) -> type | None:
     loader = accepted_by_dataclass(TrainLoaderOptions if phase == 'train' else EvalLoaderOptions)
     report.check_types({key: value for key, value in section.items() if key != 'type'}, path, loader)
     report.check_missing({'type': None, **section}, path, loader)
@@ -65,13 +77,19 @@ def _check_dataset(report: Report, section: dict[str, Any], path: KeyPath, root:
     cls = registered_type(report, section, path, DATASET_REGISTRY, 'data sets')
     _check_paths(report, section, path, cls)
     if cls is None:
-        return
-    options_class = getattr(cls, 'options_class', None)
+        return None
+    options_class = stated(cls, DatasetContract, 'options_class')
     if options_class is None:
+        given = {*section, *({'scale'} & root.keys()), 'name', 'type', 'phase'}
+        for key in sorted(needed_keys(cls, is_train=phase == 'train') - given):
+            if key == 'scale':
+                report.error((key,), f'missing ({section["type"]} reads it)', 'a number: how much larger GT is than LR')
+            else:
+                report.error((*path, key), 'missing')
         report.check_unknown(
             section, path, loader.options, strict=False, silently=[*texts_in_code(cls), *_SET_BY_HOST, *_ROOTS]
         )
-        return
+        return cls
     own = accepted_by_dataclass(options_class)
     # The loader's keys have been checked.
     checked = [*loader.options, *_SET_BY_HOST]
@@ -89,6 +107,7 @@ def _check_dataset(report: Report, section: dict[str, Any], path: KeyPath, root:
         )
     if len(report.problems) == before:
         _check_together(report, section, path, own, options_class, phase)
+    return cls
 
 
 def _check_together(
@@ -116,11 +135,10 @@ def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase:
 
 def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: type | None) -> None:
     """Folders, databases and lists of images that do not exist."""
-    # The plugin's data set has more to name than folders.
-    is_ours = cls is not None and cls.__module__.startswith('gsasr_plugin.')
+    resolve_root = stated(cls, DatasetContract, 'resolve_root') or _existing
     for key, value in section.items():
         if str(key).startswith('dataroot_'):
-            _check_exist(report, value, (*path, key), resolve_root if is_ours else _existing)
+            _check_exist(report, value, (*path, key), resolve_root)
         elif key in ('meta_info_file', 'meta_info'):
             _check_exist(report, value, (*path, key), _existing)
 

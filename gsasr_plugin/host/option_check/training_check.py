@@ -11,6 +11,7 @@ from gsasr_plugin.host.option_check.problems import KeyPath, listed
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import check_loss, check_metric, check_optimizer, check_scheduler
+from gsasr_plugin.models.model_contract import ModelContract, stated
 
 
 def check_train(report: Report, train: dict[str, Any], model: type | None) -> None:
@@ -42,7 +43,7 @@ def check_val(
         report.error(('val', 'keep_best'), f'given {keep_best!r}, which is not in val.metrics', listed(metrics or {}))
     if not isinstance(metrics, dict):
         return
-    computes_auto = hasattr(model, 'val_options_class')
+    computes_auto = stated(model, ModelContract, 'crop_border_auto')
     compare = []
     for name in metrics:
         path = ('val', 'metrics', str(name))
@@ -81,7 +82,7 @@ def _check_section(
 ) -> None:
     """Check a section that the host and the model share; a misspelt key of the model is an error."""
     host = accepted_by_dataclass(host_options)
-    own_class = getattr(model, own_name, None)
+    own_class = stated(model, ModelContract, own_name)
     own = accepted_by_dataclass(own_class) if own_class is not None else Accepted({})
     both = Accepted({**host.options, **own.options})
     before = len(report.problems)

@@ -20,21 +20,23 @@ from gsasr_plugin.host.option_check.host_sections import SCHEDULERS, NonNegative
 from gsasr_plugin.host.option_check.problems import KeyPath, closest, leaves, listed, shown
 from gsasr_plugin.host.option_check.registered import registered, registered_names
 from gsasr_plugin.host.option_check.report import Report
+from gsasr_plugin.models.model_contract import ModelContract, NetworkContract, stated
 
-# Of any whole number that describes one of our networks: a mistyped number of layers would be built until all memory is
-# gone.
-LARGEST_SIZE = 4096
 # Of a loss to one number, as training needs it: the host's `none` is none.
 _REDUCTIONS = ('mean', 'sum')
 # What the host passes to a metric itself.
 _METRIC_IMAGES = ('img', 'img2')
 
 
-def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> None:
-    """Check a `network_*` section against the constructor of its class, and `encoder_opt` against the encoder's."""
+def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> type | None:
+    """Check a `network_*` section against the constructor of its class, and `encoder_opt` against the encoder's.
+
+    Returns:
+        The class, if there is one.
+    """
     cls = registered_type(report, section, path, ARCH_REGISTRY, 'networks')
     if cls is None:
-        return
+        return None
     before = len(report.problems)
     accepted = accepted_by_class(cls)
     check_arguments(report, section, path, accepted)
@@ -47,13 +49,15 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> Non
         )
         if name is not None:
             check_arguments(report, encoder_opt, encoder_path, accepted_by_signature(encoder_signature(name)))
-    if not cls.__module__.startswith('gsasr_plugin.'):
-        return
+    largest = stated(cls, NetworkContract, 'largest_size')
+    if largest is None:
+        return cls
     for place, value in leaves(section, path):
-        if isinstance(value, int) and value > LARGEST_SIZE:
-            report.wrong(place, value, f'at most {LARGEST_SIZE}')
+        if isinstance(value, int) and value > largest:
+            report.wrong(place, value, f'at most {largest}')
     if len(report.problems) == before:
         _check_builds(report, section, path, cls)
+    return cls
 
 
 def _check_builds(report: Report, section: dict[str, Any], path: KeyPath, cls: type) -> None:
@@ -199,9 +203,9 @@ def type_name(
 
 def _optimizers(model: type | None) -> Sequence[str]:
     """Names of torch.optim that the model takes: it says so, or its `get_optimizer` names them, or it asks torch."""
-    stated = getattr(model, 'optimizer_types', None)
-    if stated is not None:
-        return stated
+    names = stated(model, ModelContract, 'optimizer_types')
+    if names is not None:
+        return names
     every = [
         name
         for name, cls in vars(torch.optim).items()
