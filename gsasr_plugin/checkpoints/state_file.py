@@ -16,13 +16,13 @@ from gsasr_plugin.checkpoints import PARAMETER_KEYS
 
 Value = TypeVar('Value')
 StateDict = Mapping[str, Any]
-Source = StateDict | str | os.PathLike[str]
+StateSource = StateDict | str | os.PathLike[str]
 
 WRAPPER = 'module.'  # what DistributedDataParallel puts in front of every key
 
 
 def read_state_dict(
-    source: Source, *, name: str | None = None, param_keys: Sequence[str] = PARAMETER_KEYS
+    source: StateSource, *, name: str | None = None, param_keys: Sequence[str] = PARAMETER_KEYS
 ) -> tuple[dict[str, Tensor], str]:
     """The tensors of a network, by key, and a name of their source for messages.
 

@@ -12,9 +12,14 @@ from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import Encoder, build_encoder
 from gsasr_plugin.checkpoints.official.decoder import DECODER
 from gsasr_plugin.checkpoints.official.encoder import ENCODERS
-from gsasr_plugin.checkpoints.official.kinds import Kind, OfficialCheckpointError, fill, recognise
+from gsasr_plugin.checkpoints.official.released_networks import (
+    OfficialCheckpointError,
+    ReleasedNetwork,
+    fill,
+    recognise,
+)
 from gsasr_plugin.checkpoints.official.shapes import Shapes
-from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, Source, read_state_dict
+from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, StateSource, read_state_dict
 
 
 class _Released:
@@ -24,7 +29,9 @@ class _Released:
         options: our options for its network.
     """
 
-    def __init__(self, source: Source, kinds: tuple[Kind, ...], param_keys: Sequence[str] = PARAMETER_KEYS) -> None:
+    def __init__(
+        self, source: StateSource, kinds: tuple[ReleasedNetwork, ...], param_keys: Sequence[str] = PARAMETER_KEYS
+    ) -> None:
         self.state, self.name = read_state_dict(source, param_keys=param_keys)
         self.kind = recognise(self.state, kinds, self.name)
         options = self.kind.options(Shapes(self.state))
@@ -34,7 +41,7 @@ class _Released:
         fill(net, self.kind, self.state, self.name)
 
 
-def encoder_from_official(state_dict: Source) -> Encoder:
+def encoder_from_official(state_dict: StateSource) -> Encoder:
     """A released encoder: EDSR, RDN, SwinIR or HAT-L with RoPE, of the sizes that its tensors have.
 
     Args:
@@ -56,7 +63,7 @@ def encoder_from_official(state_dict: Source) -> Encoder:
     return encoder.eval()
 
 
-def decoder_from_official(state_dict: Source) -> GaussianDecoder:
+def decoder_from_official(state_dict: StateSource) -> GaussianDecoder:
     """A released Gaussian decoder, of the paper or enhanced, of the sizes that its tensors have.
 
     Args:
@@ -77,7 +84,9 @@ def decoder_from_official(state_dict: Source) -> GaussianDecoder:
     return decoder.eval()
 
 
-def gsasr_from_official(encoder: Source, decoder: Source, *, param_keys: Sequence[str] = PARAMETER_KEYS) -> GSASR:
+def gsasr_from_official(
+    encoder: StateSource, decoder: StateSource, *, param_keys: Sequence[str] = PARAMETER_KEYS
+) -> GSASR:
     """A released model: its two state dicts in one network.
 
     Args:
@@ -115,7 +124,7 @@ def gsasr_from_official(encoder: Source, decoder: Source, *, param_keys: Sequenc
     return net.eval()
 
 
-def _say_if_exchanged(encoder: Source, decoder: Source, error: OfficialCheckpointError) -> None:
+def _say_if_exchanged(encoder: StateSource, decoder: StateSource, error: OfficialCheckpointError) -> None:
     """Raises another error where each of the two files is what the other should be."""
     try:
         _Released(encoder, (DECODER,))

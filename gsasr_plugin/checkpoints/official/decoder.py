@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gsasr_plugin.archs.primary_head import UPSAMPLING_STEPS
 from gsasr_plugin.archs.window_attention import by_offset
-from gsasr_plugin.checkpoints.official.kinds import Kind, Place, rename
+from gsasr_plugin.checkpoints.official.released_networks import Place, ReleasedNetwork, rename
 from gsasr_plugin.checkpoints.official.shapes import Shapes, side_of_square
 
 # Our names and the released ones, applied in turn. The two stacks number their norms differently.
@@ -123,7 +123,7 @@ def regular_table(table: Tensor, index: Tensor) -> Tensor:
     return rows
 
 
-DECODER = Kind(
+DECODER = ReleasedNetwork(
     name='decoder',
     title='decoder of a released GSASR (Fea2GS, Fea2GS_ROPE_AMP)',
     signature=r'(gs|pos)_embedding|(window_crossattn|gs_selfattn)_blocks\..+|mlp_block_.+|UPNet\..+',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gsasr_plugin.checkpoints.official.kinds import Kind, Place, rename
+from gsasr_plugin.checkpoints.official.released_networks import Place, ReleasedNetwork, rename
 from gsasr_plugin.checkpoints.official.shapes import Shapes, ratio, side_of_square, window_of_table
 
 
@@ -22,7 +22,7 @@ def edsr_options(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-EDSR = Kind(
+EDSR = ReleasedNetwork(
     name='EDSR',
     title='encoder EDSR (EDSRNOUP)',
     signature=r'body\.\d+\.conv[12]\.(weight|bias)',
@@ -49,7 +49,7 @@ _RDN_RENAMES = (
     (r'^global_fusion\.', 'GFF.'),
 )
 
-RDN = Kind(
+RDN = ReleasedNetwork(
     name='RDN',
     title='encoder RDN (RDNNOUP)',
     signature=r'(SFENet[12]|RDBs|GFF)\..+',
@@ -76,7 +76,7 @@ def swinir_options(shapes: Shapes) -> dict[str, Any]:
     }
 
 
-SWINIR = Kind(
+SWINIR = ReleasedNetwork(
     name='SwinIR',
     title='encoder SwinIR (SwinIRNOUP)',
     signature=r'layers\.(?!.*(rope_|overlap_attn|conv_block)).+',
@@ -138,7 +138,7 @@ def hat_place(key: str) -> Place:
     return Place((rename(key, _HAT_RENAMES),), lambda qkv: qkv.tensor_split(3)[part])
 
 
-HAT = Kind(
+HAT = ReleasedNetwork(
     name='HAT',
     title='encoder HAT with RoPE (HATNOUP_ROPE_AMP)',
     signature=r'layers\.(?!.*(relative_position|attn_mask)).+',

@@ -43,7 +43,7 @@ def folder(name: str) -> Path:
     """
     if name not in VARIANTS:
         closest = difflib.get_close_matches(name, VARIANTS, n=1)
-        hint = f'; did you mean {closest[0]}?' if closest else ''
+        hint = f'; did you mean {closest[0]}?' if closest else '.'
         raise ValueError(f'{name} is no released model{hint} Known are {", ".join(VARIANTS)}')
     caches = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     cache = os.environ.get('GSASR_CACHE') or os.path.join(caches, 'gsasr')

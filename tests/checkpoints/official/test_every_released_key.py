@@ -15,16 +15,16 @@ from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.checkpoints.official.decoder import DECODER
 from gsasr_plugin.checkpoints.official.encoder import ENCODERS
-from gsasr_plugin.checkpoints.official.kinds import Kind, recognise
-from gsasr_plugin.checkpoints.official.redundant import REDUNDANT_KEYS, redundant
+from gsasr_plugin.checkpoints.official.released_networks import ReleasedNetwork, recognise
 from gsasr_plugin.checkpoints.official.shapes import Shapes
+from gsasr_plugin.checkpoints.official.unused_keys import UNUSED_KEYS, unused_key
 from tests.checkpoints.official.released import layout, released
 
 VARIANTS = released()['variants']
 NETWORKS = sorted({variant[f'{part}_state'] for variant in VARIANTS.values() for part in ('encoder', 'decoder')})
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> ReleasedNetwork:
     return recognise(shapes_of(name), [DECODER, *ENCODERS], name)
 
 
@@ -32,7 +32,7 @@ def shapes_of(name: str) -> dict[str, torch.Tensor]:
     return {key: torch.empty(shape, device='meta') for key, (shape, _) in layout(name).items()}
 
 
-def built(kind: Kind, name: str) -> nn.Module:
+def built(kind: ReleasedNetwork, name: str) -> nn.Module:
     options = kind.options(Shapes(shapes_of(name)))
     if kind.name == 'SwinIR':  # the host's constructor reads values
         return build_encoder({'type': kind.name, **options}).net
@@ -49,7 +49,7 @@ def test_every_key_is_used_or_redundant_and_no_parameter_is_lost(name: str) -> N
     sources = [key for target in net.state_dict() for key in kind.place(target).keys]
     left_out = 0
     for key, (shape, dtype) in layout(name).items():
-        entry = redundant(kind.name, key)
+        entry = unused_key(kind.name, key)
         used = sources.count(key)
         if entry is None or entry.part == 'first two thirds':
             assert used == (3 if key.endswith(('.qkv.weight', '.qkv.bias')) and kind.name == 'HAT' else 1), key
@@ -63,9 +63,9 @@ def test_every_key_is_used_or_redundant_and_no_parameter_is_lost(name: str) -> N
 
 
 def test_every_entry_of_the_redundant_list_is_needed() -> None:
-    for entry in REDUNDANT_KEYS:
+    for entry in UNUSED_KEYS:
         keys = [key for name in NETWORKS if kind_of(name).name == entry.kind for key in layout(name)]
-        assert any(redundant(entry.kind, key) is entry for key in keys), entry
+        assert any(unused_key(entry.kind, key) is entry for key in keys), entry
         assert entry.reason
 
 

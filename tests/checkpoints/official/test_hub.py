@@ -165,9 +165,13 @@ def test_without_huggingface_hub(server: HubServer, tmp_path: Path, monkeypatch:
 
 
 def test_unknown_names_list_the_known_ones(server: HubServer) -> None:
-    with pytest.raises(ValueError, match='did you mean official/enhanced-edsr-div2k') as raised:
-        load('official/enhanced-edsr-div2')
-    assert all(name in str(raised.value) for name in hub.VARIANTS)
+    for name, hint in (
+        ('official/enhanced-edsr-div2', '; did you mean official/enhanced-edsr-div2k? '),
+        ('official/!', '. '),
+    ):
+        with pytest.raises(ValueError) as raised:
+            load(name)
+        assert str(raised.value) == f'{name} is no released model{hint}Known are {", ".join(hub.VARIANTS)}'
     assert server.requests == []
 
 

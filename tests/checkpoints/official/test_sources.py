@@ -135,12 +135,12 @@ def test_unusable_files_are_named(encoder: dict[str, Tensor], tmp_path: Path) ->
 
 def test_every_missing_key_is_listed(decoder: dict[str, Tensor]) -> None:
     """Whichever key is taken away: it is named, or the decoder does without it (and then it is redundant)."""
-    from gsasr_plugin.checkpoints.official.redundant import redundant
+    from gsasr_plugin.checkpoints.official.unused_keys import unused_key
 
     whole = decoder_from_official(decoder)
     for key in decoder:
         state = {name: value for name, value in decoder.items() if name != key}
-        entry = redundant('decoder', key)
+        entry = unused_key('decoder', key)
         if entry is not None and entry.part == 'all':
             assert same(decoder_from_official(state), whole), key
             continue

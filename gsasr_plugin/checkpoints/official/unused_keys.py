@@ -12,15 +12,13 @@ from torch import Tensor
 
 from gsasr_plugin.checkpoints.official.shapes import side_of_square
 
-Part = Literal['all', 'first two thirds']
-
 
 @dataclass(frozen=True)
-class RedundantKey:
+class UnusedKey:
     """Keys of a kind of released network of which all or a part is left out.
 
     Attributes:
-        kind: name of the kind, as in `gsasr_plugin.checkpoints.official.kinds`.
+        kind: name of the kind, see `ReleasedNetwork`.
         pattern: regular expression of the whole key.
         part: which rows are left out; the others are used.
         reason: why nothing is lost.
@@ -29,7 +27,7 @@ class RedundantKey:
 
     kind: str
     pattern: str
-    part: Part
+    part: Literal['all', 'first two thirds']
     reason: str
     follows: Callable[[str, Tensor], bool] | None = None
 
@@ -41,46 +39,46 @@ def _in_raster_order(key: str, positions: Tensor) -> bool:
     return torch.equal(positions.cpu().double(), (token % side if key.endswith('_x') else token // side).double())
 
 
-REDUNDANT_KEYS = (
-    RedundantKey(
+UNUSED_KEYS = (
+    UnusedKey(
         'decoder',
         r'(window_crossattn|gs_selfattn)_blocks\.\d+\.blocks\.\d+\.gs_cross_attn_scale\.in_proj_(weight|bias)',
         'first two thirds',
         'projections to the queries and keys of the scale attention: all its keys are the one scale embedding, so its '
         'softmax is uniform whatever the queries and keys, and only the projection to the values matters',
     ),
-    RedundantKey(
+    UnusedKey(
         'decoder',
         r'window_crossattn_blocks\.\d+\.blocks\.\d+\.norm1\.(weight|bias)',
         'all',
         'LayerNorm of the queries of the scale attention, on which its output does not depend',
     ),
-    RedundantKey(
+    UnusedKey(
         'decoder',
         r'gs_selfattn_blocks\.\d+\.blocks\.\d+\.norm3\.(weight|bias)',
         'all',
         'LayerNorm of the queries of the scale attention, on which its output does not depend',
     ),
-    RedundantKey(
+    UnusedKey(
         'decoder',
         r'(window_crossattn|gs_selfattn)_blocks\.\d+\.blocks\.\d+\.\w+\.rope_t_[xy]',
         'all',
         "the tokens' positions in a window, t mod side and t div side, which follow from its side",
         _in_raster_order,
     ),
-    RedundantKey(
+    UnusedKey(
         'SwinIR',
         r'layers\.\d+\.residual_group\.blocks\.\d+\.attn_mask',
         'all',
         'masks of the shifted windows for 48 x 48 patches; they follow from the size of the input',
     ),
-    RedundantKey(
+    UnusedKey(
         'HAT',
         r'relative_position_index_(SA|OCA)',
         'all',
         'rows of relative position bias tables that this network does not have',
     ),
-    RedundantKey(
+    UnusedKey(
         'HAT',
         r'layers\.\d+\.residual_group\.(blocks\.\d+\.attn|overlap_attn)\.rope_t_[xy]',
         'all',
@@ -90,6 +88,6 @@ REDUNDANT_KEYS = (
 )
 
 
-def redundant(kind: str, key: str) -> RedundantKey | None:
+def unused_key(kind: str, key: str) -> UnusedKey | None:
     """The entry of the list that names a released key, if there is one."""
-    return next((entry for entry in REDUNDANT_KEYS if entry.kind == kind and re.fullmatch(entry.pattern, key)), None)
+    return next((entry for entry in UNUSED_KEYS if entry.kind == kind and re.fullmatch(entry.pattern, key)), None)

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gsasr_plugin.checkpoints.official.redundant import redundant
 from gsasr_plugin.checkpoints.official.shapes import Shapes
+from gsasr_plugin.checkpoints.official.unused_keys import unused_key
 
 LISTED = 20  # keys of a kind of fault that a message lists
 
@@ -44,11 +44,11 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ReleasedNetwork:
     """A kind of released network.
 
     Attributes:
-        name: as in `redundant.REDUNDANT_KEYS` and, for encoders, as `encoder_opt: type`.
+        name: as in `unused_keys.UNUSED_KEYS` and, for encoders, as `encoder_opt: type`.
         title: what messages call it.
         signature: regular expression of the keys that speak for the kind; the kind with the most of them is taken.
         options: works out our options.
@@ -73,7 +73,7 @@ def rename(key: str, rules: Sequence[tuple[str, str]]) -> str:
     return key
 
 
-def recognise(state: Mapping[str, Tensor], kinds: Sequence[Kind], source: str) -> Kind:
+def recognise(state: Mapping[str, Tensor], kinds: Sequence[ReleasedNetwork], source: str) -> ReleasedNetwork:
     """The kind to which a state dict belongs.
 
     Raises:
@@ -89,7 +89,7 @@ def recognise(state: Mapping[str, Tensor], kinds: Sequence[Kind], source: str) -
     return kind
 
 
-def fill(net: nn.Module, kind: Kind, state: Mapping[str, Tensor], source: str) -> None:
+def fill(net: nn.Module, kind: ReleasedNetwork, state: Mapping[str, Tensor], source: str) -> None:
     """Loads a released state dict into a network of ours; every key must be used or redundant.
 
     Args:
@@ -105,7 +105,7 @@ def fill(net: nn.Module, kind: Kind, state: Mapping[str, Tensor], source: str) -
     places = {key: kind.place(key) for key in targets}
     used = dict.fromkeys(key for place in places.values() for key in place.keys)
     missing = [key for key in used if key not in state]
-    unexpected = [key for key in state if key not in used and redundant(kind.name, key) is None]
+    unexpected = [key for key in state if key not in used and unused_key(kind.name, key) is None]
     faults = []
     if missing:
         faults.append(f'missing: {_listed(missing)}')
@@ -136,11 +136,11 @@ def fill(net: nn.Module, kind: Kind, state: Mapping[str, Tensor], source: str) -
     _warn_of_surprises(kind, state, source)
 
 
-def _warn_of_surprises(kind: Kind, state: Mapping[str, Tensor], source: str) -> None:
+def _warn_of_surprises(kind: ReleasedNetwork, state: Mapping[str, Tensor], source: str) -> None:
     """Says which redundant tensors are not what makes them redundant."""
     surprises: dict[str, list[str]] = {}
     for key, tensor in state.items():
-        entry = redundant(kind.name, key)
+        entry = unused_key(kind.name, key)
         if entry is not None and entry.follows is not None and not entry.follows(key, tensor):
             surprises.setdefault(entry.reason, []).append(key)
     for reason, keys in surprises.items():
