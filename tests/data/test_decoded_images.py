@@ -20,7 +20,7 @@ from basicsr.data import build_dataloader
 from basicsr.utils import get_root_logger
 
 from gsasr_plugin.data import ArbitraryScalePairedDataset, decoded_images
-from gsasr_plugin.data.decoded_images import HEAD, DecodedImages
+from gsasr_plugin.data.decoded_images import HEAD, KEPT_FREE, DecodedImages
 from gsasr_plugin.data.epoch_sampler import EpochSampler
 from gsasr_plugin.data.image_files import ImageFile, list_images, read_image
 from gsasr_plugin.run_errors import DataError
@@ -170,16 +170,36 @@ def test_a_full_disk_is_named_once_and_reading_goes_on(
     assert f'{cache.folder}, gets no more images (No space left on device)' in log.text and 'cache_dir' in log.text
 
 
+@pytest.mark.parametrize(('left', 'written'), [(5 * 2**30, True), (5 * 2**30 - 1, False)])
 def test_room_is_left_for_checkpoints(
+    left: int,
+    written: bool,
     write_images: Callable[..., str],
     cache: DecodedImages,
     monkeypatch: pytest.MonkeyPatch,
     log: pytest.LogCaptureFixture,
 ) -> None:
+    """5 GiB are left when the 1,800 bytes of the pixels are written, or they are not."""
     (image,) = list_images(write_images('gt', {'a.png': (20, 30)}), 'disk')
-    monkeypatch.setattr(decoded_images, 'KEPT_FREE', shutil.disk_usage(cache.folder).total)
+    monkeypatch.setattr(decoded_images, 'KEPT_FREE', KEPT_FREE)
+    usage = shutil.disk_usage(cache.folder)._replace(free=left + 1800)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: usage)
     assert np.array_equal(cache.read(image), read_image(image))
-    assert not entries(cache) and 'gets no more images:' in log.text and 'kept free' in log.text
+    assert len(entries(cache)) == written
+    assert written or 'gets no more images: 5 GiB of its disk are kept free' in log.text
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 30), (20, 30)])
+def test_an_entry_is_read_instead_of_the_image(
+    size: tuple[int, int],
+    write_images: Callable[..., str],
+    cache: DecodedImages,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (image,) = list_images(write_images('gt', {'a.png': size}), 'disk')
+    expected = cache.read(image).copy()
+    monkeypatch.setattr(decoded_images, 'read_image', None)
+    assert expected.shape == (*size, 3) and np.array_equal(cache.read(image), expected)
 
 
 def test_a_folder_that_cannot_be_made_is_named(

@@ -41,7 +41,7 @@ def test_a_hosts_section_is_accepted():
         }
     )
     Options.from_opt({**VAL, 'dataroot_lq': {2: 'X2', 3.7: 'X3.7'}})
-    Options.from_opt({**VAL, 'dataroot_lq': ['X2', 'X3'], 'scales': [2, 3]})
+    Options.from_opt({**VAL, 'dataroot_gt': ['gt'], 'dataroot_lq': ['X2', 'X3'], 'scales': [2, 3]})
     Options.from_opt({**VAL, 'scales': [2, [2, 3.5]]})
     Options.from_opt({'name': 'lr', 'phase': 'test', 'dataroot_lq': ['a', 'b'], 'scales': [3.7]})
 
