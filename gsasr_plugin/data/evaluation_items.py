@@ -6,7 +6,16 @@ from typing import NamedTuple
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
 from gsasr_plugin.run_errors import DataError, MissingDataError
-from gsasr_plugin.sizes import Scale, Size, as_scale, format_scale, nominal_scale, paired_gt_size, protocol_sizes
+from gsasr_plugin.sizes import (
+    Scale,
+    Size,
+    as_scale,
+    enlarged_size,
+    format_scale,
+    nominal_scale,
+    paired_gt_size,
+    protocol_sizes,
+)
 
 
 class EvaluationItem(NamedTuple):
@@ -16,11 +25,13 @@ class EvaluationItem(NamedTuple):
         scale: the nominal scale, which names the result (the sizes may give another in the third decimal).
         gt: the GT image, or None.
         lq: the LR image, or None where it is made from GT.
+        size: (H, W) of the result, by the images' headers.
     """
 
     scale: Scale
     gt: ImageFile | None
     lq: ImageFile | None
+    size: Size
 
     @property
     def named(self) -> ImageFile:
@@ -42,29 +53,41 @@ def list_evaluation_items(options: ArbitraryScalePairedDatasetOptions) -> list[E
     """All items of a data set for validation or testing.
 
     Raises:
-        MissingDataError, DataError: images are missing or surplus, or their sizes do not fit; they are named.
+        MissingDataError, DataError: images are missing, surplus or not readable, or their sizes do not fit; they are
+            named.
     """
     if options.dataroot_lq is None:
         images = list_gt_images(options)
-        _check_large_enough(options, images)
-        return [EvaluationItem(scale, image, None) for scale in _scales(options) for image in images]
+        sizes = list(zip(images, image_sizes(images)))
+        return [
+            EvaluationItem(scale, image, None, size)
+            for scale in _scales(options)
+            for image, size in _cropped(options, scale, sizes)
+        ]
     if options.dataroot_gt is None:
         backend = options.io_backend['type']
         images = [image for root in _as_list(options.dataroot_lq) for image in list_images(root, backend)]
-        return [EvaluationItem(scale, None, image) for scale in _scales(options) for image in images]
+        sizes = list(zip(images, image_sizes(images)))
+        return [
+            EvaluationItem(scale, None, image, enlarged_size(size, scale))
+            for scale in _scales(options)
+            for image, size in sizes
+        ]
     return _list_pairs(options)
 
 
-def _check_large_enough(options: ArbitraryScalePairedDatasetOptions, images: list[ImageFile]) -> None:
-    """Every image has at least one LR pixel at every scale."""
-    sizes = image_sizes(images)
-    for scale in _scales(options):
-        small = [str(image) for image, size in zip(images, sizes) if 0 in protocol_sizes(size, scale)[0]]
-        if small:
-            raise DataError(
-                f'data set {options.name}: too small for scale {format_scale(scale)}: {list_some(small)}. Leave the '
-                'images or the scale out'
-            )
+def _cropped(
+    options: ArbitraryScalePairedDatasetOptions, scale: Scale, sizes: list[tuple[ImageFile, Size]]
+) -> list[tuple[ImageFile, Size]]:
+    """GT images with what is left of their sizes when LR is made; every LR image has at least one pixel."""
+    made = [(image, *protocol_sizes(size, scale)) for image, size in sizes]
+    small = [str(image) for image, lq_size, _ in made if 0 in lq_size]
+    if small:
+        raise DataError(
+            f'data set {options.name}: too small for scale {format_scale(scale)}: {list_some(small)}. Leave the '
+            'images or the scale out'
+        )
+    return [(image, size) for image, _, size in made]
 
 
 def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationItem]:
@@ -87,13 +110,14 @@ def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationI
         for gt, lq, (gt_size, lq_size) in zip(gt_images, lq_images, sizes):
             # Pairs of several scales in one folder: each is known under its own.
             own = common or nominal_scale([(gt_size, lq_size)])
-            if own is None or paired_gt_size(gt_size, lq_size, own) is None:
+            size = own and paired_gt_size(gt_size, lq_size, own)
+            if own is None or size is None:
                 wanted = format_scale(own) if own else 'any of at least 1'
                 raise DataError(
                     f'sizes of a pair do not fit scale {wanted}: GT {gt} has {gt_size[0]} x {gt_size[1]} pixels '
                     f'(rows x columns), LR {lq} {lq_size[0]} x {lq_size[1]}'
                 )
-            items.append(EvaluationItem(own, gt, lq))
+            items.append(EvaluationItem(own, gt, lq, size))
     return items
 
 

@@ -4,6 +4,7 @@ An LMDB is made by `basicsr.utils.lmdb_util.make_lmdb_from_imgs`: its keys are f
 `meta_info.txt` has a line `name.png (H,W,C) level` for each image.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from basicsr.utils import FileClient, get_root_logger, imfrombytes
+from basicsr.utils import FileClient, imfrombytes
 from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
@@ -100,7 +101,8 @@ def _folder_images(root: str, *, recursive: bool) -> list[ImageFile]:
             break
         subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
     if ignored and not recursive:
-        get_root_logger().warning(f'{root}: not images, ignored: {list_some(sorted(ignored))}')
+        # BasicSR's logger, without setting it up: it gets its file when a run begins, after the check of its options.
+        logging.getLogger('basicsr').warning(f'{root}: not images, ignored: {list_some(sorted(ignored))}')
     return [ImageFile(root, os.path.join(root, name), _stem(name), 'disk') for name in sorted(names)]
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from basicsr.models.sr_model import SRModel
@@ -304,6 +306,50 @@ def test_metrics_need_ground_truth(project: Path, edsr_options: Options, gsasr_o
     ours = {**single, 'type': 'ArbitraryScalePairedDataset', 'scales': [2]}
     (warning,) = check(changed(gsasr_options, datasets__val=ours), project)
     assert not warning.is_error and 'not computed there' in warning.fault
+
+
+@pytest.mark.parametrize(
+    ('metric', 'data', 'fault'),
+    [
+        # Images of 16 x 16 pixels: at x8 the protocol leaves out 8 at each border.
+        ({'type': 'calculate_psnr', 'crop_border': 'auto'}, {'scales': [2, 5, 8]}, 'x8: a border of 8 pixels'),
+        (
+            {'type': 'calculate_psnr', 'crop_border': 8},
+            {'scales': [2]},
+            'x2: a border of 8 pixels',
+        ),
+        ({'type': 'calculate_psnr', 'crop_border': 7}, {'scales': [2]}, None),
+        ({'type': 'calculate_ssim', 'crop_border': 3}, {'scales': [2]}, 'x2: 11 x 11 pixels are needed'),
+        ({'type': 'calculate_ssim', 'crop_border': 2}, {'scales': [2]}, None),
+        ({'type': 'calculate_lpips', 'crop_border': 0}, {'scales': [2]}, 'x2: 31 x 31 pixels are needed'),
+        ({'type': 'calculate_lpips', 'crop_border': 0, 'net': 'vgg'}, {'scales': [2]}, None),
+        # An LR image of 16 x 8 to enlarge.
+        ({'type': 'calculate_niqe', 'crop_border': 0}, {'scales': [11.9, 12]}, 'x11.9: 96 x 192 pixels are needed'),
+        ({'type': 'calculate_niqe', 'crop_border': 0}, {'scales': [12]}, None),
+        ({'type': 'calculate_psnr', 'crop_border': 'auto'}, {'scales': [8]}, 'not computed there'),
+    ],
+)
+def test_images_that_are_too_small_for_a_metric(
+    project: Path, gsasr_options: Options, metric: Options, data: Options, fault: str | None
+) -> None:
+    """Known from the images' headers, before anything is trained."""
+    (project / 'narrow').mkdir()
+    cv2.imwrite(str(project / 'narrow' / '0.png'), np.zeros((16, 8, 3), np.uint8))
+    lr_only = metric['type'] == 'calculate_niqe' or data['scales'] == [8]
+    roots = {'dataroot_lq': 'narrow', 'dataroot_gt': None} if lr_only else {'dataroot_gt': 'lq'}
+    section = {**gsasr_options['datasets']['val'], **roots, **data}
+    found = []
+    try:
+        options = changed(gsasr_options, datasets__val=section, val__metrics={'metric': metric})
+        found = check(options, project)
+    except OptionError as error:
+        found = error.problems
+        assert found[0].is_error
+    if fault is None:
+        assert found == []
+    else:
+        assert len(found) == 1 and dotted(found[0].path) == 'val.metrics.metric' and fault in found[0].fault
+        assert 'datasets.val' in found[0].fault
 
 
 def test_testing_needs_val_and_its_own_data_sections(project: Path, edsr_options: Options) -> None:

@@ -8,6 +8,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from gsasr_plugin.host.option_check.accepted import accepted_by_dataclass
 from gsasr_plugin.host.option_check.dataset_check import check_datasets
 from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOptions
+from gsasr_plugin.host.option_check.metric_sizes import check_metric_sizes
 from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.pairings import check_pairings
 from gsasr_plugin.host.option_check.path_check import check_path
@@ -74,7 +75,9 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     if report.has_errors:
         raise OptionError(file.path, report.problems)
     resumes = is_train and (auto_resume or root['path'].get('resume_state') is not None)
-    if not resumes:  # only now, for it may take long
+    # Only now, for they may take long.
+    check_metric_sizes(report, root)
+    if not resumes:
         check_pretrained(report, root)
     if report.has_errors:
         raise OptionError(file.path, report.problems)

@@ -11,10 +11,14 @@ import numpy as np
 from basicsr.metrics import calculate_metric
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from gsasr_plugin.metrics.backbone import LEAST_SIDE
 from gsasr_plugin.metrics.image_pairs import is_network_metric
-from gsasr_plugin.sizes import Scale
+from gsasr_plugin.sizes import Scale, Size
 
 MAX_CROP_BORDER = 8  # the paper's protocol: s pixels, 8 above x8
+# The least sides of an image, the shorter and the longer, of which BasicSR's metrics make a number: SSIM's window, and
+# the two blocks that NIQE has to see.
+_LEAST_SIDES = {'calculate_ssim': (11, 11), 'calculate_niqe': (96, 192)}
 
 
 def crop_border(scale: Scale) -> int:
@@ -37,6 +41,27 @@ def computed(metrics: Mapping[str, Mapping[str, Any]], *, with_gt: bool) -> dict
     }
 
 
+def size_fault(metric: Mapping[str, Any], size: Size, scale: Scale) -> str | None:
+    """Why a metric cannot be computed of an image (H, W), for anything that its size says, or None.
+
+    Args:
+        metric: its entry in `val.metrics`.
+        size: (H, W) in pixels.
+        scale: the nominal scale.
+    """
+    border = _border(metric, scale)
+    left = sorted(length - 2 * border for length in size)
+    where = f'an image of {size[0]} x {size[1]} pixels'
+    if left[0] <= 0:
+        return f'a border of {border} pixels is left out, and all of {where}'
+    least = _LEAST_SIDES.get(metric['type'], (1, 1))
+    if metric['type'] == 'calculate_lpips':
+        least = (LEAST_SIDE[metric.get('net', 'alex')],) * 2
+    if any(length < shortest for length, shortest in zip(left, least)):
+        return f'{least[0]} x {least[1]} pixels are needed, without a border of {border}, and this is {where}'
+    return None
+
+
 def measure(
     metric: Mapping[str, Any], images: Sequence[np.ndarray], gt: np.ndarray | None, *, scale: Scale, device: str
 ) -> list[float]:
@@ -50,15 +75,15 @@ def measure(
         device: where our metrics that are networks compute.
 
     Raises:
-        ValueError: the border leaves nothing of the images, or the metric is not a number. A metric may raise anything.
+        ValueError: the images are too small, or the metric is not a number. A metric may raise anything.
     """
     function = METRIC_REGISTRY.get(metric['type'])
     options = dict(metric)
-    if options.get('crop_border') == 'auto':
-        options['crop_border'] = crop_border(scale)
-    border, (height, width) = options.get('crop_border', 0), images[0].shape[:2]
-    if 2 * border >= min(height, width):
-        raise ValueError(f'a border of {border} pixels is left out, and all of an image of {height} x {width} pixels')
+    if 'crop_border' in options:
+        options['crop_border'] = _border(metric, scale)
+    fault = size_fault(metric, images[0].shape[:2], scale)
+    if fault is not None:
+        raise ValueError(fault)
     if 'better' in options and not _takes(function, 'better'):
         del options['better']  # for whoever looks for the best value
     reference = {'img2': gt} if gt is not None and _takes(function, 'img2') else {}
@@ -78,6 +103,11 @@ def build_network_metrics(metrics: Mapping[str, Mapping[str, Any]], device: str)
     for metric in metrics.values():
         if is_network_metric(METRIC_REGISTRY.get(metric['type'])):
             measure({**metric, 'crop_border': 0}, [image], image, scale=(1, 1), device=device)
+
+
+def _border(metric: Mapping[str, Any], scale: Scale) -> int:
+    border = metric.get('crop_border', 0)
+    return crop_border(scale) if border == 'auto' else border
 
 
 def _takes(function: Callable[..., Any], name: str) -> bool:

@@ -20,7 +20,8 @@ from tests.models.validation.photos import photos
 
 
 @pytest.mark.parametrize(
-    ('scale', 'border'), [((2, 2), 2), ((3.7, 3.7), 4), ((2, 3.5), 4), ((8, 8), 8), ((12, 12), 8), ((1, 1), 1)]
+    ('scale', 'border'),
+    [((2, 2), 2), ((3.3, 3.3), 4), ((3.7, 3.7), 4), ((2, 3.1), 4), ((8, 8), 8), ((12, 12), 8), ((1, 1), 1)],
 )
 def test_border_of_the_protocol(scale: tuple[float, float], border: int) -> None:
     assert crop_border(scale) == border
