@@ -42,8 +42,10 @@ def folder(name: str) -> Path:
         ValueError: the name is unknown; the message lists the known ones.
     """
     if name not in VARIANTS:
-        closest = difflib.get_close_matches(name, VARIANTS, n=1)
-        hint = f'; did you mean {closest[0]}?' if closest else '.'
+        # What all names begin with makes none of them near.
+        endings = [known.removeprefix(PREFIX) for known in VARIANTS]
+        closest = difflib.get_close_matches(name.removeprefix(PREFIX), endings, n=1)
+        hint = f'; did you mean {PREFIX}{closest[0]}?' if closest else '.'
         raise ValueError(f'{name} is no released model{hint} Known are {", ".join(VARIANTS)}')
     caches = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     cache = os.environ.get('GSASR_CACHE') or os.path.join(caches, 'gsasr')
