@@ -5,15 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader, TensorDataset
 
 import gsasr_plugin.processes
-from gsasr_plugin.processes import Processes, in_order, my_share, my_share_of
+from gsasr_plugin.processes import Processes, in_order, rank_and_count
 from gsasr_plugin.run_errors import DataError, RunError
 
 
@@ -70,22 +69,37 @@ def test_one_works_for_both(work: Callable[[Path], str], answers: list[str | Non
 
 
 def test_a_process_alone_works_for_itself() -> None:
+    assert rank_and_count() == (0, 1)
     with Processes('counting') as processes:
         assert processes.by_first(lambda: 7) == 7 and processes.gather(8) == [8]
 
 
-def test_shares_together_are_all_items_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_talk_in_a_group_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over gloo where training uses NCCL, and with patience; the group of an error is left to who is gone."""
+    calls: list[tuple[str, object]] = []
+    monkeypatch.setattr(gsasr_plugin.processes, 'rank_and_count', lambda: (0, 2))
+    monkeypatch.setattr(dist, 'new_group', lambda **options: calls.append(('new', options)) or 'ours')
+    monkeypatch.setattr(dist, 'destroy_process_group', lambda group: calls.append(('destroy', group)))
+    for name in ('broadcast_object_list', 'gather_object'):
+        monkeypatch.setattr(dist, name, lambda *_, name=name, **options: calls.append((name, options['group'])))
+    with Processes('looking') as processes:
+        assert processes.by_first(lambda: 7) == 7
+        processes.gather(8)
+    assert calls == [
+        ('new', {'backend': 'gloo', 'timeout': timedelta(days=2)}),
+        ('broadcast_object_list', 'ours'),
+        ('gather_object', 'ours'),
+        ('destroy', 'ours'),
+    ]
+    calls.clear()
+    with pytest.raises(KeyError), Processes('looking'):
+        raise KeyError
+    assert [name for name, _ in calls] == ['new']
+
+
+def test_shares_together_are_all_items_in_order() -> None:
     """Each of K processes takes every K-th item, and what they make of them comes back in the items' order."""
-    loader = DataLoader(TensorDataset(torch.arange(7)), batch_size=1)
-    assert my_share(loader) is loader
-    workers = DataLoader(TensorDataset(torch.arange(7)), batch_size=1, num_workers=1)
-    for count in (1, 2, 3, 8):
-        shares, chosen = [], []
-        for rank in range(count):
-            monkeypatch.setattr(gsasr_plugin.processes, 'rank_and_count', lambda rank=rank, count=count: (rank, count))
-            assert my_share(workers).num_workers == 1
-            shares.append([batch.item() for (batch,) in my_share(loader)])
-            chosen.append([batch.item() for (batch,) in my_share_of(loader.dataset, [6, 0, 3, 5])])
-        assert [len(share) for share in shares] == [len(range(rank, 7, count)) for rank in range(count)]
-        assert in_order(shares) == list(range(7)) and in_order(chosen) == [6, 0, 3, 5]
+    for items in ([], [5], list(range(7))):
+        for count in (1, 2, 3, 8):
+            assert in_order([items[rank::count] for rank in range(count)]) == items
     assert in_order([]) == []
