@@ -170,6 +170,20 @@ def test_a_validation_that_was_cut_off_is_made_up_for(runs: Runs, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_a_validation_that_the_state_knows_is_not_made_again(runs: Runs, tmp_path: Path) -> None:
+    """The last iteration is validated and then saved; saved first, it would be validated by the run that goes on."""
+    options = make_validated_project(tmp_path, total_iter=4)
+    options['logger']['save_checkpoint_freq'] = 100
+    write_options(options, tmp_path)
+    status, output = runs.run(tmp_path, 'train', '-opt', 'train.yml')
+    assert status == 0 and output.count('Validation held-out_x2') == 2, output[-3000:]
+    assert saved_iterations(tmp_path) == [4] and checkpoint(tmp_path, 4)[1]['validated'] is True
+    more = ('train', '-opt', 'train.yml', '--auto_resume', '--force_yml', 'train:total_iter=6')
+    status, output = runs.run(tmp_path, *more)
+    assert status == 0 and output.count('Validation held-out_x2') == 1, output[-3000:]
+
+
+@pytest.mark.slow
 def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> None:
     options = make_validated_project(tmp_path, total_iter=9)
     options['logger']['keep_last'] = 2

@@ -384,6 +384,14 @@ def test_cuda_prefetching_needs_pinned_memory(project: Path, edsr_options: Optio
     assert 'datasets.train.pin_memory' in [dotted(problem.path) for problem in found]
 
 
+@pytest.mark.parametrize(('periods', 'lasts'), [([3], True), ([1, 2], True), ([2], False), ([1, 1], False)])
+def test_periods_last_to_the_last_step(project: Path, edsr_options: Options, periods: list[int], lasts: bool) -> None:
+    """BasicSR does not move the schedule before the first of 4 iterations: at the last one it stands at 3."""
+    scheduler = {'type': 'CosineAnnealingRestartLR', 'periods': periods, 'restart_weights': [1] * len(periods)}
+    found = check(changed(edsr_options, train__scheduler=scheduler, train__total_iter=4), project)
+    assert (found == []) == lasts
+
+
 @pytest.mark.parametrize(('model', 'usm'), [('RealESRNetModel', 'gt_usm'), ('RealESRGANModel', 'l1_gt_usm')])
 def test_root_keys_that_the_model_reads_are_not_called_unused(
     project: Path, edsr_options: Options, model: str, usm: str

@@ -144,3 +144,28 @@ def test_a_batch_in_parts_is_the_whole_batch(tmp_path: Path, accumulate: int, au
     norm = torch.stack([p.grad.double().norm() for p in parts.net_g.parameters()]).norm().item()
     assert norm == pytest.approx(1e-2, rel=1e-4)
     assert [image.shape for image in parts.output] == [gt.shape for gt in parts.gt]
+
+
+@pytest.mark.parametrize(('accumulate', 'sizes'), [(1, [3]), (2, [2, 1]), (3, [1, 1, 1]), (8, [1, 1, 1])])
+def test_a_step_takes_as_many_passes_as_parts(tmp_path: Path, accumulate: int, sizes: list[int]) -> None:
+    model = make_model(tmp_path, accumulate=accumulate)
+    passes = []
+    model.net_g.register_forward_pre_hook(lambda _, arguments: passes.append(len(arguments[0])))
+    step(model, 1, drawn_batch())
+    assert passes == sizes and len(model.output) == 3
+
+
+@pytest.mark.parametrize('decay', [0.9, 0.999])
+def test_the_average_moves_by_what_the_decay_leaves(tmp_path: Path, decay: float) -> None:
+    model = make_model(tmp_path, ema_decay=decay, optim_g={'type': 'SGD', 'lr': 1.0})
+    expected = {name: p.detach().double().clone() for name, p in model.net_g.named_parameters()}
+    for iteration in (1, 2, 3):
+        step(model, iteration, drawn_batch())
+        for name, p in model.net_g.named_parameters():
+            expected[name].mul_(decay).add_(p.detach().double() * (1 - decay))
+    moved = 0.0
+    for name, averaged in model.net_g_ema.named_parameters():
+        # Three roundings of float32 numbers of a size up to that of the weights, a few units in the last place each.
+        torch.testing.assert_close(averaged.detach().double(), expected[name], rtol=6 * 2**-24, atol=1e-8)
+        moved = max(moved, float((averaged - dict(model.net_g.named_parameters())[name]).detach().abs().max()))
+    assert moved > 1e-3  # the steps are long enough to tell
