@@ -106,6 +106,24 @@ def test_no_circles() -> None:
         walk(name, ())
 
 
+def imported_at_once(file: Path) -> set[str]:
+    """The packages that a file imports when it is imported itself."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split('.')[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or '').split('.')[0])
+    return names
+
+
+def test_who_only_upscales_needs_no_basicsr() -> None:
+    """Nor whoever reads a stored network, or asks for help."""
+    for room in ('checkpoints', 'upscaling', 'benchmarking', 'commands'):
+        for file in python_files(PLUGIN / room):
+            assert 'basicsr' not in imported_at_once(file), file
+
+
 def test_only_the_network_draws() -> None:
     """And of gsasr_ops the network's room uses nothing else than its layers."""
     used = {file: uses(file, 'gsasr_ops') for file in python_files(PLUGIN)}

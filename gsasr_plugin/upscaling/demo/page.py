@@ -38,18 +38,8 @@ def build_page(upscaler: Upscaler) -> Any:
     except ImportError as error:
         raise DemoMissing(f'gradio is needed: {EXTRA} ({error})') from error
 
-    def show(picture: np.ndarray | None, point: tuple[float, float] | None, side: float, scale: float) -> tuple:
-        if picture is None:
-            return None, None, None, None, ''
-        centre = point or (picture.shape[1] / 2, picture.shape[0] / 2)
-        start = time.perf_counter()
-        view = view_region(upscaler, picture, centre, int(side), float(scale))
-        H, W = view.sr.shape[:2]
-        text = (
-            f'{view.region.width} x {view.region.height} pixels to {W} x {H}, {view.count} Gaussians, '
-            f'{time.perf_counter() - start:.2f} s with the drawings'
-        )
-        return (view.bicubic, view.sr), view.positions, view.close_up, _with_box(picture, view.region), text
+    def shown(*chosen: Any) -> tuple:
+        return _shown(upscaler, *chosen)
 
     def clicked(event: gr.SelectData) -> tuple[float, float]:
         return event.index[0], event.index[1]
@@ -68,8 +58,7 @@ def build_page(upscaler: Upscaler) -> Any:
                 where = gr.Image(label='Click on a region', type='numpy', interactive=False, elem_id='where')
                 scale = gr.Slider(*SCALES, value=4, step=0.01, label='Scale', elem_id='scale')
                 side = gr.Slider(*SIDES, value=64, step=1, label='Side of the region in pixels', elem_id='side')
-                examples = _photographs()
-                if examples:
+                if examples := _photographs():
                     gr.Examples(examples, picture, label='Photographs of scikit-image')
             with gr.Column(scale=2):
                 compared = gr.ImageSlider(label='Bicubic | GSASR', type='numpy', format='png', elem_id='compared')
@@ -86,12 +75,29 @@ def build_page(upscaler: Upscaler) -> Any:
         outputs = [compared, positions, close_up, where, facts]
         # Only the newest wish counts while one is served.
         newest: dict[str, Any] = {'trigger_mode': 'always_last', 'show_progress': 'minimal'}
-        picture.change(lambda: None, outputs=point).then(show, inputs, outputs, **newest)
-        where.select(clicked, outputs=point).then(show, inputs, outputs, **newest)
+        picture.change(lambda: None, outputs=point).then(shown, inputs, outputs, **newest)
+        where.select(clicked, outputs=point).then(shown, inputs, outputs, **newest)
         for slider in (scale, side):
-            slider.change(show, inputs, outputs, **newest)
-        page.load(show, inputs, outputs)
+            slider.change(shown, inputs, outputs, **newest)
+        page.load(shown, inputs, outputs)
     return page
+
+
+def _shown(
+    upscaler: Upscaler, picture: np.ndarray | None, point: tuple[float, float] | None, side: float, scale: float
+) -> tuple:
+    """The page's outputs of its inputs."""
+    if picture is None:
+        return None, None, None, None, ''
+    centre = point or (picture.shape[1] / 2, picture.shape[0] / 2)
+    start = time.perf_counter()
+    view = view_region(upscaler, picture, centre, int(side), float(scale))
+    H, W = view.sr.shape[:2]
+    text = (
+        f'{view.region.width} x {view.region.height} pixels to {W} x {H}, {view.count} Gaussians, '
+        f'{time.perf_counter() - start:.2f} s with the drawings'
+    )
+    return (view.bicubic, view.sr), view.positions, view.close_up, _with_box(picture, view.region), text
 
 
 def launch(page: Any, host: str, port: int | None, *, open_browser: bool, wait: bool = True) -> str:
