@@ -1,14 +1,16 @@
-"""Steps whose loss or gradient is not finite: the batch goes to a file that computes the same step again."""
+"""Steps whose loss or gradient is not finite are left out; the batch goes to a file that computes the step again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
+from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
 from gsasr_plugin.whole_file import replacing
@@ -16,30 +18,79 @@ from gsasr_plugin.whole_file import replacing
 FOLDER = 'bad_steps'  # below the experiment's
 
 
-def write_bad_step(
-    folder: Path, iteration: int, rank: int, batch: Mapping[str, Any], net: nn.Module, losses: Mapping[str, float]
-) -> Path:
+class Verdict(NamedTuple):
+    """What is to be done about a step.
+
+    Attributes:
+        is_bad: it has to be left out, in all processes.
+        is_culprit: for all that is known, it is for this process's batch.
+        stop_signal: the signal that asks to stop after it, in all processes; 0: none.
+    """
+
+    is_bad: bool
+    is_culprit: bool
+    stop_signal: int
+
+
+def judge(losses: Mapping[str, Tensor], norm: Tensor, scaler: torch.amp.GradScaler, *, dist: bool) -> Verdict:
+    """Whether losses and gradient of a step are finite in all processes.
+
+    A gradient that overflows in fp16 while its loss is finite is the scaler's to handle, which then lowers the scale,
+    as long as there is one.
+
+    Args:
+        losses: of this process.
+        norm: of the gradient, unscaled.
+        scaler: of the losses.
+        dist: there are several processes, which all call this.
+    """
+    loss_is_bad = ~torch.stack([value.detach() for value in losses.values()]).isfinite().all()
+    overflows = scaler.is_enabled() and scaler.get_scale() > 1
+    norm_is_bad = torch.zeros_like(loss_is_bad) if overflows else ~norm.isfinite()
+    signal_number = torch.tensor(float(stop_signals.requested() or 0), device=norm.device)
+    found = torch.stack([loss_is_bad.float(), norm_is_bad.float(), signal_number])
+    if dist:
+        torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
+    any_loss, any_norm, stop_signal = (int(value) for value in found.tolist())
+    # Where all losses are finite, nobody knows whose gradient was not.
+    return Verdict(bool(any_loss or any_norm), bool(loss_is_bad) or not any_loss, stop_signal)
+
+
+def report_bad_step(file: Path, content: Mapping[str, Any], count: str) -> None:
+    """Logs a step that is left out.
+
+    Args:
+        file: what `write_bad_step` wrote.
+        content: `iteration`, `batch` and `losses`, as in the file.
+        count: how many there were, in words.
+    """
+    text = ', '.join(f'{name} {value:g}' for name, value in content['losses'].items())
+    get_root_logger().error(
+        f'Iteration {content["iteration"]} is left out, for its loss or gradient is not finite ({text}): {count} such '
+        f'steps. Batch and weights are in {file}; its samples:\n{describe_batch(content["batch"])}'
+    )
+
+
+def write_bad_step(folder: Path, rank: int, net: nn.Module, content: Mapping[str, Any]) -> Path:
     """Writes what the step was computed from. A GSASR's file is also a model, which `read_model` takes.
 
     Args:
         folder: the experiment's.
-        iteration: of the step.
         rank: of the process whose batch it is.
-        batch: as it was fed; and `random`, the state of torch's generator before the step.
-        net: the network, whose weights the step leaves as they are.
-        losses: the losses, and the gradient's norm.
+        net: the network, whose weights the step leaves as they are; under `params` in the file.
+        content: what else it holds: `iteration`; `batch`, as it was fed, with `random`, the state of torch's generator
+            before the step; `losses`, with the gradient's norm.
 
     Returns:
-        The file, of `torch.save`: `params` (the weights), `batch`, `losses`, `iteration`.
+        The file, of `torch.save`.
     """
-    path = folder / FOLDER / f'{iteration}_rank{rank}.pth'
+    path = folder / FOLDER / f'{content["iteration"]}_rank{rank}.pth'
     path.parent.mkdir(parents=True, exist_ok=True)
-    content: dict[str, Any] = {'params': cpu_state(net), 'batch': dict(batch), 'losses': dict(losses)}
-    content['iteration'] = iteration
+    held = {'params': cpu_state(net), **content}
     if isinstance(net, GSASR):
-        content[DESCRIPTION] = describe(net)
+        held[DESCRIPTION] = describe(net)
     with replacing(path) as unfinished:
-        torch.save(content, unfinished)
+        torch.save(held, unfinished)
     return path
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,10 @@ from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoints import state_file
 from gsasr_plugin.data import ArbitraryScalePairedDataset
-from gsasr_plugin.models.bad_steps import describe_batch, write_bad_step
+from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
 from gsasr_plugin.models.compute import autocast, laid_out, prepare
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
+from gsasr_plugin.models.losses import Criterion, backward
 from gsasr_plugin.models.resumable_model import ResumableModel
 from gsasr_plugin.models.training_speed import TrainingSpeed
 from gsasr_plugin.models.validation.image_values import WHOLE_IMAGE, ImageValues, ValuesFile, run_key
@@ -105,107 +103,51 @@ class GSASRModel(ResumableModel):
             self.position = last + self.opt['world_size'] - self.opt['rank']
         random_before = torch.get_rng_state()
         self.optimizer_g.zero_grad()
-        losses = self._backward(train_opt)
+        self.output, losses = backward(self.net_g, self.lq, self.gt, self._criteria(), self.scaler, train_opt)
         self.scaler.unscale_(self.optimizer_g)
         parameters = [p for p in self.net_g.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters])
-        bad = self._agree_on_step(losses, norm)
-        if not bad:
-            grad_clip = train_opt.get('grad_clip')
-            if grad_clip is not None:
-                nn.utils.clip_grads_with_norm_(parameters, grad_clip, norm)
+        verdict = judge(losses, norm, self.scaler, dist=self.opt['dist'])
+        self.stop_signal = verdict.stop_signal
+        if not verdict.is_bad:
+            if train_opt.get('grad_clip') is not None:
+                nn.utils.clip_grads_with_norm_(parameters, train_opt['grad_clip'], norm)
                 losses['grad_norm'] = norm
             self.scaler.step(self.optimizer_g)
         self.scaler.update()
         self.log_dict = self.reduce_loss_dict(losses)
-        if bad:
-            self._count_bad_step(norm, random_before)
+        if verdict.is_bad:
+            self._leave_out(verdict, norm, random_before)
         elif self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         self.speed.step(len(self.output))
 
-    def get_current_log(self) -> OrderedDict[str, float]:
-        """The losses, samples per second, and memory in GiB."""
-        return OrderedDict(**self.log_dict, **self.speed.report())
+    def _criteria(self) -> list[Criterion]:
+        """The losses in use, with their names in the log."""
+        known: list[Criterion] = [(self.cri_pix, ('l_pix',)), (self.cri_perceptual, ('l_percep', 'l_style'))]
+        return [(criterion, names) for criterion, names in known if criterion is not None]
 
-    def _backward(self, train_opt: dict[str, Any]) -> OrderedDict[str, Tensor]:
-        """Computes the gradient of the batch fed, part by part, and its value of each loss, by its name in the log."""
-        count = len(self.gt)
-        part_size = math.ceil(count / train_opt.get('accumulate', 1))
-        self.output = []
-        losses: OrderedDict[str, Tensor] = OrderedDict()
-        for start in range(0, count, part_size):
-            part = slice(start, start + part_size)
-            # Several processes exchange the gradient once, with the last part.
-            wait = isinstance(self.net_g, DistributedDataParallel) and start + part_size < count
-            with self.net_g.no_sync() if wait else nullcontext():
-                with autocast(self.device, train_opt):
-                    output = list(self.net_g(laid_out(self.lq[part], train_opt), size=self.sizes[part]))
-                part_losses = self._losses(output, self.gt[part])
-                self.scaler.scale(torch.stack(list(part_losses.values())).sum()).backward()
-            self.output += [image.detach() for image in output]
-            for name, value in part_losses.items():
-                losses[name] = losses.get(name, 0) + value.detach()
-        return losses
-
-    def _losses(self, output: list[Tensor], gt_images: list[Tensor]) -> OrderedDict[str, Tensor]:
-        """What some samples contribute to the batch's value of each loss in use, by its name in the log."""
-        criteria: list[tuple[Callable[..., Any], tuple[str, ...]]] = []
-        if self.cri_pix:
-            criteria.append((self.cri_pix, ('l_pix',)))
-        if self.cri_perceptual:
-            criteria.append((self.cri_perceptual, ('l_percep', 'l_style')))
-        losses: OrderedDict[str, Tensor] = OrderedDict()
-        for criterion, names in criteria:
-            for sr, gt in zip(output, gt_images, strict=True):
-                values = criterion(sr[None], gt[None])
-                for name, value in zip(names, values if isinstance(values, tuple) else (values,), strict=True):
-                    if value is not None:  # a perceptual or style term that is switched off
-                        losses[name] = losses.get(name, 0) + value / len(self.gt)
-        return losses
-
-    def _agree_on_step(self, losses: dict[str, Tensor], norm: Tensor) -> bool:
-        """Whether the step has to be left out, and whether to stop after it: the same in all processes.
-
-        A gradient that overflows in fp16 while its loss is finite is the scaler's to handle, which then lowers the
-        scale, as long as there is one.
-        """
-        loss_is_bad = ~torch.stack([value.detach() for value in losses.values()]).isfinite().all()
-        overflows = self.scaler.is_enabled() and self.scaler.get_scale() > 1
-        norm_is_bad = torch.zeros_like(loss_is_bad) if overflows else ~norm.isfinite()
-        signal_number = torch.tensor(float(stop_signals.requested() or 0), device=self.device)
-        found = torch.stack([loss_is_bad.float(), norm_is_bad.float(), signal_number])
-        self.is_culprit = bool(loss_is_bad)
-        if self.opt['dist']:
-            torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-        any_loss, any_norm, self.stop_signal = (int(value) for value in found.tolist())
-        # Where all losses are finite, nobody knows whose gradient was not.
-        self.is_culprit = self.is_culprit or not any_loss
-        return bool(any_loss or any_norm)
-
-    def _count_bad_step(self, norm: Tensor, random_before: Tensor) -> None:
+    def _leave_out(self, verdict: Verdict, norm: Tensor, random_before: Tensor) -> None:
         """Reports a step that was left out, and stops the run after too many."""
         self.bad_steps += 1
         limit = self.opt['train'].get('max_bad_steps', GSASRTrainOptions.max_bad_steps)
-        logger = get_root_logger()
-        if self.is_culprit:
-            found = {**self.log_dict, 'grad_norm': float(norm)}
+        if verdict.is_culprit:
             batch = {**self.batch, 'lq': self.lq.cpu(), 'gt': [gt.cpu() for gt in self.gt], 'random': random_before}
-            folder = Path(self.opt['path']['experiments_root'])
-            net = self.get_bare_model(self.net_g)
-            file = write_bad_step(folder, self.iteration, self.opt['rank'], batch, net, found)
-            text = ', '.join(f'{name} {value:g}' for name, value in found.items())
-            logger.error(
-                f'Iteration {self.iteration} is left out, for its loss or gradient is not finite ({text}): '
-                f'{self.bad_steps} of at most {limit} such steps. Batch and weights are in {file}; its samples:\n'
-                f'{describe_batch(batch)}'
-            )
+            losses = {**self.log_dict, 'grad_norm': float(norm)}
+            content = {'iteration': self.iteration, 'batch': batch, 'losses': losses}
+            folder, net = Path(self.opt['path']['experiments_root']), self.get_bare_model(self.net_g)
+            file = write_bad_step(folder, self.opt['rank'], net, content)
+            report_bad_step(file, content, f'{self.bad_steps} of at most {limit}')
         if self.bad_steps >= limit:
             self._save_reached()
             raise RunError(
                 f'train.max_bad_steps: the loss or gradient of {limit} steps was not finite. The training is saved as '
                 f'it is at iteration {self.iteration}, without them; the log names their batches'
             )
+
+    def get_current_log(self) -> OrderedDict[str, float]:
+        """The losses, samples per second, and memory in GiB."""
+        return OrderedDict(**self.log_dict, **self.speed.report())
 
     def test(self) -> None:
         """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
