@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images
-from gsasr_plugin.sizes import Size
+from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
+from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 
 
 class ArgumentError(ValueError):
@@ -40,3 +40,19 @@ def listed_sizes(images: Sequence[ImageFile]) -> list[Size]:
         return image_sizes(list(images))
     except ValueError as error:
         raise ArgumentError(f'--gt: {error}') from None
+
+
+def check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> None:
+    """Whether all images can be reduced by all scales.
+
+    Raises:
+        ArgumentError: some are too small, or cannot be read.
+    """
+    small = [
+        f'{image} (x{format_scale(scale)})'
+        for image, size in zip(images, listed_sizes(images))
+        for scale in scales
+        if 0 in protocol_sizes(size, scale)[0]
+    ]
+    if small:
+        raise ArgumentError(f'--scales: too large for some images: {list_some(small)}')

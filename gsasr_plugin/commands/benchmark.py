@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.benchmarking.cost.enlargers import bicubic
     from gsasr_plugin.benchmarking.cost.measure import conditions_of, measure_all
     from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
-    from gsasr_plugin.benchmarking.gt_images import ArgumentError, listed_images
+    from gsasr_plugin.benchmarking.gt_images import ArgumentError, check_large_enough, listed_images
     from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
     from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         files = listed_images(arguments.gt)[: arguments.images]
         if not 0 <= arguments.warmup < len(files):
             raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
+        check_large_enough(files, arguments.scales)
         enlargers = [bicubic(), *map(_enlarger, arguments.network)]
         arguments.out.mkdir(parents=True, exist_ok=True)
         costs = measure_all(enlargers, files, arguments.scales, device, dtype, warmup=arguments.warmup)

@@ -92,6 +92,10 @@ def test_half_precision_is_used_and_named(project: Path, monkeypatch: pytest.Mon
         (['--network', 'gsasr.yml', '--gt', 'nowhere'], "--gt: dataroot 'nowhere' is not a folder"),
         (['--network', 'gsasr.yml', '--dtype', 'fp16'], '--dtype: dtype fp16 is for CUDA devices'),
         (['--network', 'gsasr.yml', '--device', 'gpu!'], 'accepted: auto, cpu, cuda'),
+        (
+            ['--network', 'gsasr.yml', '--scales', 2, 49],
+            '--scales: too large for some images: gt/a.png (x49)',
+        ),
         (['--network', 'wrong.yml'], '--network: wrong.yml: no network can be made of it'),
     ],
 )

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gsasr_plugin.benchmarking.cost.enlargers import DoesNotFitError, Enlarger
-from gsasr_plugin.benchmarking.gt_images import ArgumentError
-from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+from gsasr_plugin.benchmarking.prepare.jobs import protocol_pair
+from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
 from gsasr_plugin.peak_memory import PeakMemory
 from gsasr_plugin.precision import autocast, name_of
-from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
+from gsasr_plugin.sizes import Scale, Size, format_scale
 
 RENDERING = 'rendering'
 STAGES = ('encoder', 'decoder', RENDERING)
@@ -58,11 +57,7 @@ def measure_all(
     *,
     warmup: int,
 ) -> list[Cost]:
-    """The costs of all enlargers at all scales that they have, of LR images made of GT images; see `measure`.
-
-    Raises:
-        ArgumentError: a scale is too large for an image.
-    """
+    """The costs of all enlargers at all scales that they have, of GT images that are large enough; see `measure`."""
     costs = []
     with tqdm(total=len(enlargers) * len(scales) * len(files), unit='image') as bar:
         for enlarger in enlargers:
@@ -79,14 +74,10 @@ def measure_all(
     return [cost for cost in costs if cost is not None]
 
 
-def _lq(file: ImageFile, scale: Scale) -> tuple[torch.Tensor, Size]:
+def _lq(file: ImageFile, scale: Scale) -> tuple[Tensor, Size]:
     """The LR image of a GT image, as in the protocol, and the size of the result."""
-    gt = read_image(file)
-    lq_size, size = protocol_sizes(gt.shape[:2], scale)
-    if 0 in lq_size:
-        raise ArgumentError(f'--scales: {format_scale(scale)} is too large for {file}')
-    lq = to_float(to_8_bit(resize_bicubic(to_float(gt[: size[0], : size[1]]), lq_size)))
-    return torch.from_numpy(lq).permute(2, 0, 1)[None].contiguous(), size
+    gt, lq = protocol_pair(file, scale)
+    return torch.from_numpy(to_float(lq)).permute(2, 0, 1)[None].contiguous(), gt.shape[:2]
 
 
 def measure(

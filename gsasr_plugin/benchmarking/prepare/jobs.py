@@ -31,6 +31,14 @@ class Job(Protocol):
         """(H, W, 3), uint8, RGB, for each of `outputs`."""
 
 
+def protocol_pair(image: ImageFile, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
+    """An image cropped to a scale, and its bicubic reduction: (H, W, 3) and (h, w, 3), uint8."""
+    gt = read_image(image)
+    lq_size, size = protocol_sizes(gt.shape[:2], scale)
+    gt = gt[: size[0], : size[1]]
+    return gt, to_8_bit(resize_bicubic(to_float(gt), lq_size))
+
+
 @dataclass(frozen=True)
 class BenchmarkJob:
     """The paper's protocol: GT cropped to the scale, its bicubic reduction, and the reduction enlarged again.
@@ -49,11 +57,8 @@ class BenchmarkJob:
         return [folder / f'{self.source.stem}.png' for folder in self.folders]
 
     def images(self) -> Iterator[np.ndarray]:
-        gt = read_image(self.source)
-        lq_size, size = protocol_sizes(gt.shape[:2], self.scale)
-        gt = gt[: size[0], : size[1]]
-        lq = to_8_bit(resize_bicubic(to_float(gt), lq_size))
-        yield from (gt, lq, to_8_bit(resize_bicubic(to_float(lq), size)))
+        gt, lq = protocol_pair(self.source, self.scale)
+        yield from (gt, lq, to_8_bit(resize_bicubic(to_float(lq), gt.shape[:2])))
 
 
 @dataclass(frozen=True)

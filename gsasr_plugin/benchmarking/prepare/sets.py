@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gsasr_plugin.benchmarking.gt_images import ArgumentError, listed_images, listed_sizes
+from gsasr_plugin.benchmarking.gt_images import ArgumentError, check_large_enough, listed_images, listed_sizes
 from gsasr_plugin.benchmarking.prepare.detail import list_detailed
 from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, SubImageJob
 from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
 from gsasr_plugin.benchmarking.prepare.runner import run_jobs
 from gsasr_plugin.data.image_files import ImageFile, list_some
-from gsasr_plugin.sizes import Scale, format_scale, protocol_sizes
+from gsasr_plugin.sizes import Scale, format_scale
 from gsasr_plugin.whole_file import replacing
 
 OPTIONS_FILE = '.prepared.json'
@@ -47,7 +47,7 @@ def prepare_benchmarks(
         sets[name] = listed_images(root)
         if lmdb:
             _check_keys(sets[name])
-        _check_large_enough(sets[name], scales)
+        check_large_enough(sets[name], scales)
     failures = []
     for name, images in sets.items():
         for scale in scales:
@@ -157,14 +157,3 @@ def _check_keys(images: Sequence[ImageFile]) -> None:
     foreign = [str(image) for image in images if not image.stem.isascii()]
     if foreign:
         raise ArgumentError(f"--lmdb: BasicSR's databases need names in ASCII: rename {list_some(foreign)}")
-
-
-def _check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> None:
-    small = [
-        f'{image} (x{format_scale(scale)})'
-        for image, size in zip(images, listed_sizes(images))
-        for scale in scales
-        if 0 in protocol_sizes(size, scale)[0]
-    ]
-    if small:
-        raise ArgumentError(f'--scales: too large for some images: {list_some(small)}')

@@ -4,7 +4,7 @@ A released model is two files, an encoder and a decoder. Variant and sizes are r
 key is used or named in `unused_keys.UNUSED_KEYS`.
 """
 
-from gsasr_plugin.checkpoints.official.convert import decoder_from_official, encoder_from_official, gsasr_from_official
+from gsasr_plugin.checkpoints.official.convert import gsasr_from_official
 from gsasr_plugin.checkpoints.official.released_networks import OfficialCheckpointError
 
-__all__ = ['OfficialCheckpointError', 'decoder_from_official', 'encoder_from_official', 'gsasr_from_official']
+__all__ = ['OfficialCheckpointError', 'gsasr_from_official']

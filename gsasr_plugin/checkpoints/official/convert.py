@@ -8,8 +8,6 @@ from typing import Any
 from torch import nn
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.decoder import GaussianDecoder
-from gsasr_plugin.archs.encoders import Encoder, build_encoder
 from gsasr_plugin.checkpoints.official.decoder import DECODER
 from gsasr_plugin.checkpoints.official.encoder import ENCODERS
 from gsasr_plugin.checkpoints.official.released_networks import (
@@ -22,7 +20,7 @@ from gsasr_plugin.checkpoints.official.shapes import Shapes
 from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, StateSource, read_state_dict
 
 
-class _Released:
+class ReleasedState:
     """A state dict that was read and recognised.
 
     Attributes:
@@ -41,57 +39,16 @@ class _Released:
         fill(net, self.kind, self.state, self.name)
 
 
-def encoder_from_official(state_dict: StateSource) -> Encoder:
-    """A released encoder: EDSR, RDN, SwinIR or HAT-L with RoPE, of the sizes that its tensors have.
-
-    Args:
-        state_dict: the state dict under the released keys, bare or under `params_ema` or `params`, or the path of a
-            file that holds it (`encoder.pth`, `net_g_<iter>.pth`, or safetensors).
-
-    Returns:
-        A module in evaluation mode that maps images B x 3 x h x w (RGB in 0..1, h and w multiples of its `multiple`) to
-        features B x C x h x w.
-
-    Raises:
-        OfficialCheckpointError: the dict is none of the four, or not complete; the message lists what is missing and
-            unexpected.
-        FileNotFoundError, ValueError: see `read_state_dict`.
-    """
-    released = _Released(state_dict, ENCODERS)
-    encoder = _build(released.name, build_encoder, released.options)
-    released.fill(encoder.net)
-    return encoder.eval()
-
-
-def decoder_from_official(state_dict: StateSource) -> GaussianDecoder:
-    """A released Gaussian decoder, of the paper or enhanced, of the sizes that its tensors have.
-
-    Args:
-        state_dict: as for `encoder_from_official` (`decoder.pth`, `net_fea2gs_<iter>.pth`).
-
-    Returns:
-        A module in evaluation mode that maps features (B, C, h, w), h and w multiples of its `window_size`, and the
-        factors s (B,) to `Gaussians` in LR pixels.
-
-    Raises:
-        OfficialCheckpointError: the dict is no decoder, or not complete; the message lists what is missing and
-            unexpected.
-        FileNotFoundError, ValueError: see `read_state_dict`.
-    """
-    released = _Released(state_dict, (DECODER,))
-    decoder = _build(released.name, lambda options: GaussianDecoder(**options), released.options)
-    released.fill(decoder)
-    return decoder.eval()
-
-
 def gsasr_from_official(
     encoder: StateSource, decoder: StateSource, *, param_keys: Sequence[str] = PARAMETER_KEYS
 ) -> GSASR:
     """A released model: its two state dicts in one network.
 
     Args:
-        encoder: as for `encoder_from_official`.
-        decoder: as for `decoder_from_official`.
+        encoder: the state dict of EDSR, RDN, SwinIR or HAT-L with RoPE under the released keys, bare or under
+            `params_ema` or `params`, or the path of a file that holds it (`encoder.pth`, `net_g_<iter>.pth`, or
+            safetensors).
+        decoder: that of the paper's or the enhanced decoder (`decoder.pth`, `net_fea2gs_<iter>.pth`).
         param_keys: where their tensors may lie; the first key that is there is taken.
 
     Returns:
@@ -102,14 +59,14 @@ def gsasr_from_official(
         FileNotFoundError, ValueError: see `read_state_dict`.
     """
     try:
-        released_encoder = _Released(encoder, ENCODERS, param_keys)
-        released_decoder = _Released(decoder, (DECODER,), param_keys)
+        released_encoder = ReleasedState(encoder, ENCODERS, param_keys)
+        released_decoder = ReleasedState(decoder, (DECODER,), param_keys)
     except OfficialCheckpointError as error:
         _say_if_exchanged(encoder, decoder, error)
         raise
     options = dict(released_decoder.options)
     taken = options.pop('num_features')
-    net = _build(
+    net = built(
         f'{released_encoder.name} and {released_decoder.name}',
         lambda options: GSASR(**options),
         {'encoder_opt': released_encoder.options, **options},
@@ -127,8 +84,8 @@ def gsasr_from_official(
 def _say_if_exchanged(encoder: StateSource, decoder: StateSource, error: OfficialCheckpointError) -> None:
     """Raises another error where each of the two files is what the other should be."""
     try:
-        _Released(encoder, (DECODER,))
-        _Released(decoder, ENCODERS)
+        ReleasedState(encoder, (DECODER,))
+        ReleasedState(decoder, ENCODERS)
     except ValueError:
         return
     raise OfficialCheckpointError(
@@ -138,7 +95,12 @@ def _say_if_exchanged(encoder: StateSource, decoder: StateSource, error: Officia
     ) from error
 
 
-def _build(source: str, build: Any, options: dict[str, Any]) -> Any:
+def built(source: str, build: Any, options: dict[str, Any]) -> Any:
+    """What `build` makes of options that were read from tensors.
+
+    Raises:
+        OfficialCheckpointError: nothing.
+    """
     try:
         return build(options)
     except ValueError as error:

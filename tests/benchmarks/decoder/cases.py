@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from gsasr_ops import rasterize_gaussians
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.checkpoints.official import decoder_from_official
-from tests.checkpoints.official.released import layout, released, shuffled_index, weights
+from tests.checkpoints.official.released import decoder_from_official, layout, released, shuffled_index, weights
 from tests.checkpoints.official.transcription import raw_gaussians
 
 VARIANTS = {'paper': 'paper/EDSR', 'enhanced': 'enhanced/EDSR_DIV2K|EDSR_DF2K'}

@@ -15,6 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsasr_plugin.archs.decoder import GaussianDecoder
+from gsasr_plugin.archs.encoders import Encoder, build_encoder
+from gsasr_plugin.checkpoints.official.convert import ReleasedState, built
+from gsasr_plugin.checkpoints.official.decoder import DECODER
+from gsasr_plugin.checkpoints.official.encoder import ENCODERS
+from gsasr_plugin.checkpoints.state_file import StateSource
+
 GOLDEN = Path(__file__).parents[2] / 'golden'
 
 Layout = dict[str, tuple[list[int], str]]  # key: (shape, dtype)
@@ -113,3 +120,19 @@ def resized(name: str, sizes: dict[int, int], kept: dict[str, int]) -> Layout:
         if all(match is None or int(match[1]) < count for match, count in numbers):
             small[key] = ([sizes.get(size, size) for size in shape], dtype)
     return small
+
+
+def encoder_from_official(source: StateSource) -> Encoder:
+    """A released encoder alone, as `gsasr_from_official` makes it."""
+    released = ReleasedState(source, ENCODERS)
+    encoder = built(released.name, build_encoder, released.options)
+    released.fill(encoder.net)
+    return encoder.eval()
+
+
+def decoder_from_official(source: StateSource) -> GaussianDecoder:
+    """A released decoder alone, as `gsasr_from_official` makes it."""
+    released = ReleasedState(source, (DECODER,))
+    decoder = built(released.name, lambda options: GaussianDecoder(**options), released.options)
+    released.fill(decoder)
+    return decoder.eval()

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gsasr_ops import rasterize_gaussians
-from gsasr_plugin.checkpoints.official import decoder_from_official
 from tests.checkpoints.official.released import (
     GOLDEN,
+    decoder_from_official,
     golden_decoder,
     layout,
     parameters,

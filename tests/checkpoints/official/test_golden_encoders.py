@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsasr_plugin.checkpoints.official import encoder_from_official
 from tests.checkpoints.official.encoder_transcriptions import edsr, hat, rdn
-from tests.checkpoints.official.released import GOLDEN, layout, resized, shuffled_index, weights
+from tests.checkpoints.official.released import GOLDEN, encoder_from_official, layout, resized, shuffled_index, weights
 
 LAYOUTS = {'edsr': 'EDSRNOUP', 'rdn': 'RDNNOUP', 'swinir': 'SwinIRNOUP', 'hat': 'HATNOUP_ROPE_AMP'}
 

@@ -13,11 +13,16 @@ from torch import Tensor
 
 from gsasr_plugin.checkpoints.official import (
     OfficialCheckpointError,
-    decoder_from_official,
-    encoder_from_official,
     gsasr_from_official,
 )
-from tests.checkpoints.official.released import Layout, resized, shuffled_index, weights
+from tests.checkpoints.official.released import (
+    Layout,
+    decoder_from_official,
+    encoder_from_official,
+    resized,
+    shuffled_index,
+    weights,
+)
 
 SMALL_EDSR = resized('EDSRNOUP', {64: 8}, {r'body\.(\d+)\.': 2})
 DEPTHS = {
