@@ -1,16 +1,44 @@
-"""GSASR for BasicSR: importing this package repairs the host and registers the network, the data set and the model.
+"""GSASR for BasicSR.
 
-The host is repaired first, because BasicSR cannot even be imported beside a current torchvision. Worker processes that
-unpickle anything of this package import it, and with it the repairs, before anything of the host.
+Importing this package takes no time: what it offers is imported when it is asked for. And whenever BasicSR is imported,
+before or after, it is repaired, and the network, the data set, the model and the metrics are registered with it (see
+`gsasr_plugin.host.registration`). Worker processes that unpickle anything of this package import it, and with it that.
 """
 
-from gsasr_plugin.host.repairs import repair_host
+from __future__ import annotations
 
-repair_host()
+import importlib
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
 
-from gsasr_plugin import archs, data, metrics, models  # noqa: E402  (registration; needs the repaired host)
-from gsasr_plugin.archs import GSASR  # noqa: E402
-from gsasr_plugin.checkpoints.loading import load  # noqa: E402
-from gsasr_plugin.upscaling.images import upscale  # noqa: E402
+from gsasr_plugin.host.registration import attend_basicsr
 
-__all__ = ['GSASR', 'archs', 'data', 'load', 'metrics', 'models', 'upscale']
+if TYPE_CHECKING:
+    from gsasr_plugin.archs.gsasr_arch import GSASR
+    from gsasr_plugin.checkpoints.loading import load
+    from gsasr_plugin.upscaling.images import upscale
+
+__all__ = ['GSASR', 'load', 'upscale']
+
+_HOMES = {'GSASR': 'archs.gsasr_arch', 'load': 'checkpoints.loading', 'upscale': 'upscaling.images'}
+_ROOMS = ('archs', 'data', 'metrics', 'models')
+
+
+def __getattr__(name: str) -> Any:
+    if name == '__version__':
+        value: Any = importlib.metadata.version('gsasr-plugin')
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
+    elif name in _ROOMS:
+        return importlib.import_module(f'{__name__}.{name}')
+    else:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_ROOMS, '__version__'})
+
+
+attend_basicsr()

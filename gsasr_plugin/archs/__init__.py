@@ -1,4 +1,4 @@
-"""The network GSASR and its encoders; importing it registers them with the host."""
+"""The network GSASR and its encoders."""
 
 from gsasr_plugin.archs.gsasr_arch import GSASR
 

@@ -1,4 +1,4 @@
-"""GSASR: arbitrary-scale super-resolution by 2D Gaussians (the paper's Fig. 2), as one network of the host.
+"""GSASR: arbitrary-scale super-resolution by 2D Gaussians (the paper's Fig. 2), as one network.
 
 Letters: B images, h x w LR size, H x W output size, N Gaussians per image (`gaussian_density` per LR pixel, of the
 padded LR image).
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
 from gsasr_ops import rasterize_gaussians
@@ -29,7 +28,6 @@ from gsasr_plugin.archs.window_attention import PositionEncoding
 from gsasr_plugin.sizes import ScaleLike, Size, SizesLike, is_pair, output_sizes
 
 
-@ARCH_REGISTRY.register()
 class GSASR(nn.Module):
     """Encoder -> condition injection -> Gaussian interaction -> primary head -> rasterization.
 

@@ -1,5 +1,1 @@
-"""The plugin's data sets; importing this package registers them with the host."""
-
-from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
-
-__all__ = ['ArbitraryScalePairedDataset']
+"""Data sets of images at any scale: which files, which crops, in which order."""

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from basicsr.utils import get_root_logger
-from basicsr.utils.registry import DATASET_REGISTRY
 from torch.utils.data import Dataset
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
@@ -30,7 +28,6 @@ DECODING_THREADS = 4
 CACHE_DIR = 'decoded_images'  # below the current folder
 
 
-@DATASET_REGISTRY.register()
 class ArbitraryScalePairedDataset(Dataset):
     """LR and GT images at arbitrary scales. Its options are the fields of `ArbitraryScalePairedDatasetOptions`.
 
@@ -206,7 +203,7 @@ class ArbitraryScalePairedDataset(Dataset):
             raise error
         if file not in self._reported:
             self._reported.add(file)
-            get_root_logger().warning(f'data set {self.options.name}: another image takes the place: {error}')
+            _warn(f'data set {self.options.name}: another image takes the place: {error}')
 
     @property
     def _skips(self) -> bool:
@@ -237,7 +234,7 @@ class ArbitraryScalePairedDataset(Dataset):
         with Processes(f'data set {name}: check of all images') as processes:
             bad, stale = processes.by_first(check)
         for fault in stale:
-            get_root_logger().warning(f'data set {name}: {fault}')
+            _warn(f'data set {name}: {fault}')
         return bad
 
     def _left_out(self, bad: Mapping[ImageFile, str]) -> None:
@@ -250,7 +247,7 @@ class ArbitraryScalePairedDataset(Dataset):
             return
         words = [f'{image}: {fault}' for image, fault in bad.items()]
         if self._skips:
-            get_root_logger().warning(f'data set {self.options.name}: left out: {"; ".join(words)}')
+            _warn(f'data set {self.options.name}: left out: {"; ".join(words)}')
             return
         remedy = '. Set on_error: skip to leave them out' if self.options.phase == 'train' else ''
         raise DataError(f'data set {self.options.name}: {list_some(words)}{remedy}')
@@ -271,10 +268,16 @@ class ArbitraryScalePairedDataset(Dataset):
             )
         if len(small) == len(images):
             raise DataError(f'{message}, none is left: {list_some(small)}')
-        get_root_logger().warning(f'{message}; left out: {", ".join(small)}')
+        _warn(f'{message}; left out: {", ".join(small)}')
         return [image for image, (h, w) in zip(images, sizes) if h >= height and w >= width]
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
     """(H, W, 3) -> (3, H, W), contiguous."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _warn(message: str) -> None:
+    from basicsr.utils import get_root_logger  # for this only: BasicSR takes seconds to import
+
+    get_root_logger().warning(message)

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from basicsr.utils import get_root_logger
 
 from gsasr_plugin.data.image_files import ImageFile, read_image
 from gsasr_plugin.whole_file import STAGING, replacing
@@ -87,6 +86,8 @@ class DecodedImages:
 
     def _close(self, why: str) -> None:
         if not self._is_closed:
+            from basicsr.utils import get_root_logger
+
             self._is_closed.fill_(True)
             get_root_logger().warning(
                 f'the folder of decoded images, {self.folder}, {why}: images that are not in it are decoded each time. '

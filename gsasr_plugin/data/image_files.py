@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-from basicsr.utils import FileClient, imfrombytes
 from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
@@ -202,7 +201,8 @@ def read_image(image: ImageFile) -> np.ndarray:
     if content is None:
         raise DataError(f'image {image}: the LMDB has no such key; its meta_info.txt does not belong to it')
     try:
-        pixels = imfrombytes(content) if content else None  # (H, W, 3) BGR
+        # (H, W, 3) BGR
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     except cv2.error:
         pixels = None
     if pixels is None:
@@ -218,7 +218,7 @@ def read_bytes(image: ImageFile) -> bytes | None:
     """
     if image.backend == 'disk':
         try:
-            return FileClient('disk').get(image.path)
+            return Path(image.path).read_bytes()
         except OSError as error:
             raise DataError(f'image {image} cannot be read: {error.strerror}') from error
     return lmdb_value(image.root, image.path)

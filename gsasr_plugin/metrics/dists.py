@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from gsasr_plugin.metrics.backbone import Backbone, L2Pool, Normalize
@@ -60,7 +59,6 @@ class DISTS(nn.Module):
         yield from self.backbone(self.normalize(x))
 
 
-@METRIC_REGISTRY.register()
 @network_metric
 def calculate_dists(
     img: np.ndarray | Sequence[np.ndarray],

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 
 from gsasr_plugin.metrics.backbone import LEAST_SIDE, Backbone, Normalize
@@ -47,7 +46,6 @@ class LPIPS(nn.Module):
         return distances
 
 
-@METRIC_REGISTRY.register()
 @network_metric
 def calculate_lpips(
     img: np.ndarray | Sequence[np.ndarray],

@@ -1,5 +1,4 @@
-"""The model class GSASRModel; importing it registers it with the host."""
+"""The model class GSASRModel, which trains and tests."""
 
-from gsasr_plugin.models.gsasr_model import GSASRModel
-
-__all__ = ['GSASRModel']
+# Before any file of this room: its classes are made from BasicSR's, and BasicSR's import registers them.
+import basicsr  # noqa: F401

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import MODEL_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,7 +16,7 @@ from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoints import state_file
-from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
 from gsasr_plugin.models.compute import autocast, laid_out, prepare
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
@@ -34,7 +33,6 @@ from gsasr_plugin.run_errors import RunError
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
 
 
-@MODEL_REGISTRY.register()
 class GSASRModel(ResumableModel):
     """Trains and tests GSASR on batches of mixed scales.
 

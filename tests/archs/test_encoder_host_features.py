@@ -51,6 +51,18 @@ def test_edsr():
     compare('EDSR', arguments, IN_OUT, 'upsample', own={'global_skip': True})
 
 
+def test_edsr_starts_as_basicsrs():
+    """The same weights from the same seed, under the same names in the same order: of the same initialization."""
+    from basicsr.archs.edsr_arch import EDSR
+
+    torch.manual_seed(0)
+    expected = EDSR(**IN_OUT, num_feat=8, num_block=2).state_dict()
+    torch.manual_seed(0)
+    found = build_encoder({'type': 'EDSR', 'num_feat': 8, 'num_block': 2}).net.state_dict()
+    assert list(found) == [key for key in expected if not key.startswith(('upsample', 'conv_last'))]
+    assert all(torch.equal(found[key], expected[key]) for key in found)
+
+
 def test_rcan():
     arguments = {'num_feat': 8, 'num_block': 2, 'res_scale': 0.5, 'img_range': 255.0, 'rgb_mean': [0.4, 0.5, 0.6]}
     compare('RCAN', {**arguments, 'num_group': 2, 'squeeze_factor': 4}, IN_OUT, 'upsample')

@@ -24,7 +24,7 @@ import numpy as np
 import skimage.data
 import torch
 
-from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 
 # isort: split

@@ -17,7 +17,7 @@ from basicsr.utils.matlab_functions import imresize
 
 from gsasr_plugin.benchmarking.prepare import jobs, runner
 from gsasr_plugin.commands import main
-from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.image_files import list_images, read_image

@@ -19,7 +19,8 @@ import torch
 from basicsr.data import build_dataloader
 from basicsr.utils import get_root_logger
 
-from gsasr_plugin.data import ArbitraryScalePairedDataset, decoded_images
+from gsasr_plugin.data import decoded_images
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.decoded_images import HEAD, KEPT_FREE, DecodedImages
 from gsasr_plugin.data.epoch_sampler import EpochSampler
 from gsasr_plugin.data.image_files import ImageFile, list_images, read_image

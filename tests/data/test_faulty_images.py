@@ -21,7 +21,8 @@ from basicsr.utils import get_root_logger
 from PIL import Image
 
 from gsasr_plugin.commands import main
-from gsasr_plugin.data import ArbitraryScalePairedDataset, decoded_images
+from gsasr_plugin.data import decoded_images
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.epoch_sampler import EpochSampler
 from gsasr_plugin.data.image_check import check_images
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, read_image

@@ -26,9 +26,9 @@ def test_keys_and_values(root):
 
 
 def test_an_lmdb_is_opened_once_whatever_its_path_is_written_like(root, tmp_path, monkeypatch):
-    client = lmdb_values._client(root)
+    environment = lmdb_values._environment(root)
     monkeypatch.chdir(tmp_path)
-    assert lmdb_values._client('a.lmdb') is client
+    assert lmdb_values._environment('a.lmdb') is environment
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
@@ -44,7 +44,7 @@ def read_in_child(root: str, answers) -> None:
 @pytest.mark.skipif('fork' not in multiprocessing.get_all_start_methods(), reason='needs fork')
 def test_a_forked_worker_closes_what_it_inherits(root):
     """The parent still uses its database, and another of its threads just opens one, while the worker starts."""
-    client = lmdb_values._client(root)
+    environment = lmdb_values._environment(root)
     context = multiprocessing.get_context('fork')
     answers = context.Queue()
     child = context.Process(target=read_in_child, args=(root, answers))
@@ -56,5 +56,5 @@ def test_a_forked_worker_closes_what_it_inherits(root):
     assert not hangs
     assert child.exitcode == 0
     assert answers.get(timeout=30) == (b'22', 'one')
-    assert client is lmdb_values._client(root)  # the parent's own stays open
+    assert lmdb_values._environment(root) is environment  # the parent's own stays open
     assert lmdb_value(root, 'one') == b'1'

@@ -12,10 +12,9 @@ import torchvision
 from basicsr.metrics import calculate_metric
 from torch import Tensor, nn
 
-from gsasr_plugin.metrics import calculate_dists, calculate_lpips
 from gsasr_plugin.metrics import lpips as lpips_module
-from gsasr_plugin.metrics.dists import DISTS
-from gsasr_plugin.metrics.lpips import LPIPS
+from gsasr_plugin.metrics.dists import DISTS, calculate_dists
+from gsasr_plugin.metrics.lpips import LPIPS, calculate_lpips
 from gsasr_plugin.metrics.weights import Convolution, Net, backbone_weights, dists_heads, lpips_heads
 
 

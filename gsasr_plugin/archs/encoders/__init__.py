@@ -2,54 +2,46 @@
 
 ``encoder_opt`` is ``{type: NAME, **constructor arguments}``. NAME is looked up in this order:
 
-1. the feature extractors made from the host's networks, without their up-samplers (``host_features.py``,
-   ``swinir.py``): EDSR, MSRResNet, RRDBNet, RCAN, SwinIR, SRVGGNetCompact; and HAT (``hat.py``; the host has none, and
-   HAT's own plugin registers the name for the network with its up-sampler);
-2. the host's ``ARCH_REGISTRY``, which holds RDN (``rdn.py``; the host has none) and the classes of other plugins. Any
-   registered class works whose forward maps B x 3 x h x w to one tensor B x C x h x w.
+1. the encoders of this room, without up-samplers: EDSR, RDN and HAT (HAT's own plugin registers that name for the
+   network with its up-sampler), and what is cut from BasicSR's networks (``host_features.py``, ``swinir.py``):
+   MSRResNet, RRDBNet, RCAN, SwinIR, SRVGGNetCompact;
+2. BasicSR's ``ARCH_REGISTRY``, which holds the classes of other plugins. Any registered class works whose forward maps
+   B x 3 x h x w to one tensor B x C x h x w.
+
+Each is imported when it is asked for: BasicSR takes seconds, and neither EDSR, RDN nor HAT needs it.
 
 The channel count C and the multiple to which the input has to be padded are worked out when the encoder is built
 (``encoder.py``); no option repeats them.
 """
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import basicsr.archs  # noqa: F401 (fills ARCH_REGISTRY with the host's own networks)
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from gsasr_plugin.archs.encoders.encoder import Encoder
-from gsasr_plugin.archs.encoders.hat import HATFeatures
-from gsasr_plugin.archs.encoders.host_features import (
-    EDSRFeatures,
-    MSRResNetFeatures,
-    RCANFeatures,
-    RRDBNetFeatures,
-    SRVGGNetCompactFeatures,
-)
-from gsasr_plugin.archs.encoders.rdn import RDN
-from gsasr_plugin.archs.encoders.swinir import SwinIRFeatures
 
-__all__ = ['RDN', 'Encoder', 'build_encoder', 'encoder_signature', 'encoder_types']
+__all__ = ['Encoder', 'build_encoder', 'encoder_signature', 'encoder_types']
 
-# Name in the option file -> the network of this name without its up-sampler.
-_FEATURES: dict[str, type[nn.Module]] = {
-    'EDSR': EDSRFeatures,
-    'HAT': HATFeatures,
-    'MSRResNet': MSRResNetFeatures,
-    'RCAN': RCANFeatures,
-    'RRDBNet': RRDBNetFeatures,
-    'SRVGGNetCompact': SRVGGNetCompactFeatures,
-    'SwinIR': SwinIRFeatures,
+# Name in the option file -> file of this room, class in it.
+_HOMES = {
+    'EDSR': ('edsr', 'EDSRFeatures'),
+    'HAT': ('hat', 'HATFeatures'),
+    'MSRResNet': ('host_features', 'MSRResNetFeatures'),
+    'RCAN': ('host_features', 'RCANFeatures'),
+    'RDN': ('rdn', 'RDN'),
+    'RRDBNet': ('host_features', 'RRDBNetFeatures'),
+    'SRVGGNetCompact': ('host_features', 'SRVGGNetCompactFeatures'),
+    'SwinIR': ('swinir', 'SwinIRFeatures'),
 }
 
 
 def encoder_types() -> list[str]:
     """Names of the encoders that come with this package (more may be registered in ARCH_REGISTRY), sorted."""
-    return sorted([*_FEATURES, 'RDN'])
+    return sorted(_HOMES)
 
 
 def encoder_signature(type_name: str) -> inspect.Signature:
@@ -103,8 +95,12 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
 
 def _encoder_class(type_name: str) -> type[nn.Module]:
     """Class that stands for a name; ValueError where there is none."""
-    if type_name in _FEATURES:
-        return _FEATURES[type_name]
+    if type_name in _HOMES:
+        file, name = _HOMES[type_name]
+        return getattr(importlib.import_module(f'{__name__}.{file}'), name)
+    import basicsr.archs  # noqa: F401 (fills ARCH_REGISTRY with BasicSR's own networks)
+    from basicsr.utils.registry import ARCH_REGISTRY
+
     if type_name in ARCH_REGISTRY:
         return ARCH_REGISTRY.get(type_name)
     # A name that is sure to work is the better guess, even where another class of the registry is spelt more like it.
@@ -131,7 +127,7 @@ def _check_keys(type_name: str, arguments: Mapping[str, Any], signature: inspect
                     f'accepted: {", ".join(named) or "none"}{hint}'
                 )
     for key, value in arguments.items():
-        # The host's classes build something from any number, such as no blocks from -1.
+        # BasicSR's classes build something from any number, such as no blocks from -1.
         if str(key).startswith('num_') and isinstance(value, int) and value < 1:
             raise ValueError(f'encoder_opt: {key} of {type_name} must be at least 1, got {value}')
     missing = [p.name for p in parameters if p.name in named and p.default is p.empty and p.name not in arguments]

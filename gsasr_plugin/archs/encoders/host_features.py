@@ -10,9 +10,7 @@ always 3 here, are not accepted.
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from basicsr.archs.arch_util import pixel_unshuffle
-from basicsr.archs.edsr_arch import EDSR
 from basicsr.archs.rcan_arch import RCAN
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srresnet_arch import MSRResNet
@@ -20,52 +18,10 @@ from basicsr.archs.srvgg_arch import SRVGGNetCompact
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gsasr_plugin.archs.encoders.edsr import add_mean
+
 # Mean of the DIV2K training images, as the host states it.
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-
-
-class EDSRFeatures(EDSR):
-    """EDSR up to its up-sampler. The defaults are EDSR-baseline as the released GSASR models use it.
-
-    Args:
-        num_feat: channels of the features.
-        num_block: residual blocks.
-        res_scale: factor of each block's residual.
-        img_range: factor of the input, after the mean is taken off (the host's default is 255).
-        rgb_mean: mean colour that is taken off the input, in 0..1 (the host's default is DIV2K's).
-        global_skip: add the features of the first convolution to those of the last, as the host's EDSR does. The
-            released models have no such skip: their features are met to 1e-6 without it and missed by 4 % with it
-            (tests/golden/encoder_edsr.npz).
-    """
-
-    def __init__(
-        self,
-        *,
-        num_feat: int = 64,
-        num_block: int = 16,
-        res_scale: float = 1.0,
-        img_range: float = 1.0,
-        rgb_mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        global_skip: bool = False,
-    ):
-        super().__init__(
-            num_in_ch=3,
-            num_out_ch=3,
-            num_feat=num_feat,
-            num_block=num_block,
-            upscale=1,
-            res_scale=res_scale,
-            img_range=img_range,
-        )
-        del self.upsample, self.conv_last
-        mean_to_buffer(self, rgb_mean)
-        self.global_skip = global_skip
-
-    def forward(self, lq: Tensor) -> Tensor:
-        """LR image B x 3 x h x w (0..1) -> features B x num_feat x h x w."""
-        shallow = self.conv_first((lq - self.mean) * self.img_range)  # B x num_feat x h x w
-        deep = self.conv_after_body(self.body(shallow))
-        return deep + shallow if self.global_skip else deep
 
 
 class RCANFeatures(RCAN):
@@ -205,12 +161,10 @@ class SRVGGNetCompactFeatures(SRVGGNetCompact):
 
 
 def mean_to_buffer(net: nn.Module, rgb_mean: Sequence[float]) -> None:
-    """Replace the host's plain attribute ``mean`` by a buffer (1 x 3 x 1 x 1) outside the state dict.
+    """Replace the plain attribute ``mean`` of BasicSR's networks by a buffer outside the state dict.
 
-    The host moves it to the input's device and type by assignment in forward; a buffer follows the module instead, so
-    forward changes nothing, while checkpoints keep the host's keys.
+    BasicSR moves it to the input's device and type by assignment in forward; a buffer follows the module instead, so
+    forward changes nothing, while checkpoints keep BasicSR's keys.
     """
-    if len(rgb_mean) != 3:
-        raise ValueError(f'rgb_mean is {list(rgb_mean)}; 3 values are needed')
     del net.mean
-    net.register_buffer('mean', torch.tensor(rgb_mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
+    add_mean(net, rgb_mean)

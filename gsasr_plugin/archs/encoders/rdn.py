@@ -1,4 +1,4 @@
-"""RDN, the residual dense network, up to its features: the host has no such network.
+"""RDN, the residual dense network, up to its features: BasicSR has no such network.
 
 Y. Zhang et al., "Residual Dense Network for Image Super-Resolution", CVPR 2018. Names of sizes there: D residual dense
 blocks of C layers, growth rate G, G0 features.
@@ -7,7 +7,6 @@ blocks of C layers, growth rate G, G0 features.
 from typing import Literal
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,7 +31,6 @@ class ResidualDenseBlock(nn.Module):
         return self.local_fusion(torch.cat(features, 1)) + x
 
 
-@ARCH_REGISTRY.register()
 class RDN(nn.Module):
     """RDN without up-sampler: two shallow convolutions, residual dense blocks, global feature fusion, global skip.
 

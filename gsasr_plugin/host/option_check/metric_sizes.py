@@ -6,7 +6,7 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items
 from gsasr_plugin.data.image_files import list_some
 from gsasr_plugin.host.option_check.registered import registered

@@ -14,7 +14,7 @@ from typing import Any
 
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
-from gsasr_plugin.archs.encoders import RDN
+from gsasr_plugin.archs.encoders.rdn import RDN
 from gsasr_plugin.host.option_check.problems import listed
 from gsasr_plugin.host.option_check.registered import registered, registered_names
 from gsasr_plugin.host.option_check.report import Report

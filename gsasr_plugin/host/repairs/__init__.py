@@ -16,12 +16,10 @@ from gsasr_plugin.host.repairs.remaining_time import repair_remaining_time
 from gsasr_plugin.host.repairs.repair import Repair
 from gsasr_plugin.host.repairs.result_folders import repair_test_folders
 from gsasr_plugin.host.repairs.resuming import repair_load_resume_state
-from gsasr_plugin.host.repairs.vanished_modules import alias_functional_tensor, alias_scipy_filters
+from gsasr_plugin.host.repairs.vanished_modules import stand_in_for_modules
 
 __all__ = [
     'Repair',
-    'alias_functional_tensor',
-    'alias_scipy_filters',
     'repair_dataroot_lists',
     'repair_dict2str',
     'repair_epoch_count',
@@ -34,6 +32,7 @@ __all__ = [
     'repair_remaining_time',
     'repair_test_folders',
     'repairs',
+    'stand_in_for_modules',
 ]
 
 _applied: list[Repair] = []
@@ -43,14 +42,13 @@ def repair_host() -> None:
     """Apply every repair; the first call imports BasicSR. Repeated calls change nothing."""
     if _applied:
         return
-    # These two must stand before anything of the host is imported.
-    found = [alias_functional_tensor(), alias_scipy_filters()]
+    _applied.extend(stand_in_for_modules())
 
     train = importlib.import_module('basicsr.train')
     options = importlib.import_module('basicsr.utils.options')
     dist_util = importlib.import_module('basicsr.utils.dist_util')
     test = importlib.import_module('basicsr.test')
-    found += [
+    found = [
         repair_load_resume_state(train),
         repair_init_dist(dist_util, options),
         repair_dataroot_lists(options),

@@ -1,63 +1,38 @@
-"""Modules that the host imports and that are gone."""
+"""Modules that BasicSR imports and that are gone."""
 
 import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import sys
 import types
 import warnings
-from collections.abc import Iterable
-from typing import Any
 
 from gsasr_plugin.host.repairs.repair import Repair
 
-
-class _AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Answers the import of one vanished module with chosen names of its successor, imported only when asked.
-
-    It stands last on `sys.meta_path`, so that the real module wins wherever it exists.
-    """
-
-    def __init__(self, name: str, successor: str, attributes: Iterable[str]) -> None:
-        self.name = name
-        self.successor = successor
-        self.attributes = tuple(attributes)
-
-    def find_spec(
-        self, fullname: str, path: Any = None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        return importlib.machinery.ModuleSpec(fullname, self) if fullname == self.name else None
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        successor = importlib.import_module(self.successor)
-        for attribute in self.attributes:
-            setattr(module, attribute, getattr(successor, attribute))
+# Module -> where its names are now, and those that BasicSR wants.
+VANISHED = {
+    # basicsr.data.degradations imports it; torchvision 0.17 removed it, and BasicSR cannot be imported without.
+    'torchvision.transforms.functional_tensor': ('torchvision.transforms.functional', ('rgb_to_grayscale',)),
+    # basicsr.metrics.niqe imports it; it is deprecated, and leaves with SciPy 2.
+    'scipy.ndimage.filters': ('scipy.ndimage', ('convolve',)),
+}
 
 
-def _alias(name: str, successor: str, attributes: Iterable[str]) -> Repair:
-    if any(isinstance(finder, _AliasFinder) and finder.name == name for finder in sys.meta_path):
-        return Repair(name, True, f'answered by {successor} when the host asks for it')
-    if importlib.util.find_spec(name) is not None:
-        return Repair(name, False, 'the installed library still has this module')
-    sys.meta_path.append(_AliasFinder(name, successor, attributes))
-    return Repair(name, True, f'gone from the installed library; answered by {successor} when the host asks for it')
+def stand_in(name: str) -> Repair:
+    """Puts a module with the names that BasicSR wants in the place of one that is gone; the real one wins."""
+    successor, attributes = VANISHED[name]
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        module = types.ModuleType(name, f'The names of {successor} that BasicSR looks for here.')
+        found = vars(importlib.import_module(successor))
+        vars(module).update({attribute: found[attribute] for attribute in attributes})
+        sys.modules[name] = module
+    return Repair(name, True, f'gone from the installed library, or about to go: {successor} stands in')
 
 
-def alias_functional_tensor() -> Repair:
-    """`basicsr.data.degradations` imports torchvision.transforms.functional_tensor, which torchvision 0.17 removed.
-
-    Without it `import basicsr` fails. What it wants, rgb_to_grayscale, lives in torchvision.transforms.functional.
-    """
-    return _alias('torchvision.transforms.functional_tensor', 'torchvision.transforms.functional', ['rgb_to_grayscale'])
-
-
-def alias_scipy_filters() -> Repair:
-    """`basicsr.metrics.niqe` imports scipy.ndimage.filters, which is deprecated and leaves with SciPy 2.
-
-    While SciPy still has the module, only its DeprecationWarning about the host's line is silenced.
-    """
+def stand_in_for_modules() -> list[Repair]:
+    """What has to be done before BasicSR is imported."""
+    # While SciPy still has the module, it warns of BasicSR's line.
     warnings.filterwarnings(
         'ignore', message=r'.*scipy\.ndimage\.filters', category=DeprecationWarning, module=r'basicsr\.metrics\.niqe'
     )
-    return _alias('scipy.ndimage.filters', 'scipy.ndimage', ['convolve'])
+    return [stand_in(name) for name in VANISHED]

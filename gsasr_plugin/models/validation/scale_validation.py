@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.data.evaluation_items import EvaluationItem

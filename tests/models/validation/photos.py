@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from torch.utils.data import DataLoader
 
-from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 
 
 def photos(

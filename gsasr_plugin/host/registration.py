@@ -1,0 +1,93 @@
+"""BasicSR is repaired, and our classes are registered with it, as soon as anybody imports it.
+
+Importing BasicSR takes seconds, and beside a torchvision of today it fails unless a module that it misses is put in its
+place first. So `import gsasr_plugin` does not import it: it asks to be told of its import. Where BasicSR is there
+already, because somebody else has put that module in its place, all is done at once.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from collections.abc import Sequence
+
+BASICSR = 'basicsr'
+
+
+def attend_basicsr() -> None:
+    """Repairs BasicSR and registers our classes: now if it is imported already, else right after its import."""
+    if not any(isinstance(finder, _Watch) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Watch())
+    if BASICSR in sys.modules:
+        importlib.import_module(BASICSR)  # another thread may be about to finish it
+        _complete()
+    else:
+        # What an import that failed has left would be found without BasicSR itself, and without us.
+        for name in [name for name in sys.modules if name.startswith(f'{BASICSR}.')]:
+            del sys.modules[name]
+
+
+def register_classes() -> None:
+    """Enters our classes and functions in BasicSR's registries, unless they are there."""
+    from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+
+    from gsasr_plugin.archs.encoders.rdn import RDN
+    from gsasr_plugin.archs.gsasr_arch import GSASR
+    from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+    from gsasr_plugin.metrics.dists import calculate_dists
+    from gsasr_plugin.metrics.lpips import calculate_lpips
+    from gsasr_plugin.models.gsasr_model import GSASRModel
+
+    for registry, entries in (
+        (ARCH_REGISTRY, (GSASR, RDN)),
+        (DATASET_REGISTRY, (ArbitraryScalePairedDataset,)),
+        (METRIC_REGISTRY, (calculate_dists, calculate_lpips)),
+        (MODEL_REGISTRY, (GSASRModel,)),
+    ):
+        for entry in entries:
+            if entry.__name__ not in registry or registry.get(entry.__name__) is not entry:
+                registry.register(entry)  # refuses the name of somebody else's class
+
+
+def _complete() -> None:
+    from gsasr_plugin.host.repairs import repair_host  # they need torch
+
+    repair_host()
+    register_classes()
+
+
+class _Watch(importlib.abc.MetaPathFinder):
+    """Finds BasicSR where the other finders find it, and has it loaded by `_Loader`; any other module is theirs."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != BASICSR:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None and spec.loader is not None:
+                spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+class _Loader(importlib.abc.Loader):
+    """Loads BasicSR by its own loader, between what has to stand before and what comes after."""
+
+    def __init__(self, loader: importlib.abc.Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self.loader  # the one that knows its source and files
+        from gsasr_plugin.host.repairs import stand_in_for_modules
+
+        stand_in_for_modules()
+        self.loader.exec_module(module)
+        # Our rooms import BasicSR in turn: they find it loaded, for all of it is by now.
+        _complete()
