@@ -80,6 +80,23 @@ def test_the_last_iteration_is_validated_once_and_under_its_own_number(tmp_path:
     assert [row.split(',')[0] for row in rows] == ['7', '7', '100', '100']
 
 
+def test_a_saved_training_knows_what_it_has_validated(tmp_path: Path) -> None:
+    """A run that is asked to stop after a validation saves then: it must not begin with the same one again."""
+    model = make_model(tmp_path)
+    model.opt['datasets'] = {'train': {}, 'val': {}, 'val_2': {}}
+    found, loaders = [], []  # which are told apart by their identity
+    for iteration, sets in ((1, 0), (2, 1), (3, 2)):
+        model.iteration = iteration
+        for number in range(sets):
+            loader = photos(tmp_path, name=f'set {number}', scales=[2])
+            model.validation(loader, iteration, None, save_img=False)
+            loaders.append(loader)
+        model._save_reached()
+        state = torch.load(tmp_path / 'training_states' / f'{iteration}.state', weights_only=True)
+        found.append(state['validated'])
+    assert found == [False, False, True]
+
+
 def test_an_image_that_is_all_border_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It and no other is left out, and the tables say so; the training goes on."""
     cv2.imwrite(str(tmp_path / 'narrow.png'), np.zeros((16, 60, 3), np.uint8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoints.loading import read_model
 from gsasr_plugin.host.option_check.option_file import read_option_file
+from gsasr_plugin.models.gsasr_options import GSASRValOptions
 from gsasr_plugin.models.validation.image_values import FILE, ImageValues, ValuesFile, run_key
 from gsasr_plugin.models.validation.paper_tables import METRICS, PaperRow, paper_cost, paper_figure, paper_row
 from gsasr_plugin.models.validation.tables import (
@@ -214,6 +216,18 @@ def test_values_of_other_weights_or_options_are_not_reused(tmp_path: Path) -> No
     assert ValuesFile(tmp_path, others[0]).read('Set5') == []
     assert ValuesFile(tmp_path, key).read('photos') == values()[3:]  # another set's values have stayed
     assert ValuesFile(tmp_path, key).read('Set5') == []
+
+
+def test_every_option_that_may_change_a_value_or_a_picture_counts() -> None:
+    """Tiles too: a tiled image differs where it was cut."""
+    state = {'weight': torch.arange(4.0)}
+    ours = {field.name for field in dataclasses.fields(GSASRValOptions)} - {'paper_row', 'keep_best'}
+    names = {*ours, 'metrics', 'save_img', 'suffix', 'scales', 'dataroot_gt', 'dataroot_lq', 'quantize_lq'}
+    assert {'tile', 'tile_overlap', 'memory_budget', 'autocast'} <= names
+    keys = {run_key(state, {name: 1}) for name in names} | {run_key(state, {name: 2}) for name in names}
+    assert len(keys) == 2 * len(names)
+    neutral = ('pbar', 'paper_row', 'val_freq', 'cache', 'cache_dir', 'pin_memory', 'num_worker_per_gpu')
+    assert {run_key(state, {name: 1}) for name in neutral} == {run_key(state, {})}
 
 
 def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
