@@ -175,6 +175,18 @@ def test_lr_alone(pairs):
     assert batch['lq'].shape == (1, 3, 15, 12) and batch['size'].tolist() == [[50, 40]]
 
 
+def test_sizes_of_results_are_known_beforehand(gt_root, pairs):
+    """From headers, of pairs, of GT alone, and of LR alone: those that the items have when they are read."""
+    scales = {'scales': [2, 3.7, [2, 3]]}
+    for options in (
+        {'dataroot_gt': gt_root, 'dataroot_lq': pairs},
+        {'dataroot_gt': gt_root, **scales},
+        {'dataroot_lq': gt_root, **scales},
+    ):
+        dataset = make(**options)
+        assert [item.size for item in dataset.items] == [tuple(item['size'].tolist()) for item in dataset]
+
+
 def test_pairs_that_do_not_match_are_named(gt_root, pairs, write_images):
     lq_root = pairs[2]
     extra = write_images('X2', {'c.png': (20, 20)})
