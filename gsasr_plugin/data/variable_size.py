@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import get_worker_info
-from torch.utils.data._utils.collate import default_collate_fn_map
+
+from gsasr_plugin.torch_private import default_collate_fn_map, ordinary_results, shared_block
 
 
 class VariableSizeImage(torch.Tensor):
@@ -20,7 +21,7 @@ class VariableSizeImage(torch.Tensor):
     (C, H_i, W_i) tensors.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = ordinary_results
 
     @classmethod
     def of(cls, image: torch.Tensor) -> 'VariableSizeImage':
@@ -40,11 +41,9 @@ def collate_variable_size(
         collate_fn_map: not used; `default_collate` passes it to every function of its map.
     """
     count = sum(image.numel() for image in images)
-    block = images[0].new_empty(0).as_subclass(torch.Tensor)
-    if get_worker_info() is not None:
-        # Written straight into shared memory, as PyTorch does for stacked tensors, which saves a copy.
-        block = block.new(block.untyped_storage()._new_shared(count * block.element_size()))
-    block = block.resize_(count)
+    like = images[0].as_subclass(torch.Tensor)
+    # In a worker written straight into shared memory, as PyTorch does for stacked tensors, which saves a copy.
+    block = like.new_empty(count) if get_worker_info() is None else shared_block(like, count)
     views = [view.view(image.shape) for view, image in zip(block.split([i.numel() for i in images]), images)]
     for view, image in zip(views, images):
         view.copy_(image)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from gsasr_plugin import precision
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.precision import FLOAT32, HalfPrecision, dtype_of
+from gsasr_plugin.torch_private import replace_call
 
 
 @dataclass
@@ -57,19 +59,22 @@ def _compile_or_explain(module: nn.Module, name: str) -> None:
         module: compiled in place.
         name: what the log calls it where compiling fails.
     """
-    plain = module._call_impl
-    compiled: Any = torch.compile(plain)
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal compiled
-        if compiled is not None:
-            try:
-                return compiled(*args, **kwargs)
-            # Whatever the compiler raises; an error that is the module's own is raised again below.
-            except Exception as error:
-                compiled = None
-                reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
-                get_root_logger().warning(f'compile: the {name} could not be compiled, and runs as it is: {reason}')
-        return plain(*args, **kwargs)
+    def make(plain: Callable[..., Any]) -> Callable[..., Any]:
+        compiled: Any = torch.compile(plain)
 
-    module._compiled_call_impl = call
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal compiled
+            if compiled is not None:
+                try:
+                    return compiled(*args, **kwargs)
+                # Whatever the compiler raises; an error that is the module's own is raised again below.
+                except Exception as error:
+                    compiled = None
+                    reason = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+                    get_root_logger().warning(f'compile: the {name} could not be compiled, and runs as it is: {reason}')
+            return plain(*args, **kwargs)
+
+        return call
+
+    replace_call(module, make)

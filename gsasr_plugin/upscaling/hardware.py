@@ -64,6 +64,8 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether the device has instructions for products of bfloat16 matrices: CUDA from Ampere on, AVX-512-BF16, AMX."""
     import torch
 
+    from gsasr_plugin.torch_private import cpu_multiplies_bfloat16
+
     if device.type == 'cuda':
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != 'cpu':
@@ -71,4 +73,4 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     if hasattr(torch.cpu, 'get_capabilities'):  # torch 2.10 and newer
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return cpu_multiplies_bfloat16()

@@ -1,0 +1,58 @@
+"""Names that torch does not promise to keep, all that this package uses: seen in torch 2.14.1.
+
+Each says what happens where a torch does not have it. Nothing else of this package names what torch calls private.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# What `default_collate` does with a type of its own; its documentation says so, and that this is where it is entered.
+# Without it this import fails.
+from torch.utils.data._utils.collate import default_collate_fn_map as default_collate_fn_map
+
+# The `__torch_function__` of a subclass of Tensor whose operations give ordinary tensors, as torch.nn.Parameter has it.
+# Without it this line fails.
+ordinary_results: Any = torch._C._disabled_torch_function_impl
+
+
+def shared_block(like: Tensor, count: int) -> Tensor:
+    """Memory that processes share for `count` numbers of a tensor's type; torch's own collation takes it so.
+
+    Without `UntypedStorage._new_shared`: memory of this process alone, which is copied when it is handed over.
+    """
+    storage = like.untyped_storage()
+    if hasattr(storage, '_new_shared'):
+        return like.new(storage._new_shared(count * like.element_size())).resize_(count)
+    return like.new_empty(count)
+
+
+def replace_call(module: nn.Module, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Gives a module another way to be called, made of its own, hooks included, as `Module.compile` does.
+
+    Its keys and its copies are not touched. Without `Module._call_impl`: an AttributeError. Without
+    `Module._compiled_call_impl`: likewise, for nobody would call what is made.
+    """
+    assert hasattr(nn.Module, '_compiled_call_impl'), 'torch calls modules in another way'
+    module._compiled_call_impl = make(module._call_impl)
+
+
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for products of bfloat16 matrices: AVX-512-BF16 or AMX.
+
+    For torch before 2.10, which has no `torch.cpu.get_capabilities`. Without these two names: no.
+    """
+    names = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
+    return any(getattr(torch.cpu, name, bool)() for name in names)
+
+
+def linear_pointwise() -> Callable[..., Tensor] | None:
+    """oneDNN's product of matrices with bias and ReLU in the same pass, which torch's compiler emits on CPUs.
+
+    None where torch is built without oneDNN, or does not have `torch.ops.mkldnn._linear_pointwise`.
+    """
+    return getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
