@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.tile_options import TileOptions
-from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.precision import autocast
 from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
@@ -167,7 +166,7 @@ def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None) -> Tensor:
         alpha: (h, w), 0..1. Colours that cannot be seen are replaced by the nearest that can.
     """
     if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
-        from scipy import ndimage  # takes long to import, and few pictures need it
+        from scipy import ndimage
 
         nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
         color = color[tuple(nearest)]
@@ -182,6 +181,8 @@ def result_pixels(drawn: Tensor, color: np.ndarray, alpha: np.ndarray | None) ->
 
 
 def _enlarged_alpha(alpha: np.ndarray, size: Size) -> np.ndarray:
+    from gsasr_plugin.data.bicubic import resize_bicubic  # and with it SciPy, which few pictures need
+
     # In float64, where the sum of the weights is so near to one that opaque stays opaque in 16 bits too.
     return resize_bicubic(alpha.astype(np.float64), size).clip(0, 1).astype(np.float32)
 

@@ -10,9 +10,8 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 from PIL.ExifTags import Base
 
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
@@ -160,6 +159,8 @@ def _is_deep(image: Image.Image) -> bool:
 
 def _with_16_bits(image: Image.Image, content: bytes) -> Picture:
     """A picture whose pixels OpenCV decodes, and all else Pillow."""
+    import cv2
+
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         found = 'another kind' if pixels is None else str(pixels.dtype)
@@ -188,6 +189,8 @@ def _to_rgb(image: Image.Image, metadata: Metadata) -> tuple[Image.Image, Metada
             f'holds numbers of another kind (mode {image.mode}); accepted are 8 and 16 bits per channel, without sign'
         )
     if metadata.icc is not None and image.mode != 'YCbCr':
+        from PIL import ImageCms
+
         srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB'))
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(metadata.icc))

@@ -7,7 +7,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -106,17 +105,15 @@ def _png_texts(metadata: Metadata) -> PngInfo:
 
 def _png_16(picture: Picture) -> bytes:
     """OpenCV's file, with the chunks of metadata that Pillow gives a picture of one pixel put after its header."""
+    import cv2
+
     pixels = _levels(picture, 65535, np.uint16)
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]  # BGR, BGRA
-    content = _encoded_by_opencv('.png', pixels[..., order])
+    done, encoded = cv2.imencode('.png', np.ascontiguousarray(pixels[..., order]))
+    if not done:
+        raise PictureError('OpenCV cannot encode it')
+    content = encoded.tobytes()
     pixel = np.zeros((1, 1, picture.color.shape[2]), np.float32)
     described = encode_picture(Picture(pixel, metadata=picture.metadata))
     chunks = described[PNG_HEADER_BYTES : described.rindex(b'IDAT') - 4]  # a chunk begins with its length
     return content[:PNG_HEADER_BYTES] + chunks + content[PNG_HEADER_BYTES:]
-
-
-def _encoded_by_opencv(suffix: str, pixels: np.ndarray) -> bytes:
-    done, content = cv2.imencode(suffix, np.ascontiguousarray(pixels))
-    if not done:
-        raise PictureError('OpenCV cannot encode it')
-    return content.tobytes()
