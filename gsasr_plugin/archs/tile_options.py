@@ -6,12 +6,12 @@ Tile sizes and overlaps are in LR pixels, and come as whole windows (multiples o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 
 from gsasr_plugin.archs.tile_memory import free_budget, largest_side
+from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber, check_fields
 
 # What neighbouring tiles share by default, before rounding up to whole windows. Measured on a photograph at x2 beside a
 # seam (tests/benchmarks/measure_tile_borders.py), the largest difference of tiled and whole in levels of 8 bits: of
@@ -38,18 +38,12 @@ class TileOptions:
         ValueError: an option out of its range; the message names it.
     """
 
-    tile: Annotated[int, Field(ge=1)] | Literal['auto'] | None = 'auto'
-    tile_overlap: Annotated[int, Field(ge=0)] | None = None
-    memory_budget: Annotated[float, Field(gt=0)] | None = None
+    tile: PositiveInt | Literal['auto'] | None = 'auto'
+    tile_overlap: NonNegativeInt | None = None
+    memory_budget: PositiveNumber | None = None
 
     def __post_init__(self) -> None:
-        tile, overlap, budget = self.tile, self.tile_overlap, self.memory_budget
-        if not (tile is None or tile == 'auto' or (_is_int(tile) and tile >= 1)):
-            raise ValueError(f"tile must be a whole number of LR pixels, at least 1, 'auto' or None, got {tile!r}")
-        if not (overlap is None or (_is_int(overlap) and overlap >= 0)):
-            raise ValueError(f'tile_overlap must be a whole number of LR pixels, at least 0, or None, got {overlap!r}')
-        if not (budget is None or budget > 0):
-            raise ValueError(f'memory_budget must be positive (GiB) or None, got {budget!r}')
+        check_fields(self)
 
     def tile_size(
         self, h: int, w: int, *, multiple: int, pixel_bytes: int, joined_bytes: int, device: torch.device
@@ -87,10 +81,6 @@ class TileOptions:
                     f'{self.tile_overlap}, which makes {overlap}, and tile {self.tile}, which makes {side}'
                 )
         return (side, overlap) if side < max(h, w) else None
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _up(length: int, multiple: int) -> int:

@@ -58,7 +58,7 @@ class ArbitraryScalePairedDataset(Dataset):
         opt: the data set's section of the option file, with `phase`, as `basicsr.data.build_dataset` passes it.
 
     Raises:
-        ValueError, TypeError: an option is unknown, wrong or missing; images cannot be read, do not fit or are too
+        ValueError: an option is unknown, wrong or missing; images cannot be read, do not fit or are too
             small. All are named.
         FileNotFoundError: a root, file or one half of a pair does not exist.
     """

@@ -1,24 +1,30 @@
 """The options of ArbitraryScalePairedDataset: every key that may stand in its section of an option file, once."""
 
-import difflib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-import pydantic
+from pydantic import Field
 
-from gsasr_plugin.sizes import as_scale
+from gsasr_plugin.data.loader_options import LoaderOptions
+from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, build_options
+
+Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+TwoFactors = Annotated[list[Factor], Field(min_length=2, max_length=2)]
+RootsByScale = Annotated[dict[Factor, str], Field(title='a mapping from scales, at least 1, to texts')]
+Scales = Annotated[
+    list[Factor | TwoFactors],
+    Field(min_length=1, title='a list of scales, each a number of at least 1 or a pair [rows, columns] of such'),
+]
+_BACKEND = 'a mapping {type: disk} or {type: lmdb}'
 
 
 @dataclass(kw_only=True)
-class ArbitraryScalePairedDatasetOptions:
+class ArbitraryScalePairedDatasetOptions(LoaderOptions):
     """A section `datasets.train`, `datasets.val*` or `datasets.test*` of an option file.
 
     Attributes:
-        name: name of the data set in logs and result folders.
-        type: the registered class.
-        phase: train, val or test; the host works it out from the name of the section.
+        phase: train, val or test; BasicSR works it out from the name of the section.
 
         dataroot_gt: folder or LMDB of GT images, or a list of several (not with pairs). None: LR images without GT.
         dataroot_lq: val, test: folder or LMDB of the LR images that belong to the GT images; a list, or a mapping
@@ -26,7 +32,7 @@ class ArbitraryScalePairedDatasetOptions:
             None: LR is made from GT.
         meta_info_file: text file with the names of the GT images to use, one a line, name first, in this order; a list
             has one per dataroot_gt. None: all images.
-        io_backend: {type: disk}: dataroots are folders of files; {type: lmdb}: databases made by the host, folders
+        io_backend: {type: disk}: dataroots are folders of files; {type: lmdb}: databases made by BasicSR, folders
             whose names end in .lmdb.
         filename_tmpl: name of the LR file of a GT file, both without extension: '{}' stands for the GT name,
             '{scale}' for the scale (2 or 3.7), so that '{}x{scale}' fits DIV2K.
@@ -58,16 +64,6 @@ class ArbitraryScalePairedDatasetOptions:
         seed: train: with epoch and index it determines scale, crop and flips, for any number of workers and processes.
             None: manual_seed, which determines the order of the images too.
 
-        num_worker_per_gpu: train: worker processes per GPU, or of each process on CPUs.
-        batch_size_per_gpu: train: samples per GPU, or per process on CPUs, and iteration.
-        dataset_enlarge_ratio: train: how often each image occurs in an epoch; with 1.5 an epoch has every image once
-            and half of them twice, with 0.5 half of them: those that are due.
-        use_shuffle: kept from the host's option files, without effect: training is always shuffled.
-        prefetch_mode: cpu: a thread fetches batches ahead; cuda: they are copied to the GPU ahead.
-        num_prefetch_queue: how many batches prefetch_mode cpu fetches ahead.
-        pin_memory: batches lie in page-locked memory, which prefetch_mode cuda needs.
-        persistent_workers: train: keep the workers from epoch to epoch.
-
     Raises:
         ValueError: options contradict each other or are out of range.
     """
@@ -78,18 +74,20 @@ class ArbitraryScalePairedDatasetOptions:
 
     # Images
     dataroot_gt: str | list[str] | None = None
-    dataroot_lq: str | list[str] | dict[float, str] | None = None
+    dataroot_lq: str | list[str] | RootsByScale | None = None
     meta_info_file: str | list[str] | None = None
-    io_backend: dict[Literal['type'], Literal['disk', 'lmdb']] = field(default_factory=lambda: {'type': 'disk'})
+    io_backend: Annotated[dict[Literal['type'], Literal['disk', 'lmdb']], Field(min_length=1, title=_BACKEND)] = field(
+        default_factory=lambda: {'type': 'disk'}
+    )
     filename_tmpl: str = '{}'
     cache: Literal['none', 'memory', 'disk'] = 'none'
     cache_dir: str | None = None
 
     # Scales and sizes
-    scale_range: Sequence[float] | None = None
-    scales: Sequence[float | Sequence[float]] | None = None
+    scale_range: Annotated[list[Factor], Field(min_length=2, max_length=2)] | None = None
+    scales: Scales | None = None
     unequal_scales: bool = False
-    lq_size: int = 48
+    lq_size: PositiveInt = 48
     quantize_lq: bool | None = None
     small_images: Literal['error', 'skip'] = 'error'
     on_error: Literal['stop', 'skip'] = 'stop'
@@ -98,40 +96,20 @@ class ArbitraryScalePairedDatasetOptions:
     # Augmentation and randomness
     use_hflip: bool = True
     use_rot: bool = True
-    seed: int | None = None
+    seed: NonNegativeInt | None = None
 
-    # The host's loader
-    num_worker_per_gpu: int | None = None
+    # The loader's, see `TrainLoaderOptions` and `EvalLoaderOptions`
     batch_size_per_gpu: int | None = None
-    dataset_enlarge_ratio: int | float = 1
+    num_worker_per_gpu: int | None = None
     use_shuffle: bool = True
-    prefetch_mode: Literal['cpu', 'cuda'] | None = None
-    num_prefetch_queue: int = 1
-    pin_memory: bool = False
-    persistent_workers: bool = False
 
     def __post_init__(self) -> None:
         if self.dataroot_gt is None and self.dataroot_lq is None:
             raise ValueError('dataroot_gt or dataroot_lq is needed')
         if self.scale_range is not None and self.scales is not None:
             raise ValueError(f'scale_range {self.scale_range} and scales {self.scales} exclude each other')
-        if self.scale_range is not None and not _is_range(self.scale_range):
-            raise ValueError(
-                f'scale_range must be [lowest, highest] with 1 <= lowest <= highest, got {self.scale_range}'
-            )
-        if self.scales is not None:
-            if len(self.scales) == 0:
-                raise ValueError('scales must have at least one scale')
-            for scale in self.scales:
-                as_scale(scale)
-        if 'type' not in self.io_backend:
-            raise ValueError('io_backend must have a type: disk or lmdb')
-        if self.lq_size < 1:
-            raise ValueError(f'lq_size must be at least 1, got {self.lq_size}')
-        if self.seed is not None and self.seed < 0:
-            raise ValueError(f'seed must be at least 0, got {self.seed}')
-        if not self.dataset_enlarge_ratio > 0:
-            raise ValueError(f'dataset_enlarge_ratio must be positive, got {self.dataset_enlarge_ratio}')
+        if self.scale_range is not None and self.scale_range[0] > self.scale_range[1]:
+            raise ValueError(f'scale_range must be [lowest, highest], got {self.scale_range}')
         if self.meta_info_file is not None and _count(self.meta_info_file) != _count(self.dataroot_gt):
             raise ValueError(
                 f'meta_info_file needs one file per dataroot_gt, got {self.meta_info_file} for {self.dataroot_gt}'
@@ -165,45 +143,27 @@ class ArbitraryScalePairedDatasetOptions:
             if isinstance(self.dataroot_lq, dict):
                 if self.scales is not None:
                     raise ValueError('the mapping dataroot_lq {scale: path} has the scales already: leave out `scales`')
-                for scale in self.dataroot_lq:
-                    as_scale(scale)
+                if any(isinstance(scale, str) for scale in self.dataroot_lq):
+                    raise ValueError(f'the scales of the mapping dataroot_lq must be numbers, got {self.dataroot_lq}')
             elif self.scales is not None and len(self.scales) != _count(self.dataroot_lq):
                 raise ValueError(f'scales {self.scales} must name one scale per dataroot_lq {self.dataroot_lq}')
 
     @classmethod
     def from_opt(cls, opt: Mapping[str, Any]) -> 'ArbitraryScalePairedDatasetOptions':
-        """Check the dict that the host hands to a data set, key by key, and make the options of it.
+        """Check the dict that BasicSR hands to a data set, and make the options of it.
 
         Raises:
-            ValueError: an unknown key (the closest known one is named), or as the class says.
-            TypeError: a value of the wrong type.
+            ValueError: keys are unknown or values of the wrong type or out of their range; all are named. Or as the
+                class says.
         """
         name = opt.get('name', cls.__name__)
         if 'scale' in opt:
-            # The host copies a root-level `scale` into every data set.
+            # BasicSR copies a root-level `scale` into every data set.
             raise ValueError(
                 f"data set {name}: option 'scale' ({opt['scale']}) is not known here; remove it from the data set's "
                 "section and from the root of the file, and use 'scale_range' (training) or 'scales'"
             )
-        types = get_type_hints(cls)
-        for key, value in opt.items():
-            if key not in types:
-                closest = difflib.get_close_matches(str(key), types, n=1)
-                hint = f'did you mean {closest[0]!r}?' if closest else f'known are {", ".join(types)}'
-                raise ValueError(f'data set {name}: unknown option {key!r}; {hint}')
-            try:
-                pydantic.TypeAdapter(types[key], config=pydantic.ConfigDict(strict=True)).validate_python(value)
-            except pydantic.ValidationError as error:
-                accepted = inspect.formatannotation(types[key])
-                raise TypeError(f'data set {name}: option {key!r} must be {accepted}, got {value!r}') from error
-        try:
-            return cls(**opt)
-        except ValueError as error:
-            raise ValueError(f'data set {name}: {error}') from error
-
-
-def _is_range(values: Sequence[float]) -> bool:
-    return len(values) == 2 and 1 <= values[0] <= values[1] < float('inf')
+        return build_options(cls, opt, f'data set {name}: ')
 
 
 def _count(roots: str | Sequence[str] | Mapping[float, str] | None) -> int:

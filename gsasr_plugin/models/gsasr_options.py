@@ -1,21 +1,20 @@
-"""What GSASRModel accepts in an option file beside the host's keys."""
+"""What GSASRModel accepts in an option file beside BasicSR's keys."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from gsasr_plugin.archs.decoder import CheckpointedParts
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.models.compute import ComputeOptions
 from gsasr_plugin.models.validation.paper_tables import PaperRow
+from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber
 
 
 @dataclass
 class GSASRTrainOptions(ComputeOptions):
-    """What GSASRModel accepts in `train:` beside the host's keys; see also `ComputeOptions`.
+    """What GSASRModel accepts in `train:` beside BasicSR's keys; see also `ComputeOptions`.
 
     Attributes:
         grad_clip: largest norm of the gradient of all parameters together, positive; None does not clip.
@@ -30,16 +29,16 @@ class GSASRTrainOptions(ComputeOptions):
             the training state, whatever the options say (the log tells the difference).
     """
 
-    grad_clip: Annotated[float, Field(gt=0)] | None = None
+    grad_clip: PositiveNumber | None = None
     gradient_checkpointing: CheckpointedParts | None = None
-    accumulate: Annotated[int, Field(ge=1)] = 1
-    max_bad_steps: Annotated[int, Field(ge=1)] = 10
+    accumulate: PositiveInt = 1
+    max_bad_steps: PositiveInt = 10
     restart_scheduler: bool = False
 
 
 @dataclass(kw_only=True)
 class GSASRValOptions(ComputeOptions, TileOptions):
-    """What GSASRModel accepts in `val:` beside the host's keys; see also `ComputeOptions` and `TileOptions`.
+    """What GSASRModel accepts in `val:` beside BasicSR's keys; see also `ComputeOptions` and `TileOptions`.
 
     Attributes:
         compare_bicubic: also compute the metrics of the LR image's bicubic enlargement, as the yardstick.
@@ -52,17 +51,17 @@ class GSASRValOptions(ComputeOptions, TileOptions):
     """
 
     compare_bicubic: bool = False
-    grids: Annotated[int, Field(ge=0)] = 0
+    grids: NonNegativeInt = 0
     paper_row: PaperRow | Literal['none'] | None = None
     keep_best: str | None = None
 
 
 @dataclass(kw_only=True)
 class GSASRLoggerOptions:
-    """What GSASRModel accepts in `logger:` beside the host's keys.
+    """What GSASRModel accepts in `logger:` beside BasicSR's keys.
 
     Attributes:
         keep_last: how many checkpoints (networks and training state) stay, the newest; None: all.
     """
 
-    keep_last: Annotated[int, Field(ge=1)] | None = None
+    keep_last: PositiveInt | None = None

@@ -159,11 +159,11 @@ def test_default_overlap_leaves_half_a_small_tile() -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'tile': 0}, 'tile must be a whole number of LR pixels, at least 1'),
-        ({'tile': 'automatic'}, "got 'automatic'"),
-        ({'tile': 32.5}, 'tile must be a whole number'),
-        ({'tile_overlap': -1}, 'tile_overlap must be a whole number of LR pixels, at least 0'),
-        ({'memory_budget': 0}, 'memory_budget must be positive'),
+        ({'tile': 0}, 'tile: given 0; accepted: a whole number, at least 1 or auto or null'),
+        ({'tile': 'automatic'}, "tile: given 'automatic'; did you mean 'auto'"),
+        ({'tile': 32.5}, 'tile: given 32.5; accepted: a whole number'),
+        ({'tile_overlap': -1}, 'tile_overlap: given -1; accepted: a whole number, at least 0 or null'),
+        ({'memory_budget': 0}, 'memory_budget: given 0; accepted: a number, greater than 0 or null'),
         ({'tile': 11, 'tile_overlap': 7}, 'got tile_overlap 7, which makes 8, and tile 11, which makes 8'),
     ],
 )

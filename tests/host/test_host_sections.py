@@ -1,7 +1,6 @@
 """The table of the host's option keys against the host's code, which is the only other place where they stand."""
 
 import ast
-import dataclasses
 import inspect
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import basicsr
 import pytest
 from basicsr.models import lr_scheduler
 
+from gsasr_plugin.data.loader_options import EvalLoaderOptions, TrainLoaderOptions
 from gsasr_plugin.host.option_check import host_sections
-from gsasr_plugin.host.option_check.accepted import accepted_by_dataclass
+from gsasr_plugin.option_types import REQUIRED, accepted_by_dataclass
 
 KeyPath = tuple[str, ...]
 
@@ -59,7 +59,7 @@ NOT_READ_BY_NAME: set[KeyPath] = {
 
 TABLE: dict[KeyPath, tuple[type, ...]] = {
     (): (host_sections.RootOptions,),
-    ('datasets', '*'): (host_sections.TrainLoaderOptions, host_sections.EvalLoaderOptions),
+    ('datasets', '*'): (TrainLoaderOptions, EvalLoaderOptions),
     ('path',): (host_sections.PathOptions,),
     ('train',): (host_sections.TrainOptions,),
     ('val',): (host_sections.TrainingValOptions, host_sections.TestingValOptions),
@@ -157,13 +157,12 @@ def test_schedulers_take_what_the_host_takes(name: str) -> None:
         del parameters[of_the_host]
     ours = accepted_by_dataclass(host_sections.SCHEDULERS[name])
     assert list(ours.options) == list(parameters)
-    assert ours.required == [key for key, value in parameters.items() if value.default is value.empty]
-    for field in dataclasses.fields(host_sections.SCHEDULERS[name]):
-        if field.name not in ours.required:
-            default = field.default_factory() if field.default is dataclasses.MISSING else field.default
-            assert default == pytest.approx(
-                list(parameters[field.name].default) if isinstance(default, list) else parameters[field.name].default
-            )
+    for key, option in ours.options.items():
+        default = parameters[key].default
+        if default is inspect.Parameter.empty:
+            assert option.default is REQUIRED
+        else:
+            assert option.default == pytest.approx(list(default) if isinstance(default, tuple) else default)
 
 
 def test_the_host_knows_these_schedulers() -> None:

@@ -14,8 +14,7 @@ from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
 from gsasr_plugin.host.option_check import OptionError, Problem, check_options, read_option_file
-from gsasr_plugin.host.option_check.accepted import Words, accepted_by_signature, described, type_fault
-from gsasr_plugin.host.option_check.problems import closest, dotted
+from gsasr_plugin.option_types import REQUIRED, Accepted, Option, accepted_by_call, closest, dotted, words
 from tests.host.conftest import write_options
 
 Options = dict[str, Any]
@@ -182,7 +181,7 @@ FAULTS_OF_THE_HOST = [
     ('train', MISSING, 'missing', 'a section', None),
     ('train', 5, 'given 5', 'a mapping or null', None),
     ('train__total_iter', MISSING, 'missing', 'a whole number, at least 1', None),
-    ('train__total_iter', 2.5, 'given 2.5 (not whole)', 'a whole number, at least 1', None),
+    ('train__total_iter', 2.5, 'given 2.5', 'a whole number, at least 1', None),
     ('train__total_iter', '5k', "given '5k'", 'a whole number, at least 1', None),
     ('train__ema_decay', 1.5, 'given 1.5', 'at least 0, at most 1', None),
     ('train__optim_g__lr', 'fast', "given 'fast'", 'a number', None),
@@ -477,7 +476,7 @@ def test_classes_of_other_plugins(
 
 
 @pytest.mark.parametrize(
-    'annotation, fits, fails, words',
+    'annotation, fits, fails, said',
     [
         (int, [1, -2], [1.0, '1', True, None], 'a whole number'),
         (float, [1, 0.5], ['1', True, None], 'a number'),
@@ -487,41 +486,59 @@ def test_classes_of_other_plugins(
         (tuple[float, float], [[1, 2.5]], [[1], [1, 2, 3], [1, 'x'], 1], 'a list of 2: a number, a number'),
         (tuple[int, ...], [[1, 2], []], [[1.5]], 'a list (of a whole number)'),
         (list[float] | float, [[1], 2], [['x'], 'x'], 'a list (of a number) or a number'),
-        (dict[float, str], [{2: 'a', 3.7: 'b'}], [{'2': 'a'}, {2: 1}], 'a mapping from a number to a text'),
+        (dict[float, str], [{2: 'a', 3.7: 'b'}], [{'x2': 'a'}, {2: 1}], 'a mapping (to a text)'),
         (dict[str, Any], [{'a': 1}], [1, []], 'a mapping'),
         (Literal['a', 2], ['a', 2], ['b', 3], 'a or 2'),
         (float | torch.Tensor, [1], ['x'], 'a number'),
-        (Any, [1, 'a'], [], 'any value'),
+        (Any, [1, 'a'], [], ''),
     ],
 )
-def test_types(annotation: Any, fits: list, fails: list, words: str) -> None:
-    assert [value for value in fits if type_fault(value, annotation) is not None] == []
-    assert [value for value in fails if type_fault(value, annotation) is None] == []
-    assert described(annotation) == words
+def test_types(annotation: Any, fits: list, fails: list, said: str) -> None:
+    accepted = Accepted({'key': Option(annotation)})
+    assert [value for value in fits if accepted.faults({'key': value})] == []
+    assert [value for value in fails if not accepted.faults({'key': value})] == []
+    assert words(accepted.schema()['properties']['key']) == said
 
 
 def test_the_part_at_fault_is_found() -> None:
-    assert type_fault([1, 'x'], list[float]) == ((1,), '')
-    assert type_fault({'a': [1, 2, None]}, dict[str, list[int]]) == (('a', 2), '')
+    (fault,) = Accepted({'key': Option(list[float])}).faults({'key': [1, 'x']})
+    assert (fault.path, fault.text) == (('key', 1), "given 'x'")
+    (fault,) = Accepted({'key': Option(dict[str, list[int]])}).faults({'key': {'a': [1, 2, None]}})
+    assert (fault.path, fault.text) == (('key', 'a', 2), 'given null')
 
 
 def test_a_signature_without_annotations_is_guessed_from_its_defaults() -> None:
     def network(num_in_ch, num_feat=64, rgb_mean=(0.5, 0.5), act='relu', norm=None, bias=True, **rest):  # type: ignore[no-untyped-def]
+        """A network.
+
+        Args:
+            num_in_ch (int): Channels
+                of the input.
+            num_feat, act: of the features.
+
+        Returns:
+            bias: nothing of the kind.
+        """
+
+    accepted = accepted_by_call(network)
+    assert accepted.open_ended
+    assert accepted.options == {
+        'num_in_ch': Option(Any, REQUIRED, 'Channels of the input.'),
+        'num_feat': Option(float, 64, 'of the features.'),
+        'rgb_mean': Option(list, (0.5, 0.5)),
+        'act': Option(str, 'relu', 'of the features.'),
+        'norm': Option(Any, None),
+        'bias': Option(bool, True),
+    }
+
+
+def test_keys_that_a_model_of_pydantic_has_itself() -> None:
+    def network(copy: int, schema: str = 'a', model_config: bool = True, _hidden: float = 1.0) -> None:
         pass
 
-    import inspect
-
-    accepted = accepted_by_signature(inspect.signature(network))
-    assert accepted.open_ended and accepted.required == ['num_in_ch']
-    assert {name: option.annotation for name, option in accepted.options.items()} == {
-        'num_in_ch': Any,
-        'num_feat': float,
-        'rgb_mean': list,
-        'act': str,
-        'norm': Any,
-        'bias': bool,
-    }
-    assert Words('x').text == 'x'
+    accepted = accepted_by_call(network)
+    assert accepted.faults({'copy': 1, 'schema': 'b', 'model_config': False, '_hidden': 2}) == []
+    assert [fault.path for fault in accepted.faults({'schema': 1, 'copi': 1})] == [('schema',), ('copi',), ('copy',)]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from torch import nn
 
 from gsasr_plugin.archs.encoders.encoder import Encoder
 
-__all__ = ['Encoder', 'build_encoder', 'encoder_signature', 'encoder_types']
+__all__ = ['Encoder', 'build_encoder', 'encoder_class', 'encoder_signature', 'encoder_types']
 
 # Name in the option file -> file of this room, class in it.
 _HOMES = {
@@ -56,7 +56,7 @@ def encoder_signature(type_name: str) -> inspect.Signature:
     Raises:
         ValueError: the name is unknown; the message lists the known ones and the closest.
     """
-    return inspect.signature(_encoder_class(type_name))
+    return inspect.signature(encoder_class(type_name))
 
 
 def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
@@ -80,11 +80,11 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
     if not isinstance(type_name, str):
         raise ValueError(f'encoder_opt: type is {type_name!r}; a name is needed, one of: {", ".join(encoder_types())}')
 
-    encoder_class = _encoder_class(type_name)
-    signature = inspect.signature(encoder_class)
+    cls = encoder_class(type_name)
+    signature = inspect.signature(cls)
     _check_keys(type_name, arguments, signature)
     try:
-        net = encoder_class(**arguments)
+        net = cls(**arguments)
     except Exception as error:  # whatever a class from elsewhere raises, the user has to learn which option caused it
         raise ValueError(f'encoder_opt: {type_name} cannot be built with {arguments}: {error}') from error
 
@@ -93,7 +93,7 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
     return Encoder(net, type_name=type_name, window_size=bound.arguments.get('window_size'))
 
 
-def _encoder_class(type_name: str) -> type[nn.Module]:
+def encoder_class(type_name: str) -> type[nn.Module]:
     """Class that stands for a name; ValueError where there is none."""
     if type_name in _HOMES:
         file, name = _HOMES[type_name]

@@ -1,8 +1,8 @@
-"""Reading and checking option files, before anything of them reaches the host.
+"""Reading and checking option files, before anything of them reaches BasicSR.
 
 A file is read safely (`read_option_file`), changed by `--force_yml` (`force_options`) and checked (`check_options`).
 Which keys exist is written down once, where they are used: in the signatures of registered classes, in the options
-dataclasses of the plugin's data set and model, and, for the host's own sections, in `host_sections`.
+dataclasses of data sets and models, and, for BasicSR's own sections, in `host_sections`.
 """
 
 from gsasr_plugin.host.option_check.absent_datasets import skip_absent_datasets

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from basicsr.utils.registry import MODEL_REGISTRY
 
-from gsasr_plugin.host.option_check.accepted import accepted_by_dataclass
 from gsasr_plugin.host.option_check.dataset_check import check_datasets
 from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOptions
 from gsasr_plugin.host.option_check.metric_sizes import check_metric_sizes
@@ -13,11 +12,12 @@ from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.pairings import check_pairings
 from gsasr_plugin.host.option_check.path_check import check_path
 from gsasr_plugin.host.option_check.pretrained_check import check_pretrained, take_pretrained_options
-from gsasr_plugin.host.option_check.problems import OptionError, Problem, closest, leaves, listed
+from gsasr_plugin.host.option_check.problems import OptionError, Problem, leaves
 from gsasr_plugin.host.option_check.registered import registered, registered_names, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val
 from gsasr_plugin.host.option_check.type_check import check_network, type_name
+from gsasr_plugin.option_types import Option, accepted_by_dataclass, closest, listed
 
 _NETWORK = 'network_'
 
@@ -66,9 +66,7 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     if is_train and isinstance(root.get('logger'), dict):
         check_logger(report, root['logger'], model)
     if isinstance(root.get('dist_params'), dict):
-        accepted = accepted_by_dataclass(DistOptions)
-        report.check_types(root['dist_params'], ('dist_params',), accepted)
-        report.check_unknown(root['dist_params'], ('dist_params',), accepted.options, strict=False)
+        report.check(root['dist_params'], ('dist_params',), accepted_by_dataclass(DistOptions), strict=False)
 
     if not report.has_errors:
         _check_values(report, root)
@@ -95,18 +93,10 @@ def _check_values(report: Report, root: dict[str, Any]) -> None:
 
 
 def _check_root(report: Report, root: dict[str, Any], model: type | None, *, is_train: bool) -> None:
-    accepted = accepted_by_dataclass(RootOptions)
-    sections = {key: value for key, value in root.items() if not key.startswith(_NETWORK)}
-    report.check_types(sections, (), accepted)
-    # The registry knows better what model_type may be.
-    report.check_missing({'model_type': None, **root}, (), accepted)
-    report.check_unknown(
-        sections,
-        (),
-        [*accepted.options, *[key for key in root if key.startswith(_NETWORK)]],
-        strict=False,
-        silently=texts_in_code(model) if model is not None else (),
-    )
+    # The registry knows better what model_type may be, and other checks what a network is.
+    networks = {key: Option(default=None) for key in root if key.startswith(_NETWORK)}
+    accepted = accepted_by_dataclass(RootOptions).with_options(model_type=Option(default=None), **networks)
+    report.check(root, (), accepted, strict=False, silently=texts_in_code(model))
     if 'network_g' not in root:
         report.error(('network_g',), 'missing', 'the section of the network, with its type', closest('network_g', root))
     needed = ('train', 'logger') if is_train else ('val',)

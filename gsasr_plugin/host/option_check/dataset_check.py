@@ -6,18 +6,18 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from gsasr_plugin.host.option_check.accepted import Accepted, accepted_by_dataclass
-from gsasr_plugin.host.option_check.host_sections import EvalLoaderOptions, TrainLoaderOptions
+from gsasr_plugin.data.loader_options import EvalLoaderOptions, TrainLoaderOptions
 from gsasr_plugin.host.option_check.pairings import needed_keys
-from gsasr_plugin.host.option_check.problems import KeyPath, dotted, shown
+from gsasr_plugin.host.option_check.problems import KeyPath
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import registered_type
 from gsasr_plugin.models.model_contract import DatasetContract, stated
+from gsasr_plugin.option_types import Accepted, Option, accepted_by_dataclass, dotted, shown
 
-# Put into every section by the host.
-_SET_BY_HOST = ('phase', 'scale')
-# Read in every section by the host, which expands `~` in them.
+# Put into every section by BasicSR.
+_SET_BY_BASICSR = ('phase', 'scale')
+# Read in every section by BasicSR, which expands `~` in them.
 _ROOTS = ('dataroot_gt', 'dataroot_lq')
 
 
@@ -70,44 +70,47 @@ def has_ground_truth(section: Any) -> bool:
 def _check_dataset(
     report: Report, section: dict[str, Any], path: KeyPath, root: dict[str, Any], phase: str
 ) -> type | None:
-    loader = accepted_by_dataclass(TrainLoaderOptions if phase == 'train' else EvalLoaderOptions)
-    report.check_types({key: value for key, value in section.items() if key != 'type'}, path, loader)
-    report.check_missing({'type': None, **section}, path, loader)
     _check_loader(report, section, path, phase)
     cls = registered_type(report, section, path, DATASET_REGISTRY, 'data sets')
     _check_paths(report, section, path, cls)
-    if cls is None:
-        return None
     options_class = stated(cls, DatasetContract, 'options_class')
-    if options_class is None:
-        given = {*section, *({'scale'} & root.keys()), 'name', 'type', 'phase'}
-        for key in sorted(needed_keys(cls, is_train=phase == 'train') - given):
-            if key == 'scale':
-                report.error((key,), f'missing ({section["type"]} reads it)', 'a number: how much larger GT is than LR')
-            else:
-                report.error((*path, key), 'missing')
-        report.check_unknown(
-            section, path, loader.options, strict=False, silently=[*texts_in_code(cls), *_SET_BY_HOST, *_ROOTS]
-        )
+    # The registry has checked the type.
+    loader = {**loader_options(phase).options, 'type': Option(default=None)}
+    if cls is None or options_class is None:
+        texts = [*texts_in_code(cls), *_SET_BY_BASICSR, *_ROOTS]
+        report.check(section, path, Accepted(loader, open_ended=cls is None), strict=False, silently=texts)
+        _check_needed(report, section, path, root, cls)
         return cls
     own = accepted_by_dataclass(options_class)
-    # The loader's keys have been checked.
-    checked = [*loader.options, *_SET_BY_HOST]
-    accepted = Accepted({name: option for name, option in own.options.items() if name not in checked})
-    before = len(report.problems)
-    report.check_types(section, path, accepted)
-    report.check_missing(section, path, accepted)
-    report.check_unknown(section, path, [*own.options, *loader.options], strict=True)
+    accepted = own.without(_SET_BY_BASICSR).with_options(**loader)
+    sound = report.check(section, path, accepted, silently=_SET_BY_BASICSR)
     if 'scale' in root and 'scale' not in own.options:
         report.error(
             ('scale',),
-            f'given {shown(root["scale"])}: the host copies it into every data set, and {section["type"]} takes its '
+            f'given {shown(root["scale"])}: BasicSR copies it into every data set, and {section["type"]} takes its '
             f'scales from its own section ({dotted(path)})',
             'no scale at the top level',
         )
-    if len(report.problems) == before:
+    if sound:
         _check_together(report, section, path, own, options_class, phase)
     return cls
+
+
+def loader_options(phase: str) -> Accepted:
+    """The keys that BasicSR's loop and loader read in a section of that phase: train, val or test."""
+    return accepted_by_dataclass(TrainLoaderOptions if phase == 'train' else EvalLoaderOptions)
+
+
+def _check_needed(
+    report: Report, section: dict[str, Any], path: KeyPath, root: dict[str, Any], cls: type | None
+) -> None:
+    """Note options that a data set of BasicSR's reads in any case, and that are missing."""
+    given = {*section, *({'scale'} & root.keys()), 'name', 'type', 'phase'}
+    for key in sorted(needed_keys(cls, is_train=path[-1] == 'train') - given) if cls is not None else ():
+        if key == 'scale':
+            report.error((key,), f'missing ({section["type"]} reads it)', 'a number: how much larger GT is than LR')
+        else:
+            report.error((*path, key), 'missing')
 
 
 def _check_together(

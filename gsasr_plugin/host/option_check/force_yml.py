@@ -3,7 +3,8 @@
 from typing import Any
 
 from gsasr_plugin.host.option_check.option_file import OptionFile, load_yaml
-from gsasr_plugin.host.option_check.problems import OptionError, Problem, closest, dotted, listed
+from gsasr_plugin.host.option_check.problems import OptionError, Problem
+from gsasr_plugin.option_types import closest, dotted, listed
 
 
 def force_options(file: OptionFile, entries: list[str]) -> None:

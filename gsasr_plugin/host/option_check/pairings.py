@@ -15,10 +15,10 @@ from typing import Any
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
 from gsasr_plugin.archs.encoders.rdn import RDN
-from gsasr_plugin.host.option_check.problems import listed
 from gsasr_plugin.host.option_check.registered import registered, registered_names
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.models.model_contract import ModelContract, stated
+from gsasr_plugin.option_types import listed
 
 # What BasicSR's networks (and, of the plugin's, the encoder that stands among them) take and give.
 _NETWORKS = {

@@ -1,11 +1,11 @@
-"""The section `path`, in which the host takes every key that it does not know for a folder to be made."""
+"""The section `path`, in which BasicSR takes every key that it does not know for a folder to be made."""
 
 from typing import Any
 
-from gsasr_plugin.host.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.host.option_check.host_sections import PATH_KEYS_PER_NETWORK, PathOptions
 from gsasr_plugin.host.option_check.pretrained_check import files_exist, is_gsasr
 from gsasr_plugin.host.option_check.report import Report
+from gsasr_plugin.option_types import Accepted, accepted_by_dataclass
 
 _NETWORK = 'network_'
 _PRETRAINED = f'pretrain_{_NETWORK}'
@@ -23,10 +23,7 @@ def check_path(
         is_train: Whether the file is for training.
         auto_resume: Whether an earlier run goes on, whose weights replace the pretrained ones.
     """
-    accepted = _accepted(root)
-    report.check_types(path, ('path',), accepted)
-    report.check_unknown(path, ('path',), accepted.options, strict=True)
-
+    report.check(path, ('path',), _accepted(root))
     for key, value in path.items():
         key = str(key)
         names_file = key.startswith(_PRETRAINED) or key == 'resume_state'

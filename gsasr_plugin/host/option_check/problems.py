@@ -1,13 +1,12 @@
 """What is wrong with an option: one message that names file, key path, what was given and what is accepted."""
 
-import difflib
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-KeyPath = tuple[str | int, ...]
+from gsasr_plugin.option_types import dotted
 
-# Long lists of names are cut here in messages.
-_MOST_NAMES = 40
+KeyPath = tuple[str | int, ...]
 
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
@@ -20,44 +19,6 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
             yield from leaves(item, path)
     else:
         yield path, value
-
-
-def dotted(path: KeyPath) -> str:
-    """`network_g.encoder_opt.num_feat`, `scales[2]`."""
-    text = ''
-    for key in path:
-        text += f'[{key}]' if isinstance(key, int) else f'.{key}' if text else str(key)
-    return text
-
-
-def closest(name: object, known: Iterable[object]) -> str | None:
-    """The known name that `name` most probably misspells or abbreviates, or None."""
-    given = str(name).lower()
-    by_lower_case = {str(candidate).lower(): str(candidate) for candidate in known}
-    matches = difflib.get_close_matches(given, by_lower_case, n=3, cutoff=0.6)
-    if not matches:
-        matches = [candidate for candidate in sorted(by_lower_case) if len(given) > 1 and candidate.startswith(given)]
-    # Among equally similar names, the one with the same letters: EDRS is EDSR rather than EDVR.
-    matches.sort(key=lambda match: (_similarity(given, match), sorted(match) == sorted(given)), reverse=True)
-    return by_lower_case[matches[0]] if matches else None
-
-
-def _similarity(given: str, known: str) -> float:
-    # The arguments in the order of difflib.get_close_matches: the ratio depends on it.
-    return difflib.SequenceMatcher(None, known, given).ratio()
-
-
-def listed(names: Iterable[object]) -> str:
-    """Names in alphabetical order, separated by commas, cut where there are very many."""
-    ordered = sorted({str(name) for name in names}, key=str.lower)
-    rest = len(ordered) - _MOST_NAMES
-    return ', '.join(ordered[:_MOST_NAMES]) + (f' and {rest} more' if rest > 0 else '')
-
-
-def shown(value: object) -> str:
-    """A value as it stands in an option file, shortened."""
-    text = 'null' if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 80 else text[:77] + '...'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +41,10 @@ class Problem:
     suggestion: str | None = None
     line: int | None = None
     is_error: bool = True
+
+    def as_warning(self) -> 'Problem':
+        """The same, which does not stop a run."""
+        return dataclasses.replace(self, is_error=False)
 
     def message(self, file: str) -> str:
         """The problem in one or two lines, `file` first."""

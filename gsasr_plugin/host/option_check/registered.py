@@ -21,13 +21,13 @@ def registered_names(registry: Registry) -> list[str]:
     return [name.removesuffix(_HOST_SUFFIX) for name, _ in registry]
 
 
-def texts_in_code(cls: type) -> set[str]:
+def texts_in_code(cls: type | None) -> set[str]:
     """All string constants in the methods of `cls` and its bases: among them are the keys of the options it reads.
 
-    Classes of the host and of other plugins say nowhere else what they accept.
+    Classes of BasicSR and of other plugins say nowhere else what they accept.
     """
     texts: set[str] = set()
-    for base in cls.__mro__:
+    for base in () if cls is None else cls.__mro__:
         for attribute in vars(base).values():
             function = getattr(attribute, '__func__', attribute)
             code = getattr(getattr(function, '__wrapped__', function), '__code__', None)

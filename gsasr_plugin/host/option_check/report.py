@@ -1,11 +1,11 @@
-"""Collecting the problems of one option file, and the checks that every section has in common."""
+"""Collecting the problems of one option file, and what all checks of a section have in common."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from gsasr_plugin.host.option_check.accepted import Accepted, described, literal_values, type_fault
 from gsasr_plugin.host.option_check.option_file import OptionFile
-from gsasr_plugin.host.option_check.problems import KeyPath, Problem, closest, listed, shown
+from gsasr_plugin.host.option_check.problems import KeyPath, Problem
+from gsasr_plugin.option_types import Accepted, closest, listed, shown
 
 
 class Report:
@@ -23,19 +23,16 @@ class Report:
     def has_errors(self) -> bool:
         return any(problem.is_error for problem in self.problems)
 
-    def error(self, path: KeyPath, fault: str, accepted: str = '', suggestion: str | None = None) -> None:
+    def error(
+        self, path: KeyPath, fault: str, accepted: str = '', suggestion: str | None = None, *, is_error: bool = True
+    ) -> None:
         """Note that the option at `path` cannot be used."""
-        self.problems.append(
-            Problem(path=path, fault=fault, accepted=accepted, suggestion=suggestion, line=self._line(path))
-        )
+        problem = Problem(path=path, fault=fault, accepted=accepted, suggestion=suggestion, line=self._line(path))
+        self.problems.append(problem if is_error else problem.as_warning())
 
     def warn(self, path: KeyPath, fault: str, accepted: str = '', suggestion: str | None = None) -> None:
         """Note that the option at `path` is probably not what was meant."""
-        self.problems.append(
-            Problem(
-                path=path, fault=fault, accepted=accepted, suggestion=suggestion, line=self._line(path), is_error=False
-            )
-        )
+        self.error(path, fault, accepted, suggestion, is_error=False)
 
     def wrong(self, path: KeyPath, value: object, accepted: str, known: Iterable[object] = ()) -> None:
         """Note a value of the wrong type or outside of what is accepted; `known` are names it may misspell."""
@@ -49,62 +46,40 @@ class Report:
         self.wrong(path, value, 'a section: keys with values, indented below it')
         return None
 
-    def check_types(self, section: Mapping[Any, Any], path: KeyPath, accepted: Accepted) -> None:
-        """Check the values of the keys that `accepted` knows."""
-        for key, value in section.items():
-            option = accepted.options.get(key)
-            if option is None:
-                continue
-            fault = type_fault(value, option.annotation)
-            if fault is not None:
-                inside, reason = fault
-                words = described(option.annotation)
-                for inner in inside:
-                    value = value[inner]
-                given = f'given {shown(value)}' + (f' ({reason})' if reason else '')
-                choices = literal_values(option.annotation)
-                suggestion = closest(value, choices) if isinstance(value, str) and choices else None
-                self.error((*path, key, *inside), given, words, suggestion)
-
-    def check_missing(self, section: Mapping[Any, Any], path: KeyPath, accepted: Accepted) -> None:
-        """Note required keys that are not there."""
-        for name in accepted.required:
-            if name not in section:
-                annotation = accepted.options[name].annotation
-                self.error((*path, name), 'missing', '' if annotation is Any else described(annotation))
-
-    def check_unknown(
+    def check(
         self,
         section: Mapping[Any, Any],
         path: KeyPath,
-        known: Iterable[str],
+        accepted: Accepted,
         *,
-        strict: bool,
-        owned: Iterable[str] = (),
+        strict: bool = True,
+        owned: Collection[str] = (),
         silently: Iterable[str] = (),
-    ) -> None:
-        """Note keys that nothing reads.
+    ) -> bool:
+        """Note what is wrong with a section.
 
         Args:
-            section: The section to check.
+            section: The section.
             path: Its place.
-            known: Accepted keys, quoted in messages.
+            accepted: What it accepts.
             strict: Whether an unknown key is an error; else a warning, except where it seems to misspell an owned key.
-            owned: Those of the known keys that belong to the plugin.
+            owned: Those of the accepted keys that are the plugin's.
             silently: Keys that are accepted too, but not worth quoting.
+
+        Returns:
+            Whether nothing is wrong with it.
         """
-        names = set(known) | set(owned)
-        owned = set(owned)
-        allowed = names | set(silently)
-        for key, value in section.items():
-            if key in allowed:
-                continue
-            guess = closest(key, allowed)
-            accepted = listed(names)
-            if strict or guess in owned:
-                self.error((*path, key), f'unknown key (given {shown(value)})', accepted, guess)
-            else:
-                self.warn((*path, key), f'unknown key, not used (given {shown(value)})', accepted, guess)
+        allowed = {*accepted.options, *silently}
+        before = len(self.problems)
+        for fault in accepted.faults(section):
+            if not fault.is_unknown:
+                self.error((*path, *fault.path), fault.text, fault.accepted, fault.suggestion)
+            elif fault.path[0] not in allowed:
+                guess = closest(fault.path[0], allowed)
+                is_error = strict or guess in owned
+                text = fault.text if is_error else fault.text.replace('unknown key', 'unknown key, not used')
+                self.error((*path, *fault.path), text, listed(accepted.options), guess, is_error=is_error)
+        return len(self.problems) == before
 
     def _line(self, path: KeyPath) -> int | None:
         """The line of the option or, where it is missing or inside a list, of the closest section around it.

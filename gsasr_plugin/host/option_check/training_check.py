@@ -5,13 +5,13 @@ from typing import Any
 from basicsr.models.sr_model import SRModel
 
 from gsasr_plugin.host.option_check import host_sections
-from gsasr_plugin.host.option_check.accepted import Accepted, accepted_by_dataclass
 from gsasr_plugin.host.option_check.dataset_check import has_ground_truth
-from gsasr_plugin.host.option_check.problems import KeyPath, listed
+from gsasr_plugin.host.option_check.problems import KeyPath
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import check_loss, check_metric, check_optimizer, check_scheduler
 from gsasr_plugin.models.model_contract import ModelContract, stated
+from gsasr_plugin.option_types import accepted_by_dataclass, listed
 
 
 def check_train(report: Report, train: dict[str, Any], model: type | None) -> None:
@@ -66,38 +66,21 @@ def check_logger(report: Report, logger: dict[str, Any], model: type | None) -> 
     _check_section(report, logger, ('logger',), host_sections.LoggerOptions, model, 'logger_options_class')
     wandb = logger.get('wandb')
     if isinstance(wandb, dict):
-        _check_host_section(report, wandb, ('logger', 'wandb'), accepted_by_dataclass(host_sections.WandbOptions))
+        report.check(wandb, ('logger', 'wandb'), accepted_by_dataclass(host_sections.WandbOptions), strict=False)
         if wandb.get('project') is not None and logger.get('use_tb_logger') is not True:
             report.error(('logger', 'use_tb_logger'), 'not true, while logger.wandb.project is given', 'true')
 
 
-def _check_host_section(report: Report, section: dict[str, Any], path: KeyPath, accepted: Accepted) -> None:
-    report.check_missing(section, path, accepted)
-    report.check_types(section, path, accepted)
-    report.check_unknown(section, path, accepted.options, strict=False)
-
-
 def _check_section(
-    report: Report, section: dict[str, Any], path: KeyPath, host_options: type, model: type | None, own_name: str
+    report: Report, section: dict[str, Any], path: KeyPath, basicsr_class: type, model: type | None, own_name: str
 ) -> None:
-    """Check a section that the host and the model share; a misspelt key of the model is an error."""
-    host = accepted_by_dataclass(host_options)
+    """Check a section that BasicSR and the model share; a misspelt key of the model is an error."""
     own_class = stated(model, ModelContract, own_name)
-    own = accepted_by_dataclass(own_class) if own_class is not None else Accepted({})
-    both = Accepted({**host.options, **own.options})
-    before = len(report.problems)
-    report.check_missing(section, path, both)
-    report.check_types(section, path, both)
-    report.check_unknown(
-        section,
-        path,
-        host.options,
-        strict=False,
-        owned=own.options,
-        silently=texts_in_code(model) if model is not None else (),
-    )
-    if own_class is not None and len(report.problems) == before:
+    own = {} if own_class is None else accepted_by_dataclass(own_class).options
+    accepted = accepted_by_dataclass(basicsr_class).with_options(**own)
+    sound = report.check(section, path, accepted, strict=False, owned=own, silently=texts_in_code(model))
+    if sound and own_class is not None:
         try:
-            own_class(**{key: value for key, value in section.items() if key in own.options})
+            own_class(**{key: value for key, value in section.items() if key in own})
         except (TypeError, ValueError) as error:
             report.error(path, str(error))

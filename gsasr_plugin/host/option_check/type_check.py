@@ -1,26 +1,31 @@
 """Sections whose `type:` names a class or a function: networks, losses, metrics, optimizers, schedulers."""
 
+import dataclasses
 import inspect
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
-from gsasr_plugin.archs.encoders import encoder_signature, encoder_types
-from gsasr_plugin.host.option_check.accepted import (
-    Accepted,
-    Option,
-    accepted_by_class,
-    accepted_by_dataclass,
-    accepted_by_signature,
-)
-from gsasr_plugin.host.option_check.host_sections import SCHEDULERS, NonNegativeInt
-from gsasr_plugin.host.option_check.problems import KeyPath, closest, leaves, listed, shown
+from gsasr_plugin.archs.encoders import encoder_class, encoder_types
+from gsasr_plugin.host.option_check.host_sections import SCHEDULERS
+from gsasr_plugin.host.option_check.problems import KeyPath, leaves
 from gsasr_plugin.host.option_check.registered import registered, registered_names
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.models.model_contract import ModelContract, NetworkContract, stated
+from gsasr_plugin.option_types import (
+    REQUIRED,
+    Accepted,
+    NonNegativeInt,
+    Option,
+    accepted_by_call,
+    accepted_by_dataclass,
+    closest,
+    listed,
+    shown,
+)
 
 # Of a loss to one number, as training needs it: the host's `none` is none.
 _REDUCTIONS = ('mean', 'sum')
@@ -38,7 +43,7 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> typ
     if cls is None:
         return None
     before = len(report.problems)
-    accepted = accepted_by_class(cls)
+    accepted = accepted_by_call(cls)
     check_arguments(report, section, path, accepted)
     encoder_path = (*path, 'encoder_opt')
     if 'encoder_opt' in accepted.options and isinstance(section.get('encoder_opt'), dict):
@@ -48,7 +53,7 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> typ
             report, encoder_opt, encoder_path, names, listed(encoder_types()) + ', or a registered network'
         )
         if name is not None:
-            check_arguments(report, encoder_opt, encoder_path, accepted_by_signature(encoder_signature(name)))
+            check_arguments(report, encoder_opt, encoder_path, accepted_by_call(encoder_class(name)))
     largest = stated(cls, NetworkContract, 'largest_size')
     if largest is None:
         return cls
@@ -95,7 +100,7 @@ def check_loss(report: Report, section: dict[str, Any], path: KeyPath) -> None:
     cls = registered_type(report, section, path, LOSS_REGISTRY, 'losses')
     if cls is None:
         return
-    accepted = accepted_by_class(cls)
+    accepted = accepted_by_call(cls)
     check_arguments(report, section, path, accepted)
     reduction = section.get('reduction', 'mean')
     if 'reduction' in accepted.options and isinstance(reduction, str) and reduction not in _REDUCTIONS:
@@ -117,19 +122,23 @@ def check_metric(report: Report, section: dict[str, Any], path: KeyPath, *, crop
     function = registered_type(report, section, path, METRIC_REGISTRY, 'metrics')
     if function is None:
         return False
-    signature = inspect.signature(function)
-    accepted = accepted_by_signature(signature, leave_out=_METRIC_IMAGES)
-    options = {**accepted.options, 'better': Option(Literal['higher', 'lower'])}
-    if 'crop_border' in options:
-        border = NonNegativeInt | Literal['auto'] if crop_border_auto else NonNegativeInt
-        options['crop_border'] = Option(border, options['crop_border'].required)
-    accepted = Accepted(options, accepted.open_ended)
-    section = {key: value for key, value in section.items() if key != 'type'}
-    report.check_missing(section, path, accepted)
-    report.check_types(section, path, accepted)
-    # The host's metrics swallow unknown keys, so that a misspelt one would change the figure without a word.
-    report.check_unknown(section, path, options, strict=not accepted.open_ended)
-    return 'img2' in signature.parameters and signature.parameters['img2'].default is inspect.Parameter.empty
+    accepted = metric_options(function, crop_border_auto=crop_border_auto)
+    # BasicSR's metrics swallow unknown keys, so that a misspelt one would change the figure without a word.
+    arguments = {key: value for key, value in section.items() if key != 'type'}
+    report.check(arguments, path, Accepted(accepted.options), strict=not accepted.open_ended)
+    second = inspect.signature(function).parameters.get('img2')
+    return second is not None and second.default is inspect.Parameter.empty
+
+
+def metric_options(function: Callable[..., Any], *, crop_border_auto: bool) -> Accepted:
+    """What a section of `val.metrics` accepts beside its type."""
+    accepted = accepted_by_call(function, leave_out=_METRIC_IMAGES)
+    border = accepted.options.get('crop_border')
+    if border is not None:
+        annotation: Any = NonNegativeInt | Literal['auto'] if crop_border_auto else NonNegativeInt
+        accepted = accepted.with_options(crop_border=dataclasses.replace(border, annotation=annotation))
+    better = Option(Literal['higher', 'lower'], 'higher', 'which of two values is the better one')
+    return accepted.with_options(better=better)
 
 
 def check_optimizer(report: Report, section: dict[str, Any], path: KeyPath, model: type | None) -> None:
@@ -138,14 +147,11 @@ def check_optimizer(report: Report, section: dict[str, Any], path: KeyPath, mode
     name = type_name(report, section, path, known, listed(known))
     if name is None:
         return
-    before = len(report.problems)
     cls = getattr(torch.optim, name)
-    accepted = accepted_by_class(cls, leave_out=['params'])
-    # The host's get_optimizer takes lr as an argument of its own.
-    if 'lr' not in section:
-        report.error((*path, 'lr'), 'missing', 'a number, the learning rate')
-    check_arguments(report, section, path, accepted)
-    if len(report.problems) == before:
+    accepted = accepted_by_call(cls, leave_out=['params'])
+    # BasicSR's get_optimizer takes lr as an argument of its own.
+    accepted = accepted.with_options(lr=Option(float, REQUIRED, 'the learning rate'))
+    if check_arguments(report, section, path, accepted):
         try:  # torch knows the ranges
             cls([torch.zeros(1)], **{key: value for key, value in section.items() if key != 'type'})
         except (TypeError, ValueError, RuntimeError) as error:
@@ -157,9 +163,7 @@ def check_scheduler(report: Report, section: dict[str, Any], path: KeyPath, tota
     name = type_name(report, section, path, list(SCHEDULERS), listed(SCHEDULERS))
     if name is None:
         return
-    before = len(report.problems)
-    check_arguments(report, section, path, accepted_by_dataclass(SCHEDULERS[name]))
-    if len(report.problems) > before:
+    if not check_arguments(report, section, path, accepted_by_dataclass(SCHEDULERS[name])):
         return
     weighted = 'periods' if 'periods' in section else 'restarts'
     count, weights = len(section.get(weighted, [0])), len(section.get('restart_weights', [1]))
@@ -170,13 +174,13 @@ def check_scheduler(report: Report, section: dict[str, Any], path: KeyPath, tota
         report.error((*path, 'periods'), fault, 'periods that sum to at least train.total_iter')
 
 
-def check_arguments(report: Report, section: dict[str, Any], path: KeyPath, accepted: Accepted) -> None:
-    """Check the keys beside `type` against what a constructor takes: anything else would be a TypeError there."""
-    arguments = {key: value for key, value in section.items() if key != 'type'}
-    report.check_missing(arguments, path, accepted)
-    report.check_types(arguments, path, accepted)
-    if not accepted.open_ended:
-        report.check_unknown(arguments, path, accepted.options, strict=True)
+def check_arguments(report: Report, section: dict[str, Any], path: KeyPath, accepted: Accepted) -> bool:
+    """Check the keys beside `type` against what a constructor takes: anything else would be a TypeError there.
+
+    Returns:
+        Whether they are sound.
+    """
+    return report.check({key: value for key, value in section.items() if key != 'type'}, path, accepted)
 
 
 def registered_type(report: Report, section: dict[str, Any], path: KeyPath, registry: Registry, what: str) -> Any:
