@@ -95,6 +95,29 @@ def test_train_resume_and_test(project: Path, edsr_options: Options, run_python:
 
 
 @pytest.mark.slow
+def test_a_validation_that_raises_ends_neither_a_run_nor_a_resumed_one(
+    project: Path, edsr_options: Options, run_python: Run
+) -> None:
+    """BasicSR's own model, with NIQE of images that are too small for it."""
+    edsr_options['val'] |= {'val_freq': 2, 'metrics': {'niqe': {'type': 'calculate_niqe', 'crop_border': 0}}}
+    train = write_options(edsr_options, project / 'train.yml')
+    failed = 'held-out: the validation of iteration {} failed, and training goes on without it: '
+
+    done = run_python(['-m', 'gsasr_plugin', 'train', '-opt', train])
+    assert done.returncode == 0, done.stderr
+    assert all(failed.format(iteration) in done.stderr for iteration in (2, 4)) and 'iter:       4' in done.stderr
+    assert states(project) == ['2.state', '4.state']
+
+    more = ['--auto_resume', '--force_yml', 'train:total_iter=6']
+    resumed = run_python(['-m', 'gsasr_plugin', 'train', '-opt', train, *more])
+    assert resumed.returncode == 0, resumed.stderr
+    start, owed = resumed.stderr.index('Start training from epoch'), resumed.stderr.index(failed.format(4))
+    assert owed < start < resumed.stderr.index('iter:       5') < resumed.stderr.index(failed.format(6))
+    assert 'Traceback' in resumed.stderr  # the log says where
+    assert states(project) == ['2.state', '4.state', '6.state']
+
+
+@pytest.mark.slow
 def test_plugins_of_others_and_spawned_workers(project: Path, edsr_options: Options, run_python: Run) -> None:
     """A worker process that starts from nothing unpickles a data set of the host, which cannot be imported bare."""
     write_distribution(project / 'site', 'somebodys-plugin', 'somebodys_plugin', SPAWNING_PLUGIN)

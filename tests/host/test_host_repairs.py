@@ -21,7 +21,7 @@ import torch
 from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digest, prune
 from gsasr_plugin.host import repairs as host_repairs
 from gsasr_plugin.host.repairs import resuming, vanished_modules
-from gsasr_plugin.run_errors import RunError
+from gsasr_plugin.run_errors import DataError, RunError
 from tests.host.conftest import write_options
 
 
@@ -576,3 +576,48 @@ def test_a_fresh_process(
     assert result['registered'] == [True, True, True]
     assert result['pytorch'] == ['gloo', 1, 'spawn']
     assert result['slurm'] == ['gloo', '127.0.0.1', '0', 1]
+
+
+@pytest.mark.parametrize(
+    ('error', 'ends'),
+    [
+        (ValueError('too small'), False),
+        (DataError('image a.png cannot be decoded'), False),
+        (RunError('another process is gone'), True),
+        (KeyboardInterrupt(), True),
+    ],
+)
+def test_a_validation_that_raises_is_logged(error: BaseException, ends: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The next data set is validated, and the network is left as it was: BasicSR's `test` puts it into eval mode."""
+    validated = []
+    model = types.SimpleNamespace(net_g=torch.nn.Linear(1, 1), resume_training=lambda state: None)
+
+    def validation(loader: Any, iteration: int, tb_logger: Any, save_img: bool) -> None:
+        validated.append(loader.dataset.opt['name'])
+        model.net_g.eval()
+        if len(validated) == 1:
+            raise error
+        model.net_g.train()
+
+    model.validation = validation
+    loaders = [types.SimpleNamespace(dataset=types.SimpleNamespace(opt={'name': name})) for name in ('a', 'b')]
+    train = stand_in(
+        init_tb_loggers=lambda opt: None,
+        create_train_val_dataloader=lambda opt, logger: (None, None, loaders, 1, 10),
+        build_model=lambda opt: model,
+    )
+    host_repairs.repair_lost_validation(train)
+    opt = {'val': {'val_freq': 2, 'save_img': False}}
+    train.init_tb_loggers(opt)
+    train.create_train_val_dataloader(opt, None)
+    built = train.build_model(opt)
+    if ends:
+        with pytest.raises(type(error)):
+            built.resume_training({'iter': 4})
+        assert validated == ['a']
+        return
+    with caplog.at_level('ERROR', logger='basicsr'):
+        built.resume_training({'iter': 4})
+    assert validated == ['a', 'b'] and model.net_g.training
+    message = f'a: the validation of iteration 4 failed, and training goes on without it: {type(error).__name__}: '
+    assert message + str(error) in caplog.text

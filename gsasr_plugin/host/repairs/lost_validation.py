@@ -1,9 +1,14 @@
-"""The validation that a killed run still owes."""
+"""Validations that a run loses: the one that a killed run still owes, and those that raise."""
 
+import logging
 import types
+from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from gsasr_plugin.host.repairs.repair import Repair, is_ours
+from gsasr_plugin.run_errors import DataError, MissingDataError, RunError
 
 
 def repair_lost_validation(train: types.ModuleType) -> Repair:
@@ -11,7 +16,8 @@ def repair_lost_validation(train: types.ModuleType) -> Repair:
     iteration and never validates it; one that is killed later has forgotten what it found.
 
     Here a resumed run begins with the validation due at its iteration, unless its training state says that it was
-    `validated` before.
+    `validated` before. A validation that raises, which would end the run and then again each attempt to resume it, is
+    logged, and the training goes on.
     """
     name = 'build_model'
     host_build, host_loaders, host_logger = (
@@ -34,6 +40,7 @@ def repair_lost_validation(train: types.ModuleType) -> Repair:
 
     def build_model(opt: dict[str, Any]) -> Any:
         model = host_build(opt)
+        model.validation = _logging_failures(model)
         resume = model.resume_training
 
         def resume_training(state: dict[str, Any]) -> None:
@@ -52,3 +59,24 @@ def repair_lost_validation(train: types.ModuleType) -> Repair:
     return Repair(
         name, True, 'the host saves before it validates, and never makes up for a validation that was cut off'
     )
+
+
+def _logging_failures(model: Any) -> Callable[..., None]:
+    """The model's `validation`, which logs what it raises, but for a RunError: then the run cannot go on."""
+    validation = model.validation
+
+    def validate(dataloader: Any, current_iter: int, tb_logger: Any, save_img: bool = False) -> None:
+        training = [(net, net.training) for net in vars(model).values() if isinstance(net, torch.nn.Module)]
+        try:
+            validation(dataloader, current_iter, tb_logger, save_img)
+        except Exception as error:  # a metric or an image, of whatever model
+            if isinstance(error, RunError) and not isinstance(error, DataError | MissingDataError):
+                raise
+            for net, was_training in training:
+                net.train(was_training)
+            logging.getLogger('basicsr').exception(
+                f'{dataloader.dataset.opt["name"]}: the validation of iteration {current_iter} failed, and training '
+                f'goes on without it: {type(error).__name__}: {error}'
+            )
+
+    return validate
