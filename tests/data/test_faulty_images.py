@@ -265,7 +265,7 @@ def test_an_lmdb_that_differs_from_its_index(
     assert f'data set images: {root}: keys of the LMDB that are not in its meta_info.txt (8)' in caplog.text
 
 
-@pytest.mark.parametrize('key', ['../../evil', '/etc/evil', 'a/../../evil', '..\\evil'])
+@pytest.mark.parametrize('key', ['../../evil', '/etc/evil', 'a/../../evil', '..\\evil', 'a\0evil'])
 def test_a_key_that_leads_out_of_the_results_is_refused(tmp_path: Path, key: str) -> None:
     root = tmp_path / 'planted.lmdb'
     with lmdb.open(str(root), map_size=1 << 20) as database, database.begin(write=True) as transaction:

@@ -45,6 +45,7 @@ def test_a_hosts_section_is_accepted():
     Options.from_opt({**VAL, 'dataroot_lq': {2: 'X2', 3.7: 'X3.7'}})
     Options.from_opt({**VAL, 'dataroot_gt': ['gt'], 'dataroot_lq': ['X2', 'X3'], 'scales': [2, 3]})
     Options.from_opt({**VAL, 'scales': [2, [2, 3.5]]})
+    Options.from_opt({**TRAIN, 'scale_range': [4, 4]})
     Options.from_opt({'name': 'lr', 'phase': 'test', 'dataroot_lq': ['a', 'b'], 'scales': [3.7]})
 
 
@@ -68,6 +69,7 @@ def test_a_hosts_section_is_accepted():
         ({'scale_range': [4, 1]}, r'scale_range must be .* got \[4, 1\]'),
         ({'scale_range': [0.5, 4]}, r'scale_range\[0\]: given 0.5; accepted: a list of 2 \(of a number, at least 1\)'),
         ({'scale_range': [1, 2, 3]}, r'scale_range: given \[1, 2, 3\]; accepted: a list of 2'),
+        ({'scale_range': [1, float('inf')]}, 'scale_range'),
         ({'scale_range': 4}, 'scale_range: given 4; accepted: a list of 2'),
         ({'scale_range': [1, 4], 'scales': [2]}, 'exclude each other'),
         ({'scales': []}, r'scales: given \[\]; accepted: a list of scales'),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 
+MUTANTS = Path(__file__).parents[2]  # the plugin runs in mutmut's copy
 # mutmut finds out which tests call which functions, in its own process only. These tests have others call them.
 IN_OTHER_PROCESSES = {
     'tests/test_processes.py': ['processes'],
@@ -16,12 +18,19 @@ IN_OTHER_PROCESSES = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    try:
-        seconds = json.loads(Path('mutmut-stats.json').read_text())['duration_by_test']
-    except OSError:
-        return  # the first run of all, which measures them
-    items.sort(key=lambda item: seconds.get(item.nodeid, 0))
+# Of tests, for one mutant: what the fastest ones do not notice in this time survives.
+MOST_SECONDS = 20
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get('MUTANT_UNDER_TEST', 'stats') in ('', 'fail', 'stats', 'mutant_generation'):
+        return  # the runs before mutants, of all tests
+    measured = json.loads((MUTANTS / 'mutmut-stats.json').read_text())['duration_by_test']
+    items.sort(key=lambda item: measured.get(item.nodeid, 0))
+    seconds = list(accumulate(measured.get(item.nodeid, 0) for item in items))
+    count = 1 + sum(total < MOST_SECONDS for total in seconds[1:])
+    config.hook.pytest_deselected(items=items[count:])
+    del items[count:]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,5 +40,5 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     from mutmut.state import state
 
     for name in IN_OTHER_PROCESSES.get(item.nodeid.partition('::')[0], []):
-        functions = json.loads(Path(f'gsasr_plugin/{name}.py.meta').read_text())['hash_by_function_name']
+        functions = json.loads((MUTANTS / 'gsasr_plugin' / f'{name}.py.meta').read_text())['hash_by_function_name']
         state()._stats.update(f'gsasr_plugin.{name.replace("/", ".")}.{function}' for function in functions)

@@ -13,6 +13,7 @@ import random
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import tomllib
@@ -97,21 +98,30 @@ def print_row(name: str, counts: collections.Counter[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('names', nargs='*', help="mutants, such as 'gsasr_plugin.sizes.*'; all that have not run")
-    parser.add_argument('--sample', type=int, help='so many of all mutants, drawn with a fixed seed')
+    parser.add_argument('--sample', type=int, help='so many of them that have not run, drawn with a fixed seed')
     parser.add_argument('--again', action='store_true', help='the survivors of earlier runs')
     parser.add_argument('--table', action='store_true', help='only print what the last runs found')
     arguments = parser.parse_args()
     if not arguments.table:
         config = tomllib.loads((ROOT / 'pyproject.toml').read_text())['tool']['mutmut']
+        kept = PLACE / 'config.json'
+        if kept.is_file() and json.loads(kept.read_text()) != config:
+            shutil.rmtree(PLACE)  # mutants are numbered, and now otherwise
         copy_checkout(config['only_mutate'])
+        kept.write_text(json.dumps(config))
         paths = [str(PLACE / 'path'), os.environ.get('PYTHONPATH', '')]
         (PLACE / 'path').mkdir(exist_ok=True)
         if not (PLACE / 'path' / 'gsasr_ops').is_symlink():
             (PLACE / 'path' / 'gsasr_ops').symlink_to(PLACE / 'ops')
         names = arguments.names
         if arguments.sample:
-            every = [mutant for mutants in results().values() for mutant in mutants]
-            names = random.Random(0).sample(every, arguments.sample)
+            candidates = [
+                mutant
+                for mutants in results().values()
+                for mutant, code in sorted(mutants.items())
+                if code is None and (not names or any(fnmatch(mutant, name) for name in names))
+            ]
+            names = random.Random(0).sample(candidates, min(arguments.sample, len(candidates)))
         if arguments.again:
             names = [mutant for mutants in results().values() for mutant, code in mutants.items() if survives(code)]
         command = [str(Path(sys.executable).with_name('mutmut')), 'run', '--max-children', '1', *names]
