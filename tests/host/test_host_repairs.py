@@ -593,7 +593,7 @@ def test_a_validation_that_raises_is_logged(error: BaseException, ends: bool, ca
     model = types.SimpleNamespace(net_g=torch.nn.Linear(1, 1), resume_training=lambda state: None)
 
     def validation(loader: Any, iteration: int, tb_logger: Any, save_img: bool) -> None:
-        validated.append(loader.dataset.opt['name'])
+        validated.append((loader.dataset.opt['name'], model.net_g.training))
         model.net_g.eval()
         if len(validated) == 1:
             raise error
@@ -614,10 +614,10 @@ def test_a_validation_that_raises_is_logged(error: BaseException, ends: bool, ca
     if ends:
         with pytest.raises(type(error)):
             built.resume_training({'iter': 4})
-        assert validated == ['a']
+        assert validated == [('a', True)]
         return
     with caplog.at_level('ERROR', logger='basicsr'):
         built.resume_training({'iter': 4})
-    assert validated == ['a', 'b'] and model.net_g.training
+    assert validated == [('a', True), ('b', True)]
     message = f'a: the validation of iteration 4 failed, and training goes on without it: {type(error).__name__}: '
     assert message + str(error) in caplog.text
