@@ -185,7 +185,7 @@ def accepted_by_call(function: Callable[..., Any], leave_out: Sequence[str] = ()
     return Accepted(options, any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()))
 
 
-def build_options(cls: type[_Class], values: Mapping[str, Any], what: str = '') -> _Class:
+def build_options(cls: Callable[..., _Class], values: Mapping[str, Any], what: str = '') -> _Class:
     """An options dataclass from a mapping.
 
     Args:
@@ -197,8 +197,8 @@ def build_options(cls: type[_Class], values: Mapping[str, Any], what: str = '') 
         ValueError: a key is unknown, or a value of the wrong type or out of its range; all are named. Or as the class
             says.
     """
+    check_values(_accepted(cls), values, what)
     try:
-        _check(cls, values)
         return cls(**values)
     except ValueError as error:
         raise ValueError(f'{what}{error}') from error
@@ -206,14 +206,15 @@ def build_options(cls: type[_Class], values: Mapping[str, Any], what: str = '') 
 
 def check_fields(options: Any) -> None:
     """For the `__post_init__` of an options dataclass: raises ValueError, naming them, for values that do not fit."""
-    _check(type(options), vars(options))
+    cls: Any = type(options)
+    check_values(_accepted(cls), vars(options))
 
 
-def _check(cls: Any, values: Mapping[str, Any]) -> None:
-    accepted = _accepted(cls)
+def check_values(accepted: Accepted, values: Mapping[str, Any], what: str = '') -> None:
+    """Raises ValueError, with `what` before it, that names all keys and values that are not accepted."""
     faults = accepted.faults(values)
     if faults:
-        raise ValueError('; '.join(_sentence(fault, accepted) for fault in faults))
+        raise ValueError(what + '; '.join(_sentence(fault, accepted) for fault in faults))
 
 
 _accepted = functools.cache(accepted_by_dataclass)
@@ -223,8 +224,8 @@ def _sentence(fault: Fault, accepted: Accepted) -> str:
     name = dotted(fault.path)
     hint = f'; did you mean {fault.suggestion!r}?' if fault.suggestion is not None else ''
     if fault.is_unknown:
-        return f'unknown option {name!r}' + (hint or f'; known are {listed(accepted.options)}')
-    return f'{name}: {fault.text}{hint}; accepted: {fault.accepted}'
+        return f'unknown option {name!r}{hint}; known are {listed(accepted.options)}'
+    return f'{name}: {fault.text}{hint}' + (f'; accepted: {fault.accepted}' if fault.accepted else '')
 
 
 def sentences(documented: Any, heading: str) -> dict[str, str]:
@@ -316,6 +317,15 @@ def _type_of_default(default: Any) -> Any:
 
 def _as_json(section: Mapping[Any, Any]) -> bytes:
     return json.dumps(section, ensure_ascii=False, default=repr).encode('utf-8', 'replace')
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value could stand in an option file."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _json_key(key: Any) -> str:

@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.archs.tiles import Part, Progress, cut_axis, gaussians_by_tiles
 from gsasr_plugin.archs.window_attention import PositionEncoding
+from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber
 from gsasr_plugin.sizes import ScaleLike, Size, SizesLike, is_pair, output_sizes
 
 
@@ -76,24 +77,24 @@ class GSASR(nn.Module):
         self,
         *,
         encoder_opt: dict[str, Any],
-        embed_dim: int = 180,
-        num_heads: int = 6,
-        window_size: int = 12,
-        num_injection_blocks: int = 1,
-        num_injection_layers: int = 2,
-        num_interaction_blocks: int = 6,
-        num_interaction_layers: int = 6,
-        gaussian_density: int = 16,
-        sigma_max: float = 1 / 1.2,
+        embed_dim: PositiveInt = 180,
+        num_heads: PositiveInt = 6,
+        window_size: PositiveInt = 12,
+        num_injection_blocks: PositiveInt = 1,
+        num_injection_layers: PositiveInt = 2,
+        num_interaction_blocks: NonNegativeInt = 6,
+        num_interaction_layers: PositiveInt = 6,
+        gaussian_density: Literal[1, 4, 9, 16] = 16,
+        sigma_max: PositiveNumber = 1 / 1.2,
         use_reference_points: bool = True,
         scale_condition: bool = True,
         position_encoding: PositionEncoding = 'bias',
         closing_conv: bool = False,
         relative_colors: bool = False,
-        initial_sigma: float | None = None,
+        initial_sigma: PositiveNumber | None = None,
         feature_skip: bool = False,
-        support: float = 4.5,
-        raster_ratio: float | None = None,
+        support: PositiveNumber = 4.5,
+        raster_ratio: PositiveNumber | None = None,
     ) -> None:
         # What self-describing checkpoints store; first of all, while nothing but the arguments is local.
         options = {name: value for name, value in locals().items() if name not in ('self', '__class__')}

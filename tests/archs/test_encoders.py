@@ -97,6 +97,22 @@ def test_rdn_configurations():
     assert sizes(build_encoder({'type': 'RDN', 'config': 'A', 'num_feat': 4, 'num_block': 2}).net) == (2, 6, 32)
 
 
+def test_objects_of_python_are_left_to_the_class(register):
+    class Normed(nn.Module):
+        def __init__(self, norm: str = 'none', num_feat: int = 4):
+            super().__init__()
+            self.conv = nn.Conv2d(3, num_feat, 1)
+            self.norm = norm(num_feat)
+
+        def forward(self, x):
+            return self.norm(self.conv(x))
+
+    register(Normed)
+    assert build_encoder({'type': 'Normed', 'norm': nn.BatchNorm2d}).num_features == 4
+    with pytest.raises(ValueError, match='num_feat: given 0'):
+        build_encoder({'type': 'Normed', 'norm': nn.BatchNorm2d, 'num_feat': 0})
+
+
 def test_signature_names_the_arguments():
     parameters = encoder_signature('EDSR').parameters
     assert {name: (p.annotation, p.default) for name, p in parameters.items() if name != 'rgb_mean'} == {
@@ -119,25 +135,25 @@ def test_signature_names_the_arguments():
         ({'type': 'EDRS'}, ["'EDRS'", 'accepted', 'SwinIR', 'closest: EDSR']),
         (
             {'type': 'EDSR', 'num_feats': 8},
-            ['EDSR', "'num_feats'", '8', 'accepted: num_feat, num_block', 'closest: num_feat'],
+            ['encoder_opt: EDSR: unknown option', "'num_feats'; did you mean 'num_feat'?"],
         ),
-        ({'type': 'EDSR', 'upscale': 4}, ["'upscale'", 'accepted']),
-        ({'type': 'EDSR', 'num_feat': '8'}, ['EDSR', "'num_feat': '8'"]),
-        ({'type': 'EDSR', 'rgb_mean': [0.5]}, ['rgb_mean', '[0.5]', '3']),
+        ({'type': 'EDSR', 'upscale': 4}, ["unknown option 'upscale'", 'known are global_skip, img_range, num_block']),
+        ({'type': 'EDSR', 'num_feat': '8'}, ['EDSR: num_feat: given', "'8'; accepted: a whole number, at least 1"]),
+        ({'type': 'EDSR', 'rgb_mean': [0.5]}, ['rgb_mean: given [0.5]; accepted: a list of 3: a number']),
         ({'type': 'HAT', 'depths': [2, 2]}, ['depths', 'num_heads', '2', '12']),
         ({'type': 'HAT', 'embed_dim': 100}, ['num_heads', '100']),
         ({'type': 'HAT', 'embed_dim': 36}, ['embed_dim / num_heads', 'multiple of 4', '6']),
         ({'type': 'HAT', 'overlap_ratio': 0.2}, ['overlap_ratio', '0.2', 'even', '3']),
         ({'type': 'HAT', 'squeeze_factor': 200}, ['squeeze_factor', '200', '192']),
         ({'type': 'RCAN', 'num_feat': 8, 'squeeze_factor': 16}, ['squeeze_factor', '16', '8']),
-        ({'type': 'RDN', 'config': 'C'}, ["'C'", 'A, B']),
+        ({'type': 'RDN', 'config': 'C'}, ["given 'C'", 'A or B']),
         ({'type': 'RDN', 'num_layer': 0}, ['num_layer', '0']),
-        ({'type': 'RRDBNet', 'scale': 3}, ['scale', '3', '4, 2, 1']),
+        ({'type': 'RRDBNet', 'scale': 3}, ['scale: given 3; accepted: 4 or 2 or 1']),
         ({'type': 'SRVGGNetCompact', 'act_type': 'gelu'}, ["'gelu'", 'leakyrelu']),
         ({'type': 'SwinIR', 'depths': [2, 2]}, ['depths', 'num_heads', '2', '6']),
         ({'type': 'SwinIR', 'embed_dim': 100}, ['num_heads', '100']),
-        ({'type': 'SwinIR', 'upsampler': 'pixelshuffle'}, ["'upsampler'", 'accepted']),
-        ({'type': 'VGGStyleDiscriminator', 'num_feat': 8}, ['needs num_in_ch']),
+        ({'type': 'SwinIR', 'upsampler': 'pixelshuffle'}, ["unknown option 'upsampler'"]),
+        ({'type': 'VGGStyleDiscriminator', 'num_feat': 8}, ['num_in_ch: missing']),
         ({'type': 'SRVGGNetCompact_basicsr', 'num_feat': 4}, ['SRVGGNetCompact_basicsr', '(1, 3, 36, 44)', '(1, C, h']),
     ],
 )
@@ -290,5 +306,5 @@ def test_other_types_and_copies(name):
 
 @pytest.mark.parametrize('key', ['num_feat', 'num_block'])
 def test_counts_below_one_are_named(key):
-    with pytest.raises(ValueError, match=rf'encoder_opt: {key} of EDSR must be at least 1, got 0'):
+    with pytest.raises(ValueError, match=rf'encoder_opt: EDSR: {key}: given 0; accepted: a whole number, at least 1'):
         build_encoder({'type': 'EDSR', key: 0})

@@ -113,8 +113,11 @@ FAULTS_OF_THE_PLUGIN = [
     ('network_g__encoder_opt', MISSING, 'missing', 'a mapping', None),
     ('network_g__window_sise', 4, 'unknown key (given 4)', 'window_size', 'window_size'),
     ('network_g__sigma_max', 'wide', "given 'wide'", 'a number', None),
+    ('network_g__gaussian_density', 5, 'given 5', '1 or 4 or 9 or 16', None),
+    ('network_g__embed_dim', 0, 'given 0', 'a whole number, at least 1', None),
+    ('network_g__encoder_opt__num_block', 0, 'given 0', 'a whole number, at least 1', None),
     ('network_g__use_reference_points', 'yes', "given 'yes'", 'true or false', None),
-    ('network_g__initial_sigma', [0.3], 'given [0.3]', 'a number or null', None),
+    ('network_g__initial_sigma', [0.3], 'given [0.3]', 'a number, greater than 0 or null', None),
     ('network_g__type', 'GSSAR', "given 'GSSAR'", 'GSASR', 'GSASR'),
     ('network_g__type', MISSING, 'missing', 'GSASR', None),
     ('network_g', ['GSASR'], 'given', 'a section', None),
@@ -141,7 +144,7 @@ FAULTS_OF_THE_PLUGIN = [
     ('train__grad_clip', -1.0, 'given -1.0', 'a number, greater than 0 or null', None),
     ('train__optim_g__type', 'Adagrad', "given 'Adagrad'", 'AdamW', 'Adamax'),
     ('train__pixel_opt', None, 'no perceptual_opt either', 'L1Loss', None),
-    ('network_g__raster_ratio', -0.5, 'raster_ratio must be positive', '', None),
+    ('network_g__raster_ratio', -0.5, 'given -0.5', 'a number, greater than 0 or null', None),
     ('val__compare_bicubik', True, 'unknown key (given true)', 'compare_bicubic', 'compare_bicubic'),
     ('val__tile', 0, 'given 0', 'a whole number, at least 1 or auto or null', None),
     ('val__tile', 'automatic', "given 'automatic'", 'or auto or null', 'auto'),
@@ -287,7 +290,7 @@ def test_options_that_exclude_each_other_are_named(project: Path, gsasr_options:
 
 def test_sizes_that_the_network_refuses_are_named(project: Path, gsasr_options: Options) -> None:
     before = torch.random.get_rng_state()
-    for change in ({'network_g__num_heads': 3}, {'network_g__gaussian_density': 5}, {'network_g__embed_dim': 0}):
+    for change in ({'network_g__num_heads': 3}, {'network_g__initial_sigma': 2.0}):
         (problem,) = errors(changed(gsasr_options, **change), project)
         assert dotted(problem.path) == 'network_g' and 'cannot be built' in problem.fault
         assert next(iter(change)).split('__')[1] in problem.fault

@@ -14,17 +14,19 @@ The channel count C and the multiple to which the input has to be padded are wor
 (``encoder.py``); no option repeats them.
 """
 
-import difflib
+import dataclasses
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import nn
 
 from gsasr_plugin.archs.encoders.encoder import Encoder
+from gsasr_plugin.option_types import Accepted, Option, accepted_by_call, check_values, closest, is_plain
 
-__all__ = ['Encoder', 'build_encoder', 'encoder_class', 'encoder_signature', 'encoder_types']
+__all__ = ['Encoder', 'build_encoder', 'encoder_class', 'encoder_options', 'encoder_signature', 'encoder_types']
 
 # Name in the option file -> file of this room, class in it.
 _HOMES = {
@@ -59,6 +61,18 @@ def encoder_signature(type_name: str) -> inspect.Signature:
     return inspect.signature(encoder_class(type_name))
 
 
+def encoder_options(type_name: str) -> Accepted:
+    """The same with sentences and bounds; raises as `encoder_signature`."""
+    accepted = accepted_by_call(encoder_class(type_name))
+    # BasicSR's classes build something from any number, such as no blocks from -1.
+    counts = {
+        name: dataclasses.replace(option, annotation=Annotated[option.annotation, Field(ge=1)])
+        for name, option in accepted.options.items()
+        if name.startswith('num_') and option.annotation in (int, float, int | None)
+    }
+    return accepted.with_options(**counts)
+
+
 def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
     """Build the feature encoder (the paper's Sec. 3.2) that an option section describes.
 
@@ -81,14 +95,16 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
         raise ValueError(f'encoder_opt: type is {type_name!r}; a name is needed, one of: {", ".join(encoder_types())}')
 
     cls = encoder_class(type_name)
-    signature = inspect.signature(cls)
-    _check_keys(type_name, arguments, signature)
+    accepted = encoder_options(type_name)
+    # What is passed in Python, and cannot stand in a file, is left to the class.
+    objects = {key: Option() for key, value in arguments.items() if key in accepted.options and not is_plain(value)}
+    check_values(accepted.with_options(**objects), arguments, f'encoder_opt: {type_name}: ')
     try:
         net = cls(**arguments)
     except Exception as error:  # whatever a class from elsewhere raises, the user has to learn which option caused it
         raise ValueError(f'encoder_opt: {type_name} cannot be built with {arguments}: {error}') from error
 
-    bound = signature.bind(**arguments)
+    bound = inspect.signature(cls).bind(**arguments)
     bound.apply_defaults()
     return Encoder(net, type_name=type_name, window_size=bound.arguments.get('window_size'))
 
@@ -104,32 +120,9 @@ def encoder_class(type_name: str) -> type[nn.Module]:
     if type_name in ARCH_REGISTRY:
         return ARCH_REGISTRY.get(type_name)
     # A name that is sure to work is the better guess, even where another class of the registry is spelt more like it.
-    closest = difflib.get_close_matches(type_name, encoder_types(), n=1)
-    closest = closest or difflib.get_close_matches(type_name, ARCH_REGISTRY.keys(), n=1)
-    hint = f'; closest: {closest[0]}' if closest else ''
+    guess = closest(type_name, encoder_types()) or closest(type_name, ARCH_REGISTRY.keys())
+    hint = f'; closest: {guess}' if guess else ''
     raise ValueError(
         f'encoder_opt: type {type_name!r} is unknown; accepted: {", ".join(encoder_types())}, or any class in '
         f'ARCH_REGISTRY that returns features B x C x h x w{hint}'
     )
-
-
-def _check_keys(type_name: str, arguments: Mapping[str, Any], signature: inspect.Signature) -> None:
-    """Refuse arguments that the constructor does not name, missing ones that have no default, and counts below 1."""
-    parameters = signature.parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        for key in arguments:
-            if key not in named:
-                closest = difflib.get_close_matches(str(key), named, n=1)
-                hint = f'; closest: {closest[0]}' if closest else ''
-                raise ValueError(
-                    f'encoder_opt: {type_name} has no argument {key!r} (given: {arguments[key]!r}); '
-                    f'accepted: {", ".join(named) or "none"}{hint}'
-                )
-    for key, value in arguments.items():
-        # BasicSR's classes build something from any number, such as no blocks from -1.
-        if str(key).startswith('num_') and isinstance(value, int) and value < 1:
-            raise ValueError(f'encoder_opt: {key} of {type_name} must be at least 1, got {value}')
-    missing = [p.name for p in parameters if p.name in named and p.default is p.empty and p.name not in arguments]
-    if missing:
-        raise ValueError(f'encoder_opt: {type_name} needs {", ".join(missing)}; accepted: {", ".join(named)}')

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
-from gsasr_plugin.archs.encoders import encoder_class, encoder_types
+from gsasr_plugin.archs.encoders import encoder_options, encoder_types
 from gsasr_plugin.host.option_check.host_sections import SCHEDULERS
 from gsasr_plugin.host.option_check.problems import KeyPath, leaves
 from gsasr_plugin.host.option_check.registered import registered, registered_names
@@ -53,7 +53,7 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> typ
             report, encoder_opt, encoder_path, names, listed(encoder_types()) + ', or a registered network'
         )
         if name is not None:
-            check_arguments(report, encoder_opt, encoder_path, accepted_by_call(encoder_class(name)))
+            check_arguments(report, encoder_opt, encoder_path, encoder_options(name))
     largest = stated(cls, NetworkContract, 'largest_size')
     if largest is None:
         return cls
