@@ -85,7 +85,7 @@ def extension_arguments() -> dict:
                 'nvcc': facts.nvcc_flags(),
             },
             extra_link_args=facts.cudart_flags(plan),
-            depends=[os.path.relpath(file, ROOT) for file in sorted(facts.CSRC.rglob('*.*h'))],
+            depends=[os.path.relpath(file, ROOT) for file in facts.headers()],
             # The library is no Python module: torch.ops.load_library loads it, in any version of Python.
             py_limited_api=True,
         )
@@ -128,19 +128,18 @@ def extension_arguments() -> dict:
     return {'ext_modules': [native_extension(plan)], 'cmdclass': {'build_ext': OptionalBuild}}
 
 
+PACKAGES = {'gsasr_ops': 'ops', 'gsasr_plugin': 'gsasr_plugin'}
+
 setup(
     packages=[
-        'gsasr_ops',
-        'gsasr_plugin',
-        *(
-            f'gsasr_plugin.{path.parent.relative_to(ROOT / "gsasr_plugin").as_posix().replace("/", ".")}'
-            for path in sorted((ROOT / 'gsasr_plugin').glob('*/**/__init__.py'))
-        ),
+        '.'.join((package, *file.relative_to(ROOT / folder).parts[:-1]))
+        for package, folder in PACKAGES.items()
+        for file in sorted((ROOT / folder).rglob('__init__.py'))
     ],
-    package_dir={'gsasr_ops': 'ops'},
+    package_dir=PACKAGES,
     # The sources travel along, for the compilation at first use.
     package_data={
-        'gsasr_ops': ['py.typed', 'csrc/*', 'csrc/cpu/*', 'csrc/cuda/*'],
+        'gsasr_ops': ['py.typed', '**/*.cpp', '**/*.cu', '**/*.h', '**/*.cuh'],
         'gsasr_plugin': ['py.typed', '**/*'],
     },
     **extension_arguments(),

@@ -4,9 +4,9 @@ layers of its decoder. Knows torch only."""
 from .attention import window_attention
 from .convolutions import PackedConvolution, convolution, pack_convolution
 from .extension import backend
-from .operands import MULTIPLIED
+from .layers import MULTIPLIED
 from .perceptrons import PackedPerceptron, pack_perceptron, perceptron
-from .rasterize import rasterize_gaussians, rasterize_gaussians_reference
+from .rasterizer import rasterize_gaussians, rasterize_gaussians_reference
 
 __all__ = [
     'MULTIPLIED',

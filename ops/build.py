@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-CSRC = Path(__file__).resolve().parent / 'csrc'
+FOLDER = Path(__file__).resolve().parent
 USUAL_FOLDERS = Path('/usr/local')  # where CUDA's own installer puts cuda and cuda-<version>
 
 # The stable ABI of LibTorch holds everything that the binding needs from this version on: a library built against it
@@ -50,11 +50,25 @@ class CudaPlan:
 
 
 def sources(cuda: bool) -> list[Path]:
-    """All files to compile."""
-    files = [CSRC / 'library.cpp', *sorted((CSRC / 'cpu').glob('*.cpp'))]
-    if cuda:
-        files += sorted((CSRC / 'cuda').glob('*.cu'))
-    return files
+    """All files to compile: those of the operators' rooms and of `common`.
+
+    No two have the same stem: torch's compilation at first use names objects by it.
+    """
+    return _files('cpp', 'cu') if cuda else _files('cpp')
+
+
+def headers() -> list[Path]:
+    """All files that the sources include."""
+    return _files('h', 'cuh')
+
+
+def _files(*suffixes: str) -> list[Path]:
+    return sorted(path for suffix in suffixes for path in FOLDER.glob(f'*/**/*.{suffix}'))
+
+
+def schemas() -> list[str]:
+    """The schemas of the operators, from the bindings, which define them where the library is loaded at import."""
+    return re.findall(r'm\.def\("(.+)"\)', ''.join(path.read_text(encoding='utf-8') for path in sources(cuda=False)))
 
 
 def cxx_flags(torch_version: str, architectures: str | None) -> list[str]:

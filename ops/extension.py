@@ -1,8 +1,8 @@
 """Finds the compiled library, compiles it at first use where there is none, and explains what is missing.
 
-The operators (`OPERATORS`, in the namespace `gsasr`) exist from the import on, whatever is compiled. The compiled
-library brings kernels for the CPU and, where nvcc was found, the rasterizer's for CUDA. For a device without a kernel
-the operators fall back to `reference.py` and `reference_layers.py`, with one warning that says why and what to do.
+The operators, in the namespace `gsasr`, exist from the import on, whatever is compiled: their rooms register them here.
+The compiled library brings kernels for the CPU and, where nvcc was found, the rasterizer's for CUDA. For a device
+without a kernel the operators fall back to their twins in PyTorch, with one warning that says why and what to do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import importlib
 import importlib.util
 import logging
 import os
-import re
 import shutil
 import threading
 import warnings
@@ -24,18 +23,9 @@ from typing import Any
 
 import torch
 
-from . import build, reference, reference_layers
+from . import build, torch_private
 
 FOLDER = Path(__file__).resolve().parent
-OPERATORS = (
-    'rasterize_gaussians',
-    'rasterize_gaussians_backward',
-    'window_attention',
-    'pack_linear',
-    'perceptron',
-    'pack_convolution',
-    'convolution',
-)
 REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
 
 _logger = logging.getLogger('gsasr_ops')
@@ -51,7 +41,6 @@ class _State:
     tried_to_compile: bool = False
     warned: set[str] = field(default_factory=set)  # kinds of devices
     lock: threading.RLock = field(default_factory=threading.RLock)
-    keep_alive: list[torch.library.Library] = field(default_factory=list)
 
 
 _state = _State()
@@ -79,26 +68,47 @@ def backend() -> dict[str, Any]:
     }
 
 
-def define_operators() -> None:
-    """Load the installed library, or define the operators without it. Called at import by all who add to them."""
-    if _state.keep_alive:
-        return
+def register(
+    name: str,
+    *,
+    twin: Callable[..., Any],
+    fake: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    setup_context: Callable[..., Any] | None = None,
+    draws: bool = False,
+) -> None:
+    """All that PyTorch has to know of an operator beside its compiled kernels. Each room calls it when it is imported.
+
+    Args:
+        name: of the operator, in the namespace `gsasr`.
+        twin: the same in PyTorch: the kernel of every device that has none of its own.
+        fake: the same of shapes without data.
+        backward, setup_context: see torch.library.register_autograd.
+        draws: whether PyTorch is slow at it, so that any device without a kernel is worth a warning. PyTorch's own
+            layers are fast on other devices than CPUs.
+    """
+
+    def fallback(x: torch.Tensor, *others: Any) -> Any:
+        if x.layout != torch.strided:
+            raise RuntimeError(f'{name} takes dense tensors, got one of the layout {x.layout}')
+        if (draws or x.device.type == 'cpu') and _compiled_after_all(x.device):
+            return getattr(torch.ops.gsasr, name)(x, *others)
+        return twin(x, *others)
+
+    _fragment.impl(name, fallback, 'CompositeExplicitAutograd')
+    torch.library.register_fake(f'gsasr::{name}', fake)
+    if backward is not None:
+        torch.library.register_autograd(f'gsasr::{name}', backward, setup_context=setup_context)
+
+
+def _defined_operators() -> torch.library.Library:
+    """Loads the installed library, or defines the operators without it."""
     _load_installed()
-    library = torch.library.Library('gsasr', 'FRAGMENT')
+    fragment = torch.library.Library('gsasr', 'FRAGMENT')
     if _state.library is None:
-        for schema in schemas():
-            library.define(schema)
-    # The kernels of every device that has none of its own.
-    library.impl('rasterize_gaussians', _fallback_forward, 'CompositeExplicitAutograd')
-    library.impl('rasterize_gaussians_backward', _fallback_backward, 'CompositeExplicitAutograd')
-    for layer in ('window_attention', 'pack_linear', 'perceptron', 'pack_convolution', 'convolution'):
-        library.impl(layer, _fallback_layer(layer), 'CompositeExplicitAutograd')
-    _state.keep_alive.append(library)
-
-
-def schemas() -> list[str]:
-    """The schemas of the operators, from the C++ header that states them."""
-    return re.findall(r'#define GSASR_\w+_SCHEMA "(.+)"', (build.CSRC / 'schema.h').read_text(encoding='utf-8'))
+        for schema in build.schemas():
+            fragment.define(schema)
+    return fragment
 
 
 def _load_installed() -> None:
@@ -111,52 +121,29 @@ def _load_installed() -> None:
             told = f'{error.__cause__ or error}'
             _state.problems.append(f'the installed library {path} does not fit this torch {torch.__version__}: {told}')
         else:
-            missing = [name for name in OPERATORS if not hasattr(torch.ops.gsasr, name)]
-            if missing:  # an editable install whose sources went on; what is loaded cannot be unloaded
-                raise ImportError(f'{path} was compiled before {", ".join(missing)} came: {REINSTALL}')
-            changed = [schema for schema in schemas() if not _is_defined(schema)]
-            if changed:
-                names = ', '.join(schema.split('(')[0] for schema in changed)
-                raise ImportError(f'{path} was compiled before the arguments of {names} changed: {REINSTALL}')
+            _check_age(path)
             _state.library = str(path)
             return
     if not libraries:
         _state.problems.append('the package was installed without its compiled library')
 
 
-def _is_defined(schema: str) -> bool:
-    operator = getattr(torch.ops.gsasr, schema.split('(')[0])
-    return operator.default._schema == torch._C.parse_schema(f'gsasr::{schema}')
+def _check_age(path: Path) -> None:
+    """ImportError for a library that is older than the sources, as in an editable install whose sources went on.
 
-
-def _fallback_forward(means, sigmas, rhos, opacities, colors, sizes, scales, support, window):
-    if _compiled_after_all(means.device):
-        return torch.ops.gsasr.rasterize_gaussians(
-            means, sigmas, rhos, opacities, colors, sizes, scales, support, window
-        )
-    inputs = (means, sigmas, rhos, opacities, colors)
-    return reference.rasterize_flat(*inputs, sizes, scales, support, window)
-
-
-def _fallback_backward(v_images, means, sigmas, rhos, opacities, colors, sizes, scales, support, window):
-    if _compiled_after_all(means.device):
-        return torch.ops.gsasr.rasterize_gaussians_backward(
-            v_images, means, sigmas, rhos, opacities, colors, sizes, scales, support, window
-        )
-    inputs = (means, sigmas, rhos, opacities, colors)
-    return reference.rasterize_flat_backward(v_images.contiguous(), *inputs, sizes, scales, support, window)
-
-
-def _fallback_layer(name: str) -> Callable[..., torch.Tensor]:
-    def fallback(x: torch.Tensor, *others: Any) -> torch.Tensor:
-        if x.layout != torch.strided:
-            raise RuntimeError(f'{name} takes dense tensors, got one of the layout {x.layout}')
-        # PyTorch's own layers are fast on other devices: nothing to warn of.
-        if x.device.type == 'cpu' and _compiled_after_all(x.device):
-            return getattr(torch.ops.gsasr, name)(x, *others)
-        return getattr(reference_layers, name)(x, *others)
-
-    return fallback
+    What is loaded cannot be unloaded: nothing else than this error is left.
+    """
+    operators = {schema.split('(')[0]: schema for schema in build.schemas()}
+    missing = [name for name in operators if not hasattr(torch.ops.gsasr, name)]
+    if missing:
+        raise ImportError(f'{path} was compiled before {", ".join(missing)} came: {REINSTALL}')
+    changed = [
+        name
+        for name, schema in operators.items()
+        if not torch_private.has_schema(getattr(torch.ops.gsasr, name), schema)
+    ]
+    if changed:
+        raise ImportError(f'{path} was compiled before the arguments of {", ".join(changed)} changed: {REINSTALL}')
 
 
 def _compiled_after_all(device: torch.device) -> bool:
@@ -174,7 +161,7 @@ def _compiled_after_all(device: torch.device) -> bool:
 
 
 def _has_kernel(key: str) -> bool:
-    return torch._C._dispatch_has_kernel_for_dispatch_key('gsasr::rasterize_gaussians', key)
+    return torch_private.has_kernel('gsasr::rasterize_gaussians', key)
 
 
 def _explain(device: torch.device) -> str:
@@ -233,7 +220,7 @@ def _compile_locked(plan: build.CudaPlan) -> str:
     _put_ninja_on_path()
 
     name = f'gsasr_ops_{_fingerprint(architecture)}'
-    folder = Path(cpp_extension._get_build_directory(name, verbose=False))
+    folder = Path(torch_private.build_folder(cpp_extension, name))
     with FileLock(str(folder / 'gsasr_ops.lock')):
         # Ours is the only process that compiles here: a lock file of an older torch was left by one that was killed.
         (folder / 'lock').unlink(missing_ok=True)
@@ -257,9 +244,8 @@ def _compile_locked(plan: build.CudaPlan) -> str:
 def _fingerprint(architecture: str | None) -> str:
     """Of the sources, of torch and of what is compiled: another one gets another folder, so nothing stale is loaded."""
     digest = hashlib.sha256(f'{torch.__version__} {architecture}'.encode())
-    for path in sorted(build.CSRC.rglob('*')):
-        if path.is_file():
-            digest.update(path.read_bytes())
+    for path in (*build.sources(cuda=True), *build.headers()):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -285,3 +271,7 @@ def _library_info() -> dict[str, Any]:
         'instruction_sets': texts['instruction_sets'].split(),
         'cuda_architectures': texts['cuda_architectures'].split('_') if texts['cuda_architectures'] else [],
     }
+
+
+# Keeps alive what Python defines of the operators.
+_fragment = _defined_operators()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from gsasr_ops.reference_layers import rotate
+from gsasr_ops.attention.reference import rotate
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding

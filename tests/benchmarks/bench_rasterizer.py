@@ -31,9 +31,9 @@ from tests.benchmarks.rasterizer.native import Algorithm1, measure_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Multiplications and multiply-adds of one pair in the CPU kernels' inner loops (ops/csrc/cpu/kernels.h): forward 1 for
-# the exponent, 6 in the exponential, 3 for the colours; backward the same 10, 3 for colour . gradient, 6 for w and the
-# moments. Additions, integer operations, loads and stores are left out: some machines do them meanwhile.
+# Multiplications and multiply-adds of one pair in the CPU kernels' inner loops (ops/rasterizer/cpu_kernel.h): forward 1
+# for the exponent, 6 in the exponential, 3 for the colours; backward the same 10, 3 for colour . gradient, 6 for w and
+# the moments. Additions, integer operations, loads and stores are left out: some machines do them meanwhile.
 OPERATIONS = {'forward': 10, 'backward': 19}
 
 

@@ -47,8 +47,8 @@ def sanitized_objects(gcc: str) -> Path:
     """A folder with the object file of each source of the CPU library."""
     flags = _flags(gcc)
     digest = hashlib.sha256(repr((gcc, flags)).encode())
-    for path in sorted(build.CSRC.rglob('*')):
-        digest.update(path.read_bytes() if path.is_file() else b'')
+    for path in (*build.sources(cuda=False), *build.headers()):
+        digest.update(path.read_bytes())
     folder = Path(tempfile.gettempdir()) / f'gsasr_sanitized_{os.getuid()}_{digest.hexdigest()[:16]}'
     folder.mkdir(mode=0o700, exist_ok=True)
     with FileLock(folder / 'lock'):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gsasr_ops import build, extension
+from gsasr_ops import build, extension, torch_private
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,18 +107,28 @@ def test_force_cuda(bare, monkeypatch):
 
 def test_every_source_is_compiled_and_packaged():
     """A file that is forgotten would be missed only by users who compile at first use."""
-    compiled = {path.name for path in build.sources(cuda=True)}
-    on_disk = {path.name for path in build.CSRC.rglob('*') if path.suffix in ('.cpp', '.cu')}
-    assert compiled == on_disk
-    folders = {
-        path.parent.relative_to(build.CSRC.parent).as_posix() for path in build.CSRC.rglob('*') if path.is_file()
-    }
-    assert all(f"'{folder}/*'" in (ROOT / 'setup.py').read_text() for folder in folders)
+    files = [
+        path for path in build.FOLDER.rglob('*') if path.is_file() and path.suffix in ('.cpp', '.cu', '.h', '.cuh')
+    ]
+    assert sorted(files) == sorted([*build.sources(cuda=True), *build.headers()])
+    assert set(build.sources(cuda=True)) - set(build.sources(cuda=False)) == set(build.FOLDER.rglob('*.cu'))
+    for listed in ((ROOT / 'setup.py').read_text(), (ROOT / 'MANIFEST.in').read_text()):
+        assert all(f'*{suffix}' in listed for suffix in {path.suffix for path in files})
 
 
-def test_all_schemas_are_read():
-    names = [schema.split('(')[0] for schema in extension.schemas()]
-    assert tuple(names) == extension.OPERATORS
+def test_no_two_sources_have_the_same_stem():
+    """torch's compilation at first use names their objects by it: one would overwrite the other."""
+    stems = [path.stem for path in build.sources(cuda=True)]
+    assert len(stems) == len(set(stems)) > 10
+
+
+def test_all_operators_are_defined_and_registered():
+    """Once each, in a binding, whose schema Python reads where there is no library; each has a twin."""
+    names = [schema.split('(')[0] for schema in build.schemas()]
+    assert len(names) == len(set(names))
+    assert {'rasterize_gaussians', 'window_attention', 'perceptron', 'convolution'} <= set(names)
+    for name in names:
+        assert torch_private.has_kernel(f'gsasr::{name}', 'CompositeExplicitAutograd'), name
 
 
 SETUP_WITHOUT_TORCH = """

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import gsasr_ops
+from tests.ops.rasterizer.scenes import sample_inputs
 
 SCRIPT = """
 import json, sys, warnings
@@ -24,8 +25,9 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     import torch
     import gsasr_ops
-    from tests.ops import test_attention, test_perceptron
-    from tests.ops.scenes import sample_inputs
+    from tests.ops.attention import test_attention
+    from tests.ops.perceptrons import test_perceptron
+    from tests.ops.rasterizer.scenes import sample_inputs
     at_import = len(caught)
     inputs = sample_inputs(requires_grad=True)
     images = gsasr_ops.rasterize_gaussians(*inputs, (18, 20), 2.9)
@@ -98,6 +100,12 @@ def outcome(process: subprocess.Popen) -> dict:
     return json.loads(stdout.splitlines()[-1])
 
 
+def change(file: Path, before: str, after: str) -> None:
+    text = file.read_text()
+    assert text.count(before) == 1
+    file.write_text(text.replace(before, after))
+
+
 def no_compiler(package: Path) -> dict[str, str]:
     (package.parent / 'empty').mkdir()
     return {'PATH': str(package.parent / 'empty'), 'CXX': 'no-such-compiler'}
@@ -146,8 +154,11 @@ def test_a_library_that_does_not_load_is_explained(package):
 @pytest.mark.skipif(gsasr_ops.backend()['library'] is None, reason='there is no compiled library')
 def test_a_library_older_than_the_package_is_named(package):
     shutil.copy(gsasr_ops.backend()['library'], package)
-    extension = package / 'extension.py'
-    extension.write_text(extension.read_text().replace('OPERATORS = (', "OPERATORS = ('operator_of_tomorrow', "))
+    change(
+        package / 'attention' / 'attention_binding.cpp',
+        '    m.def("',
+        '    m.def("operator_of_tomorrow() -> ()");\n    m.def("',
+    )
     _, stderr = start(package).communicate(timeout=300)
     assert 'was compiled before operator_of_tomorrow came: pip install --no-build-isolation .' in stderr
 
@@ -155,12 +166,10 @@ def test_a_library_older_than_the_package_is_named(package):
 @pytest.mark.skipif(gsasr_ops.backend()['library'] is None, reason='there is no compiled library')
 def test_a_library_with_other_arguments_is_named(package):
     shutil.copy(gsasr_ops.backend()['library'], package)
-    schemas = package / 'csrc' / 'schema.h'
-    schemas.write_text(
-        schemas.read_text().replace('Tensor? residual, bool in', 'Tensor? residual_of_tomorrow, bool in')
-    )
+    for room in ('perceptrons', 'convolutions'):
+        change(package / room / f'{room}_binding.cpp', 'Tensor? residual, bool in', 'Tensor? other_residual, bool in')
     _, stderr = start(package).communicate(timeout=300)
-    assert 'compiled before the arguments of perceptron, convolution changed: pip install' in stderr
+    assert 'compiled before the arguments of convolution, perceptron changed: pip install' in stderr
 
 
 @pytest.mark.slow
@@ -193,3 +202,6 @@ def test_sparse_tensors_are_refused():
     for name, (x, *others) in dense.items():
         with pytest.raises(RuntimeError, match=f'{name} takes dense tensors, got one of the layout torch.sparse_coo'):
             getattr(gsasr_ops, name)(x.to_sparse(), *others)
+    means, *others = sample_inputs()
+    with pytest.raises(RuntimeError, match='rasterize_gaussians takes dense tensors, got one of the layout'):
+        gsasr_ops.rasterize_gaussians(means.to_sparse(), *others, (18, 20), 2.9)

@@ -15,7 +15,7 @@ from gsasr_ops import PackedConvolution, PackedPerceptron, convolution, pack_con
 from tests.ops import instruction_sets
 
 DTYPES = (torch.float32, torch.bfloat16)
-# Places in the header (csrc/cpu/packed.h), in bytes.
+# Places in the header (ops/common/packed.h), in bytes.
 KIND, ISA, OPERANDS, INS, OUTS, HEADER = 8, 12, 16, 24, 32, 64
 
 

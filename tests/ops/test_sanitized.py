@@ -20,46 +20,50 @@ CALLS = int(os.environ.get('GSASR_HOSTILE', '1000'))
 TESTS = Path(__file__).parent
 # Tests of other things than the CPU kernels in the library that this process has loaded.
 OF_OTHERS = {'aarch64', 'build', 'cuda_device', 'cuda_faults', 'cuda_simt', 'cuda_static', 'fallback', 'sanitized'}
-OF_THE_CPU = sorted({path.stem.removeprefix('test_') for path in TESTS.glob('test_*.py')} - OF_OTHERS)
+OF_THE_CPU = sorted(
+    path.relative_to(TESTS).as_posix()
+    for path in TESTS.rglob('test_*.py')
+    if path.stem.removeprefix('test_') not in OF_OTHERS
+)
 
 OVERFLOW = 'AddressSanitizer: heap-buffer-overflow'
-# Fault -> file of ops/csrc, what stands there, what the broken copy has instead, what the sanitizers say, and the test
+# Fault -> file of ops, what stands there, what the broken copy has instead, what the sanitizers say, and the test
 # that meets it: of which file, and part of its name.
 BROKEN = {
     'one Gaussian too few': (
-        'cpu/rasterize.cpp',
+        'rasterizer/rasterizer_cpu.cpp',
         'new uint16_t[static_cast<size_t>(B * N)]',
         'new uint16_t[static_cast<size_t>(B * N - 1)]',
         OVERFLOW,
-        ('values', 'equals_the_dense_sum'),
+        ('rasterizer/test_values.py', 'equals_the_dense_sum'),
     ),
     'a sum too large': (
-        'cpu/rasterize.cpp',
+        'rasterizer/rasterizer_cpu.cpp',
         'int32_t total = 0;',
         'int32_t total = INT32_MAX;',
         'runtime error: signed integer overflow',
-        ('values', 'equals_the_dense_sum'),
+        ('rasterizer/test_values.py', 'equals_the_dense_sum'),
     ),
     'scratch of the attention too small': (
-        'cpu/attention.cpp',
+        'attention/attention_cpu.cpp',
         'attention_scratch(problem.T, problem.S, problem.D)',
         'attention_scratch(problem.T, problem.S, problem.D) - 32',
         OVERFLOW,
-        ('attention', 'any_strides'),
+        ('attention/test_attention.py', 'any_strides'),
     ),
     'scratch of the perceptron too small': (
-        'cpu/perceptron.cpp',
+        'perceptrons/perceptrons_cpu.cpp',
         'perceptron_scratch(problem)',
         'perceptron_scratch(problem) - 32',
         OVERFLOW,
-        ('perceptron', 'any_strides'),
+        ('perceptrons/test_perceptron.py', 'any_strides'),
     ),
     'numbers of tokens too large': (
-        'library.cpp',
+        'attention/attention_binding.cpp',
         'number >= 0 && number < limit',
         'number >= 0',
         OVERFLOW,
-        ('attention', 'test_refuses_numbers'),
+        ('attention/test_attention.py', 'test_refuses_numbers'),
     ),
 }
 
@@ -97,7 +101,7 @@ def test_the_library_in_use_is_the_sanitized_one(environment: dict[str, str]) ->
 @pytest.mark.parametrize('fault', BROKEN)
 def test_planted_faults_are_seen(gcc: str, objects: Path, tmp_path: Path, fault: str) -> None:
     name, before, after, report, (test, only) = BROKEN[fault]
-    source = build.CSRC / name
+    source = build.FOLDER / name
     text = source.read_text()
     assert text.count(before) == 1
     broken = tmp_path / source.name
@@ -112,11 +116,13 @@ def test_planted_faults_are_seen(gcc: str, objects: Path, tmp_path: Path, fault:
 def pytest_arguments(test: str) -> list[str]:
     # Not tests/conftest.py, which imports the host. What a sanitizer prints goes straight out: it ends the process.
     options = ['-q', '--noconftest', '-p', 'no:cacheprovider', '-x', '--capture=no']
-    return ['-m', 'pytest', *options, str(TESTS / f'test_{test}.py')]
+    return ['-m', 'pytest', *options, str(TESTS / test)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('test', OF_THE_CPU if EVERYTHING else ['arguments', 'values'])
+@pytest.mark.parametrize(
+    'test', OF_THE_CPU if EVERYTHING else ['rasterizer/test_arguments.py', 'rasterizer/test_values.py']
+)
 def test_its_own_tests_pass(environment: dict[str, str], test: str) -> None:
     assert ' passed' in run(environment, *pytest_arguments(test))
 
@@ -132,5 +138,5 @@ def test_hostile_calls_end_in_an_error_or_the_right_result(environment: dict[str
     )
     for operator in ('rasterizer', 'attention', 'perceptron', 'convolution'):
         assert f'{operator} compared' in out and f'{operator} error' in out
-    for operator in ('perceptron', 'convolution') if EVERYTHING else ():
+    for operator in ('perceptrons/test_perceptron.py', 'convolution') if EVERYTHING else ():
         assert all(f'{operator} packed {outcome}' in out for outcome in ('compared', 'error', 'applied'))

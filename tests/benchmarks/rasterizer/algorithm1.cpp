@@ -4,7 +4,7 @@
 // write the same pixel; backward, every thread takes its share of the Gaussians.
 //
 // One image. means (N, 2), sigmas (N, 2), rhos (N), opacities (N), colors (N, 3), image (3, H, W), as in
-// ops/csrc/problem.h. `window` is the authors' dmax: |dx|, |dy| < dmax where the image spans -1 to 1.
+// ops/rasterizer/problem.h. `window` is the authors' dmax: |dx|, |dy| < dmax where the image spans -1 to 1.
 #include <algorithm>
 #include <cmath>
 #include <thread>

@@ -7,7 +7,12 @@ import sys
 
 import torch
 
-from tests.ops.hostile import attention, convolution, perceptron, rasterizer
+from tests.ops.attention import hostile as attention
+from tests.ops.convolutions import hostile as convolution
+from tests.ops.perceptrons import hostile as perceptron
+from tests.ops.rasterizer import hostile as rasterizer
+
+ROOMS = {'rasterizer': rasterizer, 'attention': attention, 'perceptron': perceptron, 'convolution': convolution}
 
 
 def main(calls: int, seed: str) -> None:
@@ -15,9 +20,9 @@ def main(calls: int, seed: str) -> None:
     for number in range(calls):
         choice = random.Random(f'{seed} {number}')
         # The rasterizer has more arguments and two directions.
-        module = choice.choice((rasterizer, rasterizer, attention, perceptron, convolution))
+        name = choice.choice(('rasterizer', *ROOMS))
         try:
-            outcome = f'{module.__name__.rsplit(".", 1)[-1]} {module.call(choice)}'
+            outcome = f'{name} {ROOMS[name].call(choice)}'
         except BaseException:
             print(f'call {number} of seed {seed}', file=sys.stderr)
             raise

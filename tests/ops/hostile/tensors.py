@@ -56,7 +56,7 @@ def misfit(tensor: Tensor, choice: random.Random) -> Tensor:
 
 
 def tampered(packed: Tensor, choice: random.Random) -> Tensor:
-    """What a packed weight (ops/csrc/cpu/packed.h) may have become: bytes changed, most of them in the header, left out
+    """What a packed weight (ops/common/packed.h) may have become: bytes changed, most of them in the header, left out
     or put in, laid out elsewhere, or another tensor."""
     packed = packed.clone()
     for _ in range(choice.randrange(3)):

@@ -1,0 +1,157 @@
+"""The public function `window_attention`, and what PyTorch has to know about the operator behind it.
+
+Letters: M windows, T queries and S keys of each, D channels of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .. import extension
+from ..layers import check_devices
+from . import reference
+
+
+def window_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None = None,
+    rotations: Tensor | None = None,
+    windows: Tensor | None = None,
+    context_windows: Tensor | None = None,
+) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v for each window and head, with the heads side by side.
+
+    On CPUs, in float32 and bfloat16, one kernel reads the heads where they lie (any strides) and computes in float32.
+    Of bfloat16 it multiplies pairs where the processor does that: the weights of the values are rounded to bfloat16
+    there. For gradients the weights are computed again, by plain products in q's dtype: nothing of the size T x S is
+    kept. Otherwise, and where there is no compiled library, it is PyTorch's scaled_dot_product_attention.
+
+    Args:
+        q: queries, (M, heads, T, D), of a floating-point dtype.
+        k, v: keys and values, (M, heads, S, D), of q's dtype; S is at least 1.
+        bias: what is added to the logits, (heads, T, S), of any floating-point dtype. -infinity leaves a key out; at
+            least one of each query's has to stay.
+        rotations: complex numbers, (heads, P, D / 2) with P of at least T and S (rotary positions). The channel pairs
+            (2i, 2i + 1) of query t and key t are multiplied by those of position t first, and rounded to q's dtype.
+        windows: if given, the R queries lie in any order, (R, heads, D), and query t of window m is number
+            windows[m, t], (M, T) int64; each number is there once.
+        context_windows: the same of keys and values, (any, heads, D); (M, S) int64, any numbers; those of `windows` if
+            not given.
+
+    Returns:
+        (M, T, heads * D), or with windows (R, heads * D) in the order of the queries; of q's dtype.
+
+    Raises:
+        ValueError: a shape or a device that does not fit; the message names the argument.
+        TypeError: a dtype that does not fit.
+        RuntimeError: windows with other numbers, where the kernel reads them; PyTorch refuses too large ones only.
+    """
+    if context_windows is None:
+        context_windows = windows
+    _check(q, k, v, bias, rotations, windows, context_windows)
+    scale = q.shape[-1] ** -0.5
+    turns = torch.view_as_real(rotations) if rotations is not None else None
+    if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16):
+        bias, turns = (tensor.float() if tensor is not None else None for tensor in (bias, turns))
+        return torch.ops.gsasr.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
+    return reference.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
+
+
+def _check(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    rotations: Tensor | None,
+    windows: Tensor | None,
+    context_windows: Tensor | None,
+) -> None:
+    if not q.is_floating_point():
+        raise TypeError(f'q must be of a floating-point dtype, got {q.dtype}')
+    if windows is not None and context_windows is not None:
+        heads, T, D, expected = _check_numbered(q, k, windows, context_windows)
+        S = context_windows.shape[1]
+    elif context_windows is not None:
+        raise ValueError('context_windows needs windows')
+    else:
+        if q.dim() != 4 or q.shape[3] < 1:
+            raise ValueError(f'q must have the shape (M, heads, T, D), got {tuple(q.shape)}')
+        M, heads, T, D = q.shape
+        if k.dim() != 4 or k.shape[2] < 1:
+            raise ValueError(f'k must have the shape ({M}, {heads}, S, {D}) with S from 1, got {tuple(k.shape)}')
+        S = k.shape[2]
+        expected = {'k': (M, heads, S, D), 'v': (M, heads, S, D)}
+    given = {'k': k, 'v': v}
+    if bias is not None:
+        given['bias'], expected['bias'] = bias, (heads, T, S)
+    if rotations is not None:
+        positions = rotations.shape[1] if rotations.dim() == 3 else 0
+        if positions < max(T, S) or D % 2:
+            raise ValueError(
+                f'rotations must have the shape ({heads}, P, D / 2) with P from {max(T, S)} and D even, got '
+                f'{tuple(rotations.shape)} for D = {D}'
+            )
+        if not rotations.is_complex():
+            raise TypeError(f'rotations must be of a complex dtype, got {rotations.dtype}')
+        given['rotations'], expected['rotations'] = rotations, (heads, positions, D // 2)
+    for name, tensor in given.items():
+        if tensor.shape != expected[name]:
+            raise ValueError(f'{name} must have the shape {expected[name]}, got {tuple(tensor.shape)}')
+        if tensor.device != q.device:
+            raise ValueError(f'{name} is on {tensor.device}, but q is on {q.device}: all must be on one device')
+        if name == 'bias' and not tensor.is_floating_point():
+            raise TypeError(f'bias must be of a floating-point dtype, got {tensor.dtype}')
+        if name in ('k', 'v') and tensor.dtype != q.dtype:
+            raise TypeError(f'{name} must have the dtype of q, {q.dtype}, got {tensor.dtype}')
+
+
+def _check_numbered(
+    q: Tensor, k: Tensor, windows: Tensor, context_windows: Tensor
+) -> tuple[int, int, int, dict[str, tuple[int, ...]]]:
+    """The heads, T, D, and the shapes that keys and values must have."""
+    if q.dim() != 3 or q.shape[2] < 1:
+        raise ValueError(f'q must have the shape (R, heads, D), got {tuple(q.shape)}')
+    for name, numbers in (('windows', windows), ('context_windows', context_windows)):
+        if numbers.dim() != 2 or numbers.shape[0] != windows.shape[0]:
+            raise ValueError(f'{name} must have the shape (M, tokens), got {tuple(numbers.shape)}')
+        if numbers.dtype != torch.int64:
+            raise TypeError(f'{name} must be of dtype torch.int64, got {numbers.dtype}')
+        if numbers.device != q.device:
+            raise ValueError(f'{name} is on {numbers.device}, but q is on {q.device}: all must be on one device')
+    if windows.numel() != q.shape[0] or context_windows.shape[1] < 1:
+        raise ValueError(
+            f'windows must number all {q.shape[0]} queries, and context_windows at least one key for each window, got '
+            f'the shapes {tuple(windows.shape)} and {tuple(context_windows.shape)}'
+        )
+    shape = (k.shape[0], q.shape[1], q.shape[2]) if k.dim() == 3 else (-1, q.shape[1], q.shape[2])
+    return q.shape[1], windows.shape[1], q.shape[2], {'k': shape, 'v': shape}
+
+
+def _fake(q, k, v, bias, rotations, windows, context_windows, scale):
+    check_devices(q, k=k, v=v, bias=bias, rotations=rotations, windows=windows, context_windows=context_windows)
+    if windows is not None:
+        return q.new_empty((q.shape[0], q.shape[1] * q.shape[2]))
+    return q.new_empty((q.shape[0], q.shape[2], q.shape[1] * q.shape[3]))
+
+
+def _save_for_backward(ctx, inputs, output):
+    *tensors, ctx.scale = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, v_output):
+    inputs = (*ctx.saved_tensors, ctx.scale)
+    v_inputs = reference.window_attention_backward(v_output, *inputs)
+    return *v_inputs, None, None, None  # for numbers of tokens and the scale
+
+
+extension.register(
+    'window_attention',
+    twin=reference.window_attention,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_save_for_backward,
+)

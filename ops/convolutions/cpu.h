@@ -1,0 +1,68 @@
+// The convolution on CPUs: the problem, what the binding calls, and what the units of all instruction sets share.
+#pragma once
+
+#include <cstdint>
+
+#include "../common/bfloat16.h"
+#include "../common/instruction_set.h"
+
+namespace gsasr {
+namespace cpu {
+
+struct Threads;
+
+// Squares of 2 x 2 pixels that are worked on together, and the numbers per channel that each is transformed to.
+constexpr int64_t kBlockSquares = 24;
+constexpr int64_t kTransformed = 16;
+
+// 3 x 3 convolution of maps of C channels, which are neighbours, with zeros around.
+struct Convolution {
+    const void* x;  // floats or BFloat16
+    bool in_bfloat16;
+    int64_t x_image, x_row, x_pixel;  // strides, in elements
+    int64_t B, H, W, C;
+    PackedWeight packed;
+    const float* residual;  // (B, H, W, outs): added to the result; nullptr: none
+    void* output;           // (B, H, W, outs)
+    bool output_in_bfloat16;
+    int64_t outs;
+
+    int64_t square_rows() const { return (H + 1) / 2; }
+    int64_t square_columns() const { return (W + 1) / 2; }
+    int64_t squares() const { return B * square_rows() * square_columns(); }
+};
+
+// Packs a weight (outs, C, 3, 3) and a bias (outs) for products of floats, or of operands rounded to bfloat16, as
+// packed_floats(convolution_words(C, outs), outs) floats on a multiple of 64 bytes; all are written.
+void pack_convolution(const float* weight, const float* bias, int64_t C, int64_t outs, bool in_bfloat16, float* packed,
+                      const Threads& threads);
+
+// Solves the problem, which is packed for products of floats, or of operands rounded to bfloat16. The result is the same,
+// bit for bit, whatever the number of threads.
+void convolve(const Convolution& problem, bool in_bfloat16, const Threads& threads);
+
+// Floats of the words of a weight; of scratch of one thread, for packing and for a block.
+static constexpr int64_t convolution_words(int64_t C, int64_t outs) { return kTransformed * padded(outs) * padded(C); }
+static constexpr int64_t packing_scratch(int64_t C) { return (9 + 1) * padded(C); }
+static inline int64_t convolution_scratch(const Convolution& problem) {
+    return kTransformed * kBlockSquares * (padded(problem.C) + 2 * kRowPadding);
+}
+
+// `words` and `scratch` lie on multiples of 64 bytes.
+struct ConvolutionKernels {
+    // Outs first to end - 1, of a multiple of kRowPadding each, of what `words` is to hold of a weight (outs, C, 3, 3).
+    void (*pack_weight)(const float* weight, int64_t C, int64_t outs, int64_t first, int64_t end, float* words,
+                        float* scratch);
+    // Squares first to first + kBlockSquares - 1, as far as there are so many.
+    void (*apply)(const Convolution& problem, int64_t first, float* scratch);
+};
+
+// Operands of the products are rounded to bfloat16 or not.
+struct AllConvolutionKernels {
+    ConvolutionKernels of_float, of_bfloat16;
+};
+
+GSASR_DECLARE_KERNELS(AllConvolutionKernels, convolution_kernels)
+
+}  // namespace cpu
+}  // namespace gsasr

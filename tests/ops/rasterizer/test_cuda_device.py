@@ -1,0 +1,331 @@
+"""The operators on a CUDA device: values, gradients, determinism, opcheck, streams, graphs, limits, compute-sanitizer,
+and times beside a plain Algorithm 1 (printed with `pytest -s`, never asserted). Skipped where there is no device.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from gsasr_ops import backend, build, rasterize_gaussians, rasterize_gaussians_reference
+from tests.ops.rasterizer.simt.algorithm1 import SOURCE, Algorithm1
+
+NAMES = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
+SIZES = [(40, 52), (33, 17), (1, 60)]
+SCALES = [(2.0, 2.0), (3.7, 2.5), (4.0, 4.0)]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def device() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip('torch sees no CUDA device')
+    device = torch.device('cuda')
+    # The first call compiles the kernels where the package was installed without them.
+    rasterize_gaussians(*sample_inputs(device, count=1), size=(4, 4), scale=1.0)
+    if backend()['cuda'] != 'compiled':
+        pytest.skip(f'the CUDA kernels are not compiled: {backend()["problems"]}')
+    return device
+
+
+pytestmark = pytest.mark.cuda
+
+
+def sample_inputs(
+    device: torch.device | str, *, batch: int = 3, count: int = 300, span: float = 20.0, requires_grad: bool = False
+) -> list[Tensor]:
+    """means, sigmas, rhos, opacities, colors; some centres lie outside of the images."""
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return torch.rand(*shape, generator=generator) * (high - low) + low
+
+    tensors = [
+        uniform(batch, count, 2, low=-2.0, high=span + 2.0),
+        uniform(batch, count, 2, low=0.1, high=0.83),
+        uniform(batch, count, low=-0.95, high=0.95),
+        uniform(batch, count),
+        uniform(batch, count, 3),
+    ]
+    return [tensor.to(device).requires_grad_(requires_grad) for tensor in tensors]
+
+
+def loss_of(images: list[Tensor]) -> Tensor:
+    """A weighted sum, with weights that follow from the size alone."""
+    return sum((image * torch.linspace(-1, 1, image.numel()).to(image).view_as(image)).sum() for image in images)
+
+
+@pytest.mark.parametrize('window', [None, 0.3])
+def test_values_and_gradients_equal_the_reference(device, window):
+    inputs = sample_inputs(device, requires_grad=True)
+    images = rasterize_gaussians(*inputs, size=SIZES, scale=SCALES, window=window)
+    gradients = torch.autograd.grad(loss_of(images), inputs)
+
+    exact = [tensor.detach().cpu().double().requires_grad_() for tensor in inputs]
+    expected = rasterize_gaussians_reference(*exact, size=SIZES, scale=SCALES, window=window)
+    expected_gradients = torch.autograd.grad(loss_of(expected), exact)
+    for image, target in zip(images, expected):
+        # Sums of some dozen float32 terms of order one, each with a relative error of about 1e-6; a pixel on the edge
+        # of a box, which rounding may put outside, holds 4e-5 of a Gaussian.
+        torch.testing.assert_close(image.cpu().double(), target, rtol=0, atol=5e-5)
+    for name, gradient, target in zip(NAMES, gradients, expected_gradients):
+        # Relative to the largest: small gradients are differences of large terms.
+        tolerance = 5e-4 * target.abs().max().item()
+        torch.testing.assert_close(gradient.cpu().double(), target, rtol=0, atol=tolerance, msg=lambda m, n=name: n + m)
+
+
+def test_equals_the_cpu(device):
+    """Larger than the dense reference allows: several batches of Gaussians in each tile."""
+    inputs = sample_inputs('cpu', batch=2, count=60000, span=60.0)
+    on_cpu = rasterize_gaussians(*inputs, size=(240, 240), scale=4.0)
+    on_device = rasterize_gaussians(*(tensor.to(device) for tensor in inputs), size=(240, 240), scale=4.0)
+    # Sums of up to some thousand float32 terms.
+    torch.testing.assert_close(on_device.cpu(), on_cpu, rtol=2e-5, atol=1e-4)
+
+
+def test_two_runs_give_the_same_bits(device):
+    inputs = sample_inputs(device, count=5000, requires_grad=True)
+
+    def draw() -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        images = rasterize_gaussians(*inputs, size=SIZES, scale=SCALES)
+        return images, torch.autograd.grad(loss_of(images), inputs)
+
+    images, gradients = draw()
+    for _ in range(10):
+        images_again, gradients_again = draw()
+        assert all(torch.equal(a, b) for a, b in zip(images, images_again))
+        assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_again))
+
+
+def test_opcheck(device):
+    inputs = sample_inputs(device, batch=2, count=20, requires_grad=True)
+    arguments = (*inputs, [9, 12, 5, 8], [2.0, 2.0, 1.5, 3.0], 4.5, None)
+    torch.library.opcheck(torch.ops.gsasr.rasterize_gaussians.default, arguments)
+
+
+def test_compile(device):
+    inputs = sample_inputs(device, batch=1, requires_grad=True)
+    draw = torch.compile(lambda *tensors: rasterize_gaussians(*tensors, size=(24, 30), scale=2.0), fullgraph=True)
+    torch.testing.assert_close(draw(*inputs), rasterize_gaussians(*inputs, size=(24, 30), scale=2.0))
+
+
+def test_autocast_computes_in_float32(device):
+    inputs = sample_inputs(device, batch=1)
+    halves = [tensor.bfloat16() for tensor in inputs]
+    with torch.autocast('cuda', torch.bfloat16):
+        image = rasterize_gaussians(*halves, size=(24, 30), scale=2.0)
+    assert image.dtype == torch.float32
+    assert torch.equal(image, rasterize_gaussians(*(t.float() for t in halves), size=(24, 30), scale=2.0))
+
+
+def test_float64_is_refused(device):
+    inputs = [tensor.double() for tensor in sample_inputs(device, batch=1)]
+    with pytest.raises(RuntimeError, match='float32 on CUDA'):
+        rasterize_gaussians(*inputs, size=(8, 8), scale=1.0)
+
+
+def test_no_gaussian_and_what_is_none(device):
+    empty = sample_inputs(device, batch=1, count=0)
+    assert not rasterize_gaussians(*empty, size=(20, 20), scale=2.0).any()
+    inputs = sample_inputs(device, batch=1, count=40)
+    inputs[0][0, 3] = float('nan')
+    inputs[1][0, 5] = -1.0
+    inputs[3][0, 7] = 0.0
+    image = rasterize_gaussians(*inputs, size=(40, 40), scale=2.0)
+    kept = [tensor[:, [n for n in range(40) if n not in (3, 5, 7)]] for tensor in inputs]
+    torch.testing.assert_close(image, rasterize_gaussians(*kept, size=(40, 40), scale=2.0))
+
+
+def test_runs_on_the_current_stream(device):
+    """The stream's earlier work is slow; the kernels have to wait for it."""
+    inputs = sample_inputs(device, batch=1)
+    expected = rasterize_gaussians(*inputs, size=(40, 40), scale=2.0)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)
+        late = [tensor.clone() for tensor in inputs]
+        image = rasterize_gaussians(*late, size=(40, 40), scale=2.0)
+    stream.synchronize()
+    assert torch.equal(image, expected)
+
+
+def test_does_not_wait_for_the_device(device):
+    inputs = sample_inputs(device, requires_grad=True)
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        images = rasterize_gaussians(*inputs, size=SIZES, scale=SCALES)
+        torch.autograd.grad(images, inputs, [torch.ones_like(image) for image in images])
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
+def test_captured_in_a_graph(device):
+    """Captured once and replayed with other inputs; the table of 70 images takes two launches."""
+    inputs = sample_inputs(device, batch=70, count=50, requires_grad=True)
+    sizes = [(8 + b % 5, 10 + b % 7) for b in range(70)]
+    v_images = [torch.rand(3, *size, device=device) for size in sizes]
+
+    def draw() -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        images = rasterize_gaussians(*inputs, size=sizes, scale=0.5)
+        return images, torch.autograd.grad(images, inputs, v_images)
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        draw()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured_images, captured_gradients = draw()
+    with torch.no_grad():
+        inputs[0].add_(0.37)
+        inputs[1].mul_(1.1)
+    graph.replay()
+    images, gradients = draw()
+    assert all(torch.equal(a, b) for a, b in zip(captured_images, images))
+    assert all(torch.equal(a, b) for a, b in zip(captured_gradients, gradients))
+    assert images[0].any()
+
+
+def test_second_device():
+    if torch.cuda.device_count() < 2:
+        pytest.skip('there is one CUDA device only')
+    inputs = sample_inputs('cuda:1', batch=1)
+    image = rasterize_gaussians(*inputs, size=(40, 40), scale=2.0)
+    assert image.device == torch.device('cuda:1')
+    first = rasterize_gaussians(*(tensor.to('cuda:0') for tensor in inputs), size=(40, 40), scale=2.0)
+    torch.testing.assert_close(image.cpu(), first.cpu())
+
+
+def test_more_than_2_31_elements(device):
+    """Three images that end beyond element 2^31: what is drawn in the last corner of the last one is right."""
+    needed = 14 * 2**30
+    if torch.cuda.get_device_properties(device).total_memory < 2 * needed or torch.cuda.mem_get_info()[0] < needed:
+        pytest.skip('needs 14 GiB of free device memory')
+    H, W = 16000, 16000
+    means = torch.tensor([W - 3.2, H - 4.1], device=device).expand(3, 1, 2)
+    inputs = [
+        means,
+        torch.full((3, 1, 2), 1.5, device=device),
+        torch.zeros(3, 1, device=device),
+        torch.ones(3, 1, device=device),
+        torch.tensor([0.2, 0.5, 0.9], device=device).view(3, 1, 1).expand(3, 1, 3),
+    ]
+    assert 3 * 3 * H * W > 2**31
+    images = rasterize_gaussians(*inputs, size=(H, W), scale=1.0)
+    # The same Gaussian with the origin moved next to it. The difference is exact in float32, but for the edge of the
+    # box, which rounding may move across a pixel that holds 4e-5 of the Gaussian.
+    corner = [means - torch.tensor([W - 32.0, H - 32.0], device=device), *inputs[1:]]
+    expected = rasterize_gaussians(*corner, size=(32, 32), scale=1.0)
+    torch.testing.assert_close(images[:, :, -32:, -32:], expected, rtol=0, atol=1e-4)
+    assert not images[:, :, :-32].any() and not images[:, :, :, :-32].any()
+
+
+SANITIZED = """
+import torch
+from tests.ops.rasterizer.test_cuda_device import SCALES, SIZES, loss_of, sample_inputs
+from gsasr_ops import rasterize_gaussians
+
+inputs = sample_inputs('cuda', requires_grad=True)
+images = rasterize_gaussians(*inputs, size=SIZES, scale=SCALES)
+torch.autograd.grad(loss_of(images), inputs)
+torch.cuda.synchronize()
+"""
+
+
+@pytest.mark.parametrize('tool', ['memcheck', 'racecheck', 'synccheck', 'initcheck'])
+def test_compute_sanitizer(tool):
+    home, _ = build.find_cuda_home()
+    places = [shutil.which('compute-sanitizer')]
+    if home is not None:
+        places.append(shutil.which('compute-sanitizer', path=str(home / 'bin')))
+    program = next((place for place in places if place), None)
+    if program is None:
+        pytest.skip('compute-sanitizer is neither on the PATH nor in the CUDA toolkit')
+    # Of our kernels only: torch's own fill and copy kernels are not what is tested.
+    command = [program, '--tool', tool, '--error-exitcode', '9', '--kernel-name', 'kernel_substring=gsasr']
+    done = subprocess.run(
+        [*command, sys.executable, '-c', SANITIZED],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def milliseconds(action: Callable[[], object], repetitions: int = 10) -> float:
+    """The median time of the action on the device."""
+    action()
+    times = []
+    for _ in range(repetitions):
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        action()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end))
+    return sorted(times)[len(times) // 2]
+
+
+def paper_inputs(device: torch.device, lr_size: int) -> list[Tensor]:
+    """One image: 16 Gaussians per LR pixel on the paper's grid, with the deviation of a fresh network."""
+    side = 4 * lr_size
+    centers = (torch.arange(side, device=device) + 0.5) / 4
+    means = torch.stack(torch.meshgrid(centers, centers, indexing='xy'), dim=-1).reshape(1, -1, 2).contiguous()
+    count = side * side
+    generator = torch.Generator(device).manual_seed(0)
+    return [
+        means,
+        torch.full((1, count, 2), 0.5 / 1.2, device=device),
+        torch.zeros(1, count, device=device),
+        torch.full((1, count), 0.5, device=device),
+        torch.rand(1, count, 3, device=device, generator=generator),
+    ]
+
+
+def test_times_beside_algorithm_1(device, tmp_path):
+    """Both draw the same picture; the times are printed, for whoever reads them."""
+    home, how = build.find_cuda_home()
+    if home is None:
+        pytest.skip(f'no CUDA toolkit to compile Algorithm 1 with: {how}')
+    library = tmp_path / 'algorithm1.so'
+    architecture = 'sm_{}{}'.format(*torch.cuda.get_device_capability(device))
+    command = [home / 'bin' / 'nvcc', '-O3', '-std=c++17', f'-arch={architecture}', '-shared', '-Xcompiler', '-fPIC']
+    done = subprocess.run([str(part) for part in (*command, SOURCE, '-o', library)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    algorithm1 = Algorithm1(library)
+
+    print(f'\n{torch.cuda.get_device_name(device)}; milliseconds, forward / backward')
+    # LR size, scale, the authors' window: testing at 720 x 720, and one training patch.
+    for lr_size, scale, window in ((360, 2.0, 0.05), (180, 4.0, 0.1), (60, 12.0, 0.1), (48, 4.0, 0.5)):
+        size = (round(lr_size * scale),) * 2
+        inputs = [tensor.requires_grad_() for tensor in paper_inputs(device, lr_size)]
+        plain = [tensor.detach()[0] for tensor in inputs]
+        v_image = torch.rand(1, 3, *size, device=device)
+        image = rasterize_gaussians(*inputs, size=size, scale=scale)
+
+        # The window of 0.05 to 0.5 holds all that counts of these Gaussians: more than 4.5 deviations.
+        baseline = algorithm1.forward(plain, size, scale, window)
+        torch.testing.assert_close(image[0].detach(), baseline, rtol=0, atol=1e-3)
+
+        ours = (
+            milliseconds(lambda i=inputs, s=size, f=scale: rasterize_gaussians(*i, size=s, scale=f)),
+            milliseconds(lambda im=image, i=inputs, v=v_image: torch.autograd.grad(im, i, v, retain_graph=True)),
+        )
+        theirs = (
+            milliseconds(lambda p=plain, s=size, f=scale, w=window: algorithm1.forward(p, s, f, w), 3),
+            milliseconds(
+                lambda p=plain, v=v_image, s=size, f=scale, w=window: algorithm1.backward(p, v[0], s, f, w), 3
+            ),
+        )
+        ratios = ' / '.join(f'{slow / fast:.1f}' for slow, fast in zip(theirs, ours))
+        print(
+            f'x{scale:g}, {lr_size} x {lr_size} LR pixels: {ours[0]:.3f} / {ours[1]:.3f}, '
+            f'Algorithm 1 {theirs[0]:.3f} / {theirs[1]:.3f}, ratio {ratios}'
+        )

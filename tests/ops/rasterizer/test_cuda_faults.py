@@ -1,0 +1,144 @@
+"""Proof that the SIMT shim can fail: it notices broken copies of the real kernels, and small kernels with one fault."""
+
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.ops.rasterizer.simt.harness import (
+    RASTERIZER,
+    build_driver,
+    compare,
+    compile_objects,
+    environment,
+    link,
+    reference,
+    run,
+    scene,
+    shim,
+)
+
+# Fault -> file of ops/rasterizer/cuda, what stands there, what the broken copy has instead, and how it shows. A race
+# shows as other bits for another order of threads, or as whatever the poison leads to.
+RACE = 'gives other bits|out of bounds|heap-buffer-overflow|Not equal to tolerance'
+BROKEN = {
+    'missing barrier': (
+        'render.cuh',
+        '            __syncthreads();\n\n            // Which candidates meet',
+        '            // Which candidates meet',
+        RACE,
+    ),
+    'missing barrier between batches': (
+        'render.cuh',
+        'batch < batches; ++batch) {\n            __syncthreads();',
+        'batch < batches; ++batch) {\n            if (batch == 0) __syncthreads();',
+        RACE,
+    ),
+    'missing barrier of a warp': ('render.cuh', '            __syncwarp();\n', '', RACE),
+    'wrong shuffle mask': (
+        'device.cuh',
+        '__shfl_xor_sync(kAllLanes,',
+        '__shfl_xor_sync(kAllLanes >> Lanes / 2,',
+        'a lane calls a collective whose mask does not name it',
+    ),
+    'write outside the image': (
+        'render.cuh',
+        'if (tile_y + y + r < image.H)',
+        'if (tile_y + y + r <= image.H)',
+        'heap-buffer-overflow',
+    ),
+    'order of arrival': ('bins.cuh', 'records[first + rank] = record;', 'records[slot] = record;', 'gives other bits'),
+}
+
+
+@pytest.fixture(scope='session')
+def broken_drivers(tmp_path_factory) -> dict[str, Path]:
+    objects = shim(tmp_path_factory.getbasetemp()).values()
+    folder = tmp_path_factory.mktemp('broken')
+
+    def build(item) -> Path:
+        fault, (name, right, wrong, _) = item
+        place = folder / fault.replace(' ', '_')
+        shutil.copytree(RASTERIZER, place / 'rasterizer')
+        source = place / 'rasterizer' / 'cuda' / name
+        text = source.read_text()
+        assert text.count(right) == 1, f'{name} no longer holds what "{fault}" breaks'
+        source.write_text(text.replace(right, wrong))
+        return link(
+            [*objects, *compile_objects(place / 'rasterizer', place, ['rasterize.cu'], ['-O0'])], place / 'driver'
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(BROKEN, pool.map(build, BROKEN.items())))
+
+
+def busy_scene():
+    """Two batches of candidates in each tile, sizes that are no multiple of a tile, several Gaussians per cell."""
+    return scene([(18, 20)], [4.0], count=300, sigma=(0.3, 0.8))
+
+
+def test_the_kernels_themselves_are_sound(tmp_path_factory, tmp_path):
+    problem = busy_scene()
+    compare(run(build_driver(tmp_path_factory.getbasetemp()), problem, tmp_path, seeds=(1, 2, 3)), reference(problem))
+
+
+@pytest.mark.parametrize('fault', BROKEN)
+def test_broken_kernels_are_noticed(broken_drivers, tmp_path, fault):
+    problem = busy_scene()
+    with pytest.raises(AssertionError, match=BROKEN[fault][3]):
+        compare(run(broken_drivers[fault], problem, tmp_path, seeds=(1, 2, 3)), reference(problem))
+
+
+@pytest.fixture(scope='session')
+def faults(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('faults')
+    return link(
+        [shim(tmp_path_factory.getbasetemp())['simt.cpp'], *compile_objects(RASTERIZER, folder, ['faults.cu'])],
+        folder / 'faults',
+    )
+
+
+def run_fault(faults: Path, name: str, seed: int) -> subprocess.CompletedProcess:
+    command = [str(faults), name, str(seed)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)
+
+
+@pytest.mark.parametrize(
+    ('name', 'sums'),
+    [('sound_exchange', '1520 1520 1520'), ('sound_groups', '240 240 240'), ('sound_fresh_shared_memory', '0 0 0')],
+)
+def test_sound_kernels_pass(faults, name, sums):
+    for seed in range(3):
+        done = run_fault(faults, name, seed)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == sums
+
+
+def test_missing_barrier_reads_poison(faults):
+    done = run_fault(faults, 'missing_barrier', 1)
+    assert done.returncode == 0
+    assert '1520' not in done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('shared_out_of_bounds', 'heap-buffer-overflow'),
+        ('global_out_of_bounds', 'heap-buffer-overflow'),
+        ('caller_not_in_mask', 'whose mask does not name it'),
+        ('masks_differ', 'lanes of one mask meet at different collectives|deadlock'),
+        ('source_not_in_mask', 'reads a lane that is not in the mask'),
+        ('different_operations', 'lanes of one mask meet at different collectives'),
+        ('lane_has_ended', 'a mask names a lane that has ended|deadlock'),
+        ('thread_has_ended', 'a barrier waits for a thread that has ended|deadlock'),
+        ('different_barriers', 'threads of a block wait at different barriers'),
+        ('deadlock', 'deadlock'),
+    ],
+)
+def test_faults_are_named(faults, name, message):
+    for seed in range(3):
+        done = run_fault(faults, name, seed)
+        assert done.returncode != 0
+        assert any(part in done.stderr for part in message.split('|')), done.stderr
