@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from gsasr_plugin.data.image_files import ImageFile, read_image
+from gsasr_plugin.data.log import warn
 from gsasr_plugin.whole_file import STAGING, replacing
 
 MAGIC = b'gsasr-1\0'
@@ -86,10 +87,8 @@ class DecodedImages:
 
     def _close(self, why: str) -> None:
         if not self._is_closed:
-            from basicsr.utils import get_root_logger
-
             self._is_closed.fill_(True)
-            get_root_logger().warning(
+            warn(
                 f'the folder of decoded images, {self.folder}, {why}: images that are not in it are decoded each time. '
                 'The option cache_dir names another folder'
             )

@@ -7,8 +7,11 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.sizes import Scale, Size, enlarged_size
+from gsasr_plugin.sizes import Scale, Size, as_scale, enlarged_size
+
+PAPERS_RANGE = (1.0, 4.0)  # of factors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,19 @@ class TrainingCrops:
     unequal_scales: bool
     use_hflip: bool
     use_rot: bool
+
+    @classmethod
+    def from_options(cls, options: ArbitraryScalePairedDatasetOptions) -> 'TrainingCrops':
+        """As the section of an option file says."""
+        low, high = options.scale_range or PAPERS_RANGE
+        return cls(
+            lq_size=options.lq_size,
+            scale_range=(float(low), float(high)),
+            scales=None if options.scales is None else [as_scale(scale) for scale in options.scales],
+            unequal_scales=options.unequal_scales,
+            use_hflip=options.use_hflip,
+            use_rot=options.use_rot,
+        )
 
     @cached_property
     def largest(self) -> Size:

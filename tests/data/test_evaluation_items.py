@@ -252,8 +252,8 @@ def test_a_pair_that_changed_is_named(gt_root, pairs, write_images):
 
 def test_cached_pairs_are_the_same(gt_root, pairs):
     plain, cached = (make(dataroot_gt=gt_root, dataroot_lq=pairs, cache=cache) for cache in ('none', 'memory'))
-    assert len(cached._decoded) == 2 + 6 and not plain._decoded  # GT images once for all scales
-    assert not pickle.loads(pickle.dumps(cached))._decoded  # a spawned worker fills its own
+    assert len(cached.reader._in_memory) == 2 + 6 and not plain.reader._in_memory  # GT images once for all scales
+    assert not pickle.loads(pickle.dumps(cached)).reader._in_memory  # a spawned worker fills its own
     for one, other in zip(plain, cached, strict=True):
         assert torch.equal(one['lq'], other['lq']) and torch.equal(one['gt'], other['gt'])
 

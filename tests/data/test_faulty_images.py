@@ -190,7 +190,7 @@ def test_faulty_images_are_left_out_as_asked(
     assert Path(items[0]['gt_path']).name not in FAULTS or 'damaged.jpg' in items[0]['gt_path']
     assert torch.equal(items[0]['lq'], items[1]['lq']) and items[0]['drawn'][0] == index
     with pytest.raises(DataError, match='cannot be decoded'):
-        dataset._read(dataset.images[index])
+        dataset.reader.read(dataset.images[index])
 
 
 def test_an_image_that_fails_later_stops_the_training_or_not(tmp_path: Path) -> None:

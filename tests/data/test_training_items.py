@@ -203,7 +203,7 @@ def test_the_hosts_builders_make_the_loader(root):
 
 
 def test_cached_images_are_decoded_once(root, monkeypatch):
-    import gsasr_plugin.data.arbitrary_scale_paired_dataset as module
+    import gsasr_plugin.data.image_reader as module
 
     reads = []
     monkeypatch.setattr(module, 'read_image', lambda file: reads.append(file) or read_image(file))

@@ -1,0 +1,8 @@
+"""Warnings about images, in BasicSR's log, which is imported when there is something to say: it takes seconds."""
+
+
+def warn(message: str) -> None:
+    """A warning in the log."""
+    from basicsr.utils import get_root_logger
+
+    get_root_logger().warning(message)
