@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gsasr_plugin.sizes import Size, format_scale, output_sizes
+from gsasr_plugin.sizes import Scale, Size, as_scale, enlarged_size, format_scale
 
 MULTIPLIERS = {'': 1, 'k': 10**3, 'm': 10**6, 'g': 10**9}
 
@@ -23,7 +23,7 @@ class Target:
         max_pixels: H * W is at most this; alone, the result is as large as that.
     """
 
-    scale: tuple[float, float] | None = None
+    scale: Scale | None = None
     height: int | None = None
     width: int | None = None
     max_pixels: int | None = None
@@ -51,7 +51,7 @@ class Target:
             columns = math.sqrt(bound / (h * w * ratio))
             H, W = math.floor(h * columns * ratio), math.floor(w * columns)
         else:
-            ((H, W),) = output_sizes(lq_size, 1, factors, None)
+            H, W = enlarged_size(lq_size, factors)
         if h > H or w > W:
             raise ValueError(f'{W} x {H} pixels would be smaller than the picture, {w} x {h}: GSASR enlarges')
         return H, W
@@ -61,7 +61,7 @@ class Target:
         return f'x{format_scale(self.scale)}' if self.scale is not None else f'{size[1]}x{size[0]}'
 
 
-def parse_scale(words: Sequence[str]) -> tuple[float, float]:
+def parse_scale(words: Sequence[str]) -> Scale:
     """One factor, or those of rows and columns.
 
     Raises:
@@ -69,16 +69,14 @@ def parse_scale(words: Sequence[str]) -> tuple[float, float]:
     """
     try:
         factors = [float(word) for word in words]
+        return as_scale(factors[0] if len(factors) == 1 else factors)
     except ValueError:
-        factors = []
-    if len(factors) not in (1, 2) or not all(math.isfinite(factor) and factor >= 1 for factor in factors):
         raise ValueError(
             f'a scale is one number from 1 on, or two (rows and columns), such as 3.14 or 2 3.5; got {" ".join(words)}'
-        )
-    return factors[0], factors[-1]
+        ) from None
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> Size:
     """'WIDTHxHEIGHT', such as 1920x1080, as (H, W).
 
     Raises:

@@ -49,13 +49,7 @@ UNUSED_KEYS = (
     ),
     UnusedKey(
         'decoder',
-        r'window_crossattn_blocks\.\d+\.blocks\.\d+\.norm1\.(weight|bias)',
-        'all',
-        'LayerNorm of the queries of the scale attention, on which its output does not depend',
-    ),
-    UnusedKey(
-        'decoder',
-        r'gs_selfattn_blocks\.\d+\.blocks\.\d+\.norm3\.(weight|bias)',
+        r'(window_crossattn_blocks\.\d+\.blocks\.\d+\.norm1|gs_selfattn_blocks\.\d+\.blocks\.\d+\.norm3)\.(weight|bias)',
         'all',
         'LayerNorm of the queries of the scale attention, on which its output does not depend',
     ),

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.sizes import output_sizes
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+from gsasr_plugin.sizes import enlarged_size
 from gsasr_plugin.upscaling.upscaler import Upscaler, lq_tensor
 from gsasr_plugin.upscaling.visuals import layers
 from gsasr_plugin.upscaling.visuals.layers import Cutoff, Region
@@ -55,14 +56,14 @@ def view_region(
     left, top = max(0, region.x - CONTEXT), max(0, region.y - CONTEXT)
     right = min(w, region.x + region.width + CONTEXT)
     bottom = min(h, region.y + region.height + CONTEXT)
-    seen = picture[top:bottom, left:right].astype(np.float32) / np.float32(255)
-    (seen_size,) = output_sizes(seen.shape[:2], 1, scale, None)
+    seen = to_float(picture[top:bottom, left:right])
+    seen_size = enlarged_size(seen.shape[:2], (scale, scale))
     gaussians = upscaler.gaussians(lq_tensor(seen), seen_size)
     inside = Region(region.x - left, region.y - top, region.width, region.height)
     cutoff = Cutoff.of(upscaler.net, (h, w))
     gaussians = layers.crop_gaussians(gaussians, inside, cutoff.support)
 
-    (size,) = output_sizes((region.height, region.width), 1, scale, None)
+    size = enlarged_size((region.height, region.width), (scale, scale))
     # Of the whole neighbourhood, so that the border of the region is no border.
     enlarged = resize_bicubic(seen, seen_size)
     y, x = round(inside.y * seen_size[0] / seen.shape[0]), round(inside.x * seen_size[1] / seen.shape[1])
@@ -73,9 +74,9 @@ def view_region(
     shown = (round(region.height * zoom), round(region.width * zoom))
     return RegionView(
         region=region,
-        bicubic=_levels(enlarged[y : y + size[0], x : x + size[1]]),
-        sr=_levels(layers.draw(gaussians, size, cutoff)),
-        positions=_levels(layers.positions(gaussians, shown, density)),
+        bicubic=to_8_bit(enlarged[y : y + size[0], x : x + size[1]]),
+        sr=to_8_bit(layers.draw(gaussians, size, cutoff)),
+        positions=to_8_bit(layers.positions(gaussians, shown, density)),
         close_up=np.asarray(Image.open(io.BytesIO(panel_png(close_up_panel(gaussians, near, cutoff)))).convert('RGB')),
         count=gaussians.means.shape[1],
     )
@@ -87,7 +88,3 @@ def _around(centre: tuple[float, float], side: int, lq_size: tuple[int, int]) ->
     x = min(max(0, round(centre[0] - width / 2)), w - width)
     y = min(max(0, round(centre[1] - height / 2)), h - height)
     return Region(x, y, width, height)
-
-
-def _levels(image: np.ndarray) -> np.ndarray:
-    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
