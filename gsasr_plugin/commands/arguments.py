@@ -102,8 +102,8 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
         raise CommandError(f'--memory is a number of GiB above 0, got {arguments.memory:g}')
     tile = {AUTO: AUTO, 'none': None}.get(arguments.tile, arguments.tile)
     if tile not in (AUTO, None):
-        if not tile.isdecimal():
-            raise CommandError(f'--tile is a number of pixels, {AUTO} or none; got {tile!r}')
+        if not tile.isdecimal() or int(tile) < 1:
+            raise CommandError(f'--tile is a number of pixels from 1 on, {AUTO} or none; got {tile!r}')
         tile = int(tile)
     try:
         return Upscaler(
