@@ -21,6 +21,8 @@ import tomllib
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / 'build' / 'mutation'
 ALSO_NEEDED = ('ops/*.so',)  # ignored by git
+# What `mutmut run` begins with: to draw a sample, one has to know what there is.
+GENERATE = 'from mutmut.__main__ import *; copy_src_dir(); copy_also_copy_files(); create_mutants(1)'
 STATUS = {0: 'survived', 1: 'killed', 3: 'killed', 33: 'no tests', -24: 'timeout', 24: 'timeout', None: 'not run'}
 
 
@@ -113,8 +115,10 @@ def main() -> None:
         (PLACE / 'path').mkdir(exist_ok=True)
         if not (PLACE / 'path' / 'gsasr_ops').is_symlink():
             (PLACE / 'path' / 'gsasr_ops').symlink_to(PLACE / 'ops')
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), OMP_NUM_THREADS='1')
         names = arguments.names
         if arguments.sample:
+            subprocess.run([sys.executable, '-c', GENERATE], cwd=PLACE, env=environment, check=True)
             candidates = [
                 mutant
                 for mutants in results().values()
@@ -125,7 +129,6 @@ def main() -> None:
         if arguments.again:
             names = [mutant for mutants in results().values() for mutant, code in mutants.items() if survives(code)]
         command = [str(Path(sys.executable).with_name('mutmut')), 'run', '--max-children', '1', *names]
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), OMP_NUM_THREADS='1')
         subprocess.run(command, cwd=PLACE, env=environment, check=False)
     print_table()
 
