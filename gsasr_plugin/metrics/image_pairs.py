@@ -1,4 +1,4 @@
-"""From the host's 8-bit images to batches that the metrics' networks read."""
+"""From BasicSR's 8-bit images to batches that the metrics' networks read."""
 
 from __future__ import annotations
 

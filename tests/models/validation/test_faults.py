@@ -15,6 +15,7 @@ from basicsr.models import build_model
 from basicsr.utils import tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 
+from gsasr_plugin.metrics.image_pairs import network_metric
 from gsasr_plugin.models.validation.image_values import FILE
 from gsasr_plugin.run_errors import RunError
 from tests.models.test_gsasr_model import make_model, options
@@ -99,6 +100,25 @@ def test_a_metric_of_another_plugin_with_a_device(tmp_path: Path, registered: di
     assert found == {'m': (2, 3), 'alone': (45.03, 45.03)}
     best = model.best_metric_results['photos_x3']['m']
     assert (best['better'], best['val']) == ('lower', 2)
+
+
+def test_a_metric_that_is_a_network_of_ours(tmp_path: Path, registered: dict[str, Any]) -> None:
+    """It is built with the model, and gets all images of an item at once, and the model's device."""
+    calls: list[tuple[Any, ...]] = []
+
+    @network_metric
+    def metric(img: list[np.ndarray], img2: np.ndarray, crop_border: int, device: str) -> list[float]:
+        calls.append(([image.shape for image in img], img2.shape, crop_border, device))
+        return [float(number) for number in range(len(img))]
+
+    registered['ours'] = metric
+    opt = options(tmp_path)
+    opt['val'] = {'metrics': {'m': {'type': 'ours', 'crop_border': 'auto'}}, 'compare_bicubic': True}
+    model = build_model(opt)
+    assert calls == [([(64, 64, 3)], (64, 64, 3), 0, 'cpu')]
+    model.validation(photos(tmp_path, 'a', scales=[3]), 7, None, save_img=False)
+    assert calls[1:] == [([(45, 60, 3)] * 2, (45, 60, 3), 3, 'cpu')]
+    assert [(row['model'], row['bicubic']) for row in rows(tmp_path)] == [('0.0', '1.0')]
 
 
 def test_a_metric_that_fails_leaves_out_one_image(
