@@ -15,6 +15,7 @@ from gsasr_plugin.host.option_check.problems import KeyPath, leaves
 from gsasr_plugin.host.option_check.registered import registered, registered_names
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.models.model_contract import ModelContract, NetworkContract, stated
+from gsasr_plugin.models.validation.metric_values import needs_gt
 from gsasr_plugin.option_types import (
     REQUIRED,
     Accepted,
@@ -126,8 +127,7 @@ def check_metric(report: Report, section: dict[str, Any], path: KeyPath, *, crop
     # BasicSR's metrics swallow unknown keys, so that a misspelt one would change the figure without a word.
     arguments = {key: value for key, value in section.items() if key != 'type'}
     report.check(arguments, path, Accepted(accepted.options), strict=not accepted.open_ended)
-    second = inspect.signature(function).parameters.get('img2')
-    return second is not None and second.default is inspect.Parameter.empty
+    return needs_gt(function)
 
 
 def metric_options(function: Callable[..., Any], *, crop_border_auto: bool) -> Accepted:
