@@ -215,7 +215,7 @@ def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: 
         (['in/a.png', '-o', '-', '--scale', '2', '--scale', '3'], 'takes one result'),
         (['in/a.png', '-o', 'x.png', '--scale', '2', '--quality', '0'], 'quality is 1 to 100'),
         (['in/a.png', '-o', 'x.png', '--width', '0'], 'at least 1'),
-        (['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', 'big'], 'a number of pixels from 1 on, auto or none'),
+        (
             ['in/a.png', '-o', 'x.png', '--scale', '2', '--tile', 'big'],
             '--tile is a number of pixels from 1 on, auto or none',
         ),

@@ -17,7 +17,7 @@ from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.host.option_check import OptionError, OptionFile, check_options, read_option_file
-from gsasr_plugin.models import GSASRModel
+from gsasr_plugin.models.gsasr_model import GSASRModel
 from tests.checkpoints.official.hub_server import write_small_model
 from tests.checkpoints.official.test_sources import Payload
 from tests.host.conftest import write_options
