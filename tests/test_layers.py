@@ -45,7 +45,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
 # From the ground up. A file may import what stands in its own room or on lower floors, not its neighbours.
 FLOORS = (
     ('free_memory', 'option_types', 'peak_memory', 'precision', 'run_errors', 'sizes', 'stop_signals'),
-    ('torch_private', 'whole_file'),
+    ('basicsr_private', 'torch_private', 'whole_file'),
     ('processes',),
     ('archs', 'data'),
     ('checkpoints',),

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.tile_options import TileOptions
+from gsasr_plugin.basicsr_private import log_metrics, note_best
 from gsasr_plugin.checkpoints import state_file
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
@@ -236,10 +237,10 @@ class GSASRModel(ResumableModel):
             name = f'{table[0].dataset}_x{scale}'
             self.metric_results = {mean.metric: mean.model for mean in table if mean.scale == scale}
             if self.is_train:
-                self._initialize_best_metric_results(name)
+                note_best(self, name, self.metric_results, current_iter)
                 for metric, value in self.metric_results.items():
-                    self._update_best_metric_result(name, metric, value, current_iter)
-            self._log_validation_metric_values(current_iter, name, tb_logger)
+                    self.best.add(metric, value, int(current_iter))
+            log_metrics(self, name, current_iter, tb_logger)
         path, name = self.opt['path'], self.opt['name']
         get_root_logger().info(f'\n{markdown(table, name, row)}')
         if self.is_train:

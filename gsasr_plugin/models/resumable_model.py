@@ -13,6 +13,7 @@ from basicsr.utils import get_root_logger
 from torch import nn
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.basicsr_private import log_other_keys
 from gsasr_plugin.checkpoints.loading import read_model
 from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
 from gsasr_plugin.checkpoints.resumed_options import (
@@ -50,10 +51,6 @@ class ResumableModel(SRModel):
         if opt['is_train']:
             self.options_in_force = options_in_force(opt)  # before BasicSR takes it apart
         super().__init__(opt)
-
-    def _update_best_metric_result(self, dataset_name: str, metric: str, val: float, current_iter: int | str) -> None:
-        super()._update_best_metric_result(dataset_name, metric, val, current_iter)
-        self.best.add(metric, val, int(current_iter))
 
     def _keep_best(self, iteration: int) -> None:
         """Keeps the network, if all data sets are validated and the metric of `val.keep_best` is the best so far."""
@@ -220,5 +217,5 @@ class ResumableModel(SRModel):
         if strict:
             stored.check_options(bare.options)
         get_root_logger().info(f'Loading GSASR from {stored.source}.')
-        self._print_different_keys_loading(bare, stored.state, strict)
+        log_other_keys(self, bare, stored.state, strict=strict)
         bare.load_state_dict(stored.state, strict=strict)
