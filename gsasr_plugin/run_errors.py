@@ -11,3 +11,8 @@ class DataError(RunError, ValueError):
 
 class MissingDataError(RunError, FileNotFoundError):
     """Folders, lists or images that do not exist; the message names them."""
+
+
+def ends_run(error: Exception) -> bool:
+    """Whether a run has to end with an error, rather than go on without the image or the validation that raised it."""
+    return isinstance(error, RunError) and not isinstance(error, DataError | MissingDataError)

@@ -57,7 +57,6 @@ class GSASRModel(ResumableModel):
         state_file.forget()  # its weights are in place
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
-        self.means: list[Mean] = []
         build_network_metrics((opt.get('val') or {}).get('metrics') or {}, str(self.device))
 
     def init_training_settings(self) -> None:
@@ -202,19 +201,34 @@ class GSASRModel(ResumableModel):
         Raises:
             RunError: no image at all could be tested.
         """
-        opt, name = self.opt, dataset.opt['name']
-        options = ValidationOptions.from_opt(opt, name, current_iter, save_img=save_img, device=str(self.device))
+        opt, val_opt, name = self.opt, self.opt['val'], dataset.opt['name']
+        options = ValidationOptions(
+            is_train=self.is_train,
+            label=current_iter,
+            folder=Path(opt['path']['visualization']) / name,
+            suffix=val_opt.get('suffix') or opt['name'],
+            device=str(self.device),
+            auto_resume=opt.get('auto_resume', False),
+            save_img=save_img,
+            **{key: val_opt[key] for key in ('metrics', 'compare_bicubic', 'grids', 'pbar') if val_opt.get(key)},
+        )
         if self.is_train:
             values = validate(self._super_resolved, dataset, options, tb_logger=tb_logger)
-            self._log_means(means(values, options.metrics, iteration=str(current_iter)), current_iter, tb_logger)
+            table = means(values, options.metrics, iteration=str(current_iter))
+            self._log_means(table, current_iter, tb_logger)
+            if table:
+                add_to_training_tables(Path(opt['path']['experiments_root']), table, opt['name'])
             return
         folder = Path(opt['path']['results_root'])
-        key = run_key(self.tested_net().state_dict(), opt['network_g'], opt['val'], dataset.opt)
+        key = run_key(self.tested_net().state_dict(), opt['network_g'], val_opt, dataset.opt)
         values = validate(self._super_resolved, dataset, options, values_file=ValuesFile(folder, key, rank=opt['rank']))
-        row = opt['val'].get('paper_row') or paper_row(opt['network_g'])
+        row = val_opt.get('paper_row') or paper_row(opt['network_g'])
         row = None if row == 'none' else row
+        self._log_means(means(values, options.metrics, row=row), current_iter, tb_logger, row)
         self.tested += values
-        self._log_means(means(values, options.metrics, row=row), current_iter, None, row)
+        table = means(self.tested, options.metrics, row=row)
+        if table:
+            write_test_tables(folder, self.tested, table, opt['name'], row)
         if values and all(WHOLE_IMAGE in image.failed for image in values):
             raise RunError(f'{name}: none of its {len(values)} images could be tested; the log says why')
 
@@ -230,9 +244,7 @@ class GSASRModel(ResumableModel):
     def _log_means(
         self, table: list[Mean], current_iter: int | str, tb_logger: Any, row: PaperRow | None = None
     ) -> None:
-        """The means of a data set in the log, beside the best of a training, in tensorboard, and in the tables."""
-        if not table:
-            return
+        """The means of a data set in the log and in tensorboard, and beside the best of a training."""
         for scale in dict.fromkeys(mean.scale for mean in table):
             name = f'{table[0].dataset}_x{scale}'
             self.metric_results = {mean.metric: mean.model for mean in table if mean.scale == scale}
@@ -241,13 +253,8 @@ class GSASRModel(ResumableModel):
                 for metric, value in self.metric_results.items():
                     self.best.add(metric, value, int(current_iter))
             log_metrics(self, name, current_iter, tb_logger)
-        path, name = self.opt['path'], self.opt['name']
-        get_root_logger().info(f'\n{markdown(table, name, row)}')
-        if self.is_train:
-            add_to_training_tables(Path(path['experiments_root']), table, name)
-        else:
-            self.means += table
-            write_test_tables(Path(path['results_root']), self.tested, self.means, name, row)
+        if table:
+            get_root_logger().info('\n' + markdown(table, self.opt['name'], row))
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others.

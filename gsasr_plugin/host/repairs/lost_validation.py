@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gsasr_plugin.host.repairs.repair import Repair, is_ours
-from gsasr_plugin.run_errors import DataError, MissingDataError, RunError
+from gsasr_plugin.run_errors import ends_run
 
 
 def repair_lost_validation(train: types.ModuleType) -> Repair:
@@ -70,7 +70,7 @@ def _logging_failures(model: Any) -> Callable[..., None]:
         try:
             validation(dataloader, current_iter, tb_logger, save_img)
         except Exception as error:  # a metric or an image, of whatever model
-            if isinstance(error, RunError) and not isinstance(error, DataError | MissingDataError):
+            if ends_run(error):
                 raise
             for net, was_training in training:
                 net.train(was_training)

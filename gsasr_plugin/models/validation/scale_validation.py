@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gsasr_plugin.models.validation.image_values import WHOLE_IMAGE, ImageValues
 from gsasr_plugin.models.validation.metric_values import computed, measure
 from gsasr_plugin.models.validation.validation_grids import Grids
 from gsasr_plugin.processes import Processes, in_order
-from gsasr_plugin.run_errors import DataError, MissingDataError, RunError
+from gsasr_plugin.run_errors import ends_run
 from gsasr_plugin.sizes import Scale, Size, format_scale
 from gsasr_plugin.whole_file import replacing
 
@@ -41,53 +41,24 @@ class ValidationOptions:
         is_train: whether in a training.
         label: the iteration of a training, or the name of a run that tests.
         folder: where the data set's pictures go.
-        save_img: write the results as PNG files.
         suffix: ends the names of a test's pictures.
-        metrics: `val.metrics`.
-        compare_bicubic: also compute them of the LR image's bicubic enlargement.
-        grids: how many images of each scale are shown in a grid.
-        pbar: show progress.
-        auto_resume: go on with what an earlier test has left.
         device: where metrics that are networks compute.
+        auto_resume: go on with what an earlier test has left.
+        save_img: write the results as PNG files.
+        metrics, compare_bicubic, grids, pbar: as in `val`.
     """
 
     is_train: bool
     label: int | str
     folder: Path
-    save_img: bool
     suffix: str
-    metrics: Mapping[str, Mapping[str, Any]]
-    compare_bicubic: bool
-    grids: int
-    pbar: bool
-    auto_resume: bool
     device: str
-
-    @classmethod
-    def from_opt(
-        cls, opt: Mapping[str, Any], dataset: str, label: int | str, *, save_img: bool, device: str
-    ) -> ValidationOptions:
-        """What the options of a run say of a data set.
-
-        Args:
-            opt: of the run.
-            dataset: the data set's name.
-            label, save_img, device: see the class.
-        """
-        val_opt = opt['val']
-        return cls(
-            is_train=opt['is_train'],
-            label=label,
-            folder=Path(opt['path']['visualization']) / dataset,
-            save_img=save_img,
-            suffix=val_opt.get('suffix') or opt['name'],
-            metrics=val_opt.get('metrics') or {},
-            compare_bicubic=val_opt.get('compare_bicubic', False),
-            grids=val_opt.get('grids', 0),
-            pbar=val_opt.get('pbar', False),
-            auto_resume=opt.get('auto_resume', False),
-            device=device,
-        )
+    auto_resume: bool = False
+    save_img: bool = False
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    compare_bicubic: bool = False
+    grids: int = 0
+    pbar: bool = False
 
     def picture(self, name: str, scale: Scale) -> Path:
         """The file of a result, named as BasicSR does, with the scale; `name` may be in a sub-folder."""
@@ -165,7 +136,7 @@ def _validate_image(
         _add_metrics(values, images, item.scale, options)
         grids.add(item.scale, images['lq'], images['result'], images.get('gt'))
     except Exception as error:  # a network, a metric, a file: whatever it is, it is this image's
-        if isinstance(error, RunError) and not isinstance(error, DataError | MissingDataError):
+        if ends_run(error):
             raise
         values.failed[WHOLE_IMAGE] = _describe(error)
     return values
@@ -210,11 +181,12 @@ def _known_and_left(
         return {}, list(range(len(items)))
     kept = values_file.read(dataset) if options.auto_resume else []
     of_image = {(image.scale, image.file): image for image in kept}
-    known: dict[int, ImageValues] = {}
-    for position, item in enumerate(items):
-        image = of_image.get((format_scale(item.scale), item.named.path))
-        if image is not None and (not options.save_img or options.picture(image.image, item.scale).exists()):
-            known[position] = image
+    found = {position: of_image.get((format_scale(item.scale), item.named.path)) for position, item in enumerate(items)}
+    known = {
+        position: image
+        for position, image in found.items()
+        if image and (not options.save_img or options.picture(image.image, items[position].scale).exists())
+    }
     grids.begin({item.scale for item in items}, goes_on=bool(known))
     seen: Counter[Scale] = Counter()
     left = []
