@@ -1,4 +1,4 @@
-"""Why a run ended before its time, in a message for the user rather than a traceback."""
+"""Why a run ended before its time or a command did nothing, in a message for the user rather than a traceback."""
 
 
 class RunError(RuntimeError):
@@ -11,6 +11,10 @@ class DataError(RunError, ValueError):
 
 class MissingDataError(RunError, FileNotFoundError):
     """Folders, lists or images that do not exist; the message names them."""
+
+
+class CommandError(ValueError):
+    """A wrong argument or file of a command line; the message names it, and says what is accepted."""
 
 
 def ends_run(error: Exception) -> bool:

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
+from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
-
-
-class ArgumentError(ValueError):
-    """What was asked for cannot be made; the message names the argument of the command."""
 
 
 def listed_images(root: str) -> list[ImageFile]:
     """The images of the argument --gt: of a folder, an LMDB or package:NAME.
 
     Raises:
-        ArgumentError: there are none, or two would be written to the same file.
+        CommandError: there are none, or two would be written to the same file.
     """
     try:
         images = list_images(root, 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk')
     except (FileNotFoundError, ValueError) as error:
-        raise ArgumentError(f'--gt: {error}') from None
+        raise CommandError(f'--gt: {error}') from None
     by_stem: dict[str, str] = {}
     for image in images:
         if image.stem in by_stem:
-            raise ArgumentError(f'--gt: {image} and {by_stem[image.stem]} would be written to the same file')
+            raise CommandError(f'--gt: {image} and {by_stem[image.stem]} would be written to the same file')
         by_stem[image.stem] = str(image)
     return images
 
@@ -34,19 +31,19 @@ def listed_sizes(images: Sequence[ImageFile]) -> list[Size]:
     """The sizes (H, W) of the images of --gt.
 
     Raises:
-        ArgumentError: some cannot be read.
+        CommandError: some cannot be read.
     """
     try:
         return image_sizes(list(images))
     except ValueError as error:
-        raise ArgumentError(f'--gt: {error}') from None
+        raise CommandError(f'--gt: {error}') from None
 
 
 def check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> None:
     """Whether all images can be reduced by all scales.
 
     Raises:
-        ArgumentError: some are too small, or cannot be read.
+        CommandError: some are too small, or cannot be read.
     """
     small = [
         f'{image} (x{format_scale(scale)})'
@@ -55,4 +52,4 @@ def check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> 
         if 0 in protocol_sizes(size, scale)[0]
     ]
     if small:
-        raise ArgumentError(f'--scales: too large for some images: {list_some(small)}')
+        raise CommandError(f'--scales: too large for some images: {list_some(small)}')

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
 from gsasr_plugin.precision import DTYPES
+from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.sizes import Scale, as_scale
 from gsasr_plugin.upscaling.hardware import AUTO, DEVICES
 from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 DEFAULT_SCALE = 4.0
 PAPERS_SCALES = (2, 3, 4, 6, 8, 12)
-
-
-class CommandError(ValueError):
-    """A wrong argument or file; the message names it, and says what is accepted."""
 
 
 def examples_of(examples: str, words: str = '') -> dict[str, Any]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.arguments import (
-    CommandError,
     add_device_arguments,
     add_scales_argument,
     examples_of,
     positive_number,
 )
 from gsasr_plugin.precision import FLOAT32
+from gsasr_plugin.run_errors import CommandError
 
 if TYPE_CHECKING:
     from gsasr_plugin.benchmarking.cost.enlargers import Enlarger
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.benchmarking.cost.enlargers import bicubic
     from gsasr_plugin.benchmarking.cost.measure import conditions_of, measure_all
     from gsasr_plugin.benchmarking.cost.report import markdown, write_chart, write_tables
-    from gsasr_plugin.benchmarking.gt_images import ArgumentError, check_large_enough, listed_images
+    from gsasr_plugin.benchmarking.gt_images import check_large_enough, listed_images
     from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
     from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
@@ -64,16 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
         dtype = choose_dtype(arguments.dtype, device)
     except ValueError as error:
         raise CommandError(f'--device, --dtype: {error}') from None
-    try:
-        files = listed_images(arguments.gt)[: arguments.images]
-        if not 0 <= arguments.warmup < len(files):
-            raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
-        check_large_enough(files, arguments.scales)
-        enlargers = [bicubic(), *map(_enlarger, arguments.network)]
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        costs = measure_all(enlargers, files, arguments.scales, device, dtype, warmup=arguments.warmup)
-    except ArgumentError as error:
-        raise CommandError(str(error)) from None
+    files = listed_images(arguments.gt)[: arguments.images]
+    if not 0 <= arguments.warmup < len(files):
+        raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
+    check_large_enough(files, arguments.scales)
+    enlargers = [bicubic(), *map(_enlarger, arguments.network)]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    costs = measure_all(enlargers, files, arguments.scales, device, dtype, warmup=arguments.warmup)
     rows = {enlarger.name: enlarger.paper_row for enlarger in enlargers}
     conditions = conditions_of(device, dtype, files, arguments.warmup)
     write_tables(arguments.out, costs, conditions, rows)

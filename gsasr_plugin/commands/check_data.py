@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from gsasr_plugin.commands.arguments import CommandError
+from gsasr_plugin.run_errors import CommandError
 
 DESCRIPTION = """\
 Decodes all images of folders, of LMDBs made by BasicSR, or of the data sets of option files, in parallel, and names

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsasr_plugin.checkpoints import PARAMETER_KEYS, SUFFIXES
-from gsasr_plugin.commands.arguments import CommandError, network_section
+from gsasr_plugin.commands.arguments import network_section
+from gsasr_plugin.run_errors import CommandError
 
 if TYPE_CHECKING:
     from gsasr_plugin.archs import GSASR

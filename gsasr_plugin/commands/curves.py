@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gsasr_plugin.commands.arguments import CommandError, positive_number
+from gsasr_plugin.commands.arguments import positive_number
+from gsasr_plugin.run_errors import CommandError
 
 DESCRIPTION = """\
 Draws a value of several training runs over the iterations, such as the loss with and without reference positions (the

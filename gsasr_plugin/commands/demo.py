@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from gsasr_plugin.commands.arguments import CommandError, add_model_arguments, load_upscaler
+from gsasr_plugin.commands.arguments import add_model_arguments, load_upscaler
+from gsasr_plugin.run_errors import CommandError
 
 DESCRIPTION = """\
 Open a page in the browser: choose a picture, drag the scale from x1 to x12, compare with bicubic interpolation under

@@ -7,7 +7,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from gsasr_plugin.commands.arguments import CommandError, examples_of
+from gsasr_plugin.commands.arguments import examples_of
+from gsasr_plugin.run_errors import CommandError
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2

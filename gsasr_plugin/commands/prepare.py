@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from gsasr_plugin.commands.arguments import CommandError, add_scales_argument, examples_of, positive_number
+from gsasr_plugin.commands.arguments import add_scales_argument, examples_of, positive_number
 
 RESUMABLE = """\
 What is there already is left out, so that a command that was interrupted goes on when it is given again; each file
@@ -73,35 +73,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from gsasr_plugin.benchmarking.gt_images import ArgumentError
     from gsasr_plugin.benchmarking.prepare import sets
 
-    out, workers = arguments.out, arguments.workers
-    try:
-        if arguments.what == 'benchmark':
-            failures = sets.prepare_benchmarks(
-                arguments.gt, arguments.scales, out, lmdb=arguments.lmdb, workers=workers
-            )
-        elif arguments.what == 'cost':
-            failures = sets.prepare_crops(
-                arguments.gt, out, size=arguments.size, count=arguments.count, workers=workers
-            )
-        else:
-            if arguments.lmdb and out.suffix != '.lmdb':
-                out = out.with_name(f'{out.name}.lmdb')
-            failures = sets.prepare_sub_images(
-                arguments.gt,
-                out,
-                size=arguments.size,
-                step=arguments.step or max(1, arguments.size // 2),
-                reductions=sorted(set(arguments.reduce)),
-                lmdb=arguments.lmdb,
-                workers=workers,
-            )
-            if arguments.detail is not None and not failures:
-                print(sets.note_detailed(out, arguments.detail, workers=workers))
-    except ArgumentError as error:
-        raise CommandError(str(error)) from None
+    gt, out, workers = arguments.gt, arguments.out, arguments.workers
+    if arguments.what == 'benchmark':
+        failures = sets.prepare_benchmarks(gt, arguments.scales, out, lmdb=arguments.lmdb, workers=workers)
+    elif arguments.what == 'cost':
+        failures = sets.prepare_crops(gt, out, size=arguments.size, count=arguments.count, workers=workers)
+    else:
+        if arguments.lmdb and out.suffix != '.lmdb':
+            out = out.with_name(f'{out.name}.lmdb')
+        failures = sets.prepare_sub_images(
+            gt,
+            out,
+            size=arguments.size,
+            step=arguments.step or max(1, arguments.size // 2),
+            reductions=sorted(set(arguments.reduce)),
+            lmdb=arguments.lmdb,
+            workers=workers,
+        )
+        if arguments.detail is not None and not failures:
+            print(sets.note_detailed(out, arguments.detail, workers=workers))
     for failure in failures:
         print(f'gsasr prepare: failed: {failure}', file=sys.stderr)
     return 1 if failures else 0

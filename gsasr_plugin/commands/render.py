@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from gsasr_plugin.commands.arguments import (
-    CommandError,
     add_result_arguments,
     add_target_arguments,
     checked_quality,
@@ -15,6 +14,7 @@ from gsasr_plugin.commands.arguments import (
     one_input,
     targets_of,
 )
+from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 
 DESCRIPTION = """\

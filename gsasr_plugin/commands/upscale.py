@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.arguments import (
-    CommandError,
     add_model_arguments,
     add_result_arguments,
     add_target_arguments,
@@ -18,6 +17,7 @@ from gsasr_plugin.commands.arguments import (
     take_swallowed_inputs,
     targets_of,
 )
+from gsasr_plugin.run_errors import CommandError
 
 if TYPE_CHECKING:
     from gsasr_plugin.upscaling.batch import Outcome

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.arguments import (
-    CommandError,
     add_model_arguments,
     add_one_scale_argument,
     check_new_file,
@@ -17,6 +16,7 @@ from gsasr_plugin.commands.arguments import (
     one_scale,
     read_input,
 )
+from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.sizes import Size, enlarged_size
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Image sets made of GT images: the paper's benchmarks, sub-images for training, crops to measure costs with.
 
 What is there already is left out, so that a command that was interrupted goes on when it is given again. Each function
-returns a message for each image that failed, and raises ArgumentError before any work.
+returns a message for each image that failed, and raises CommandError before any work.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gsasr_plugin.benchmarking.gt_images import ArgumentError, check_large_enough, listed_images, listed_sizes
+from gsasr_plugin.benchmarking.gt_images import check_large_enough, listed_images, listed_sizes
 from gsasr_plugin.benchmarking.prepare.detail import list_detailed
 from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, SubImageJob
 from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
 from gsasr_plugin.benchmarking.prepare.runner import run_jobs
 from gsasr_plugin.data.image_files import ImageFile, list_some
+from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.sizes import Scale, format_scale
 from gsasr_plugin.whole_file import replacing
 
@@ -43,7 +44,7 @@ def prepare_benchmarks(
     for text in given:
         name, root = _name_and_root(text)
         if name in sets:
-            raise ArgumentError(f'--gt: two sets have the name {name!r}; give another as NAME=FOLDER')
+            raise CommandError(f'--gt: two sets have the name {name!r}; give another as NAME=FOLDER')
         sets[name] = listed_images(root)
         if lmdb:
             _check_keys(sets[name])
@@ -78,7 +79,7 @@ def prepare_sub_images(
         workers: how many processes.
     """
     if step > size:
-        raise ArgumentError(f'--step: {step} leaves gaps between sub-images of {size}; at most the size')
+        raise CommandError(f'--step: {step} leaves gaps between sub-images of {size}; at most the size')
     images = listed_images(root)
     folder = staging_folder(target) if lmdb else target
     options: dict[str, Any] = {'size': size, 'step': step}
@@ -115,7 +116,7 @@ def prepare_crops(root: str, out: Path, *, size: int, count: int, workers: int) 
     images = listed_images(root)
     large = [image for image, sides in zip(images, listed_sizes(images)) if min(sides) >= size]
     if not large:
-        raise ArgumentError(f'--gt: no image of {root} has {size} x {size} pixels')
+        raise CommandError(f'--gt: no image of {root} has {size} x {size} pixels')
     small = [str(image) for image in images if image not in large]
     if small:
         print(f'gsasr prepare: smaller than {size}, left out: {list_some(small)}', file=sys.stderr)
@@ -137,7 +138,7 @@ def _check_options(folder: Path, options: dict[str, Any]) -> None:
     note = folder / OPTIONS_FILE
     before = json.loads(note.read_text()) if note.exists() else options
     if before != options:
-        raise ArgumentError(f'--out: {folder} has images made with {before}, not {options}; give another or delete it')
+        raise CommandError(f'--out: {folder} has images made with {before}, not {options}; give another or delete it')
 
 
 def _name_and_root(given: str) -> tuple[str, str]:
@@ -156,4 +157,4 @@ def _name_and_root(given: str) -> tuple[str, str]:
 def _check_keys(images: Sequence[ImageFile]) -> None:
     foreign = [str(image) for image in images if not image.stem.isascii()]
     if foreign:
-        raise ArgumentError(f"--lmdb: BasicSR's databases need names in ASCII: rename {list_some(foreign)}")
+        raise CommandError(f"--lmdb: BasicSR's databases need names in ASCII: rename {list_some(foreign)}")
