@@ -264,7 +264,7 @@ def words(schema: Mapping[str, Any]) -> str:
         text += f' (to {words(inside)})'
     if 'minItems' in schema and schema['minItems'] == schema.get('maxItems'):
         text = text.replace('a list', f'a list of {schema["minItems"]}')
-    return ', '.join([text, *(f'{bound} {schema[key]:g}' for key, bound in _BOUNDS.items() if key in schema)])
+    return ', '.join([text, *(f'{bound} {schema[key]}' for key, bound in _BOUNDS.items() if key in schema)])
 
 
 def _named_values(schema: Any) -> Iterator[Any]:

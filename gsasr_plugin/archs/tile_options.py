@@ -31,7 +31,7 @@ class TileOptions:
             'auto': the whole image where it keeps within the memory budget, else the largest tiles that do; None: the
             whole image.
         tile_overlap: LR pixels that neighbouring tiles share at least, rounded up to whole windows, and then less than
-            `tile`. None: TILE_OVERLAP, or half of what `tile` says where that is less.
+            `tile`. None: 48, or half of what `tile` says where that is less.
         memory_budget: GiB that 'auto' lets the network take. None: half of what is free on the device.
 
     Raises:

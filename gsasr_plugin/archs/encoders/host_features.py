@@ -34,7 +34,7 @@ class RCANFeatures(RCAN):
         squeeze_factor: num_feat over the hidden channels of the channel attention.
         res_scale: factor of each block's residual.
         img_range: factor of the input, after the mean is taken off. Here 1, so that the features that the decoder sees
-            are of the size of those of the other encoders; the host's default, 255, fits the host's checkpoints.
+            are of the size of those of the other encoders; BasicSR's default, 255, fits its checkpoints.
         rgb_mean: mean colour that is taken off the input, in 0..1.
 
     Raises:
@@ -96,7 +96,7 @@ class RRDBNetFeatures(RRDBNet):
     """RRDBNet (ESRGAN, Real-ESRGAN) up to the grid of the LR image.
 
     Args:
-        scale: which of the host's three networks. 4: features before the up-sampler. 2 and 1 fold the image by
+        scale: which of BasicSR's three networks. 4: features before the up-sampler. 2 and 1 fold the image by
             pixel-unshuffle (2 or 4 pixels a side) first, work on the coarser grid at a fraction of the cost, and keep
             one or two steps of the up-sampler, which lead back to the LR grid. Not the factor of GSASR.
         num_feat: channels of the features.

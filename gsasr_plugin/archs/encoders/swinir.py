@@ -37,7 +37,7 @@ class SwinIRFeatures(SwinIR):
         patch_norm: LayerNorm after the embedding.
         img_range: factor of the input, after the mean is taken off.
         rgb_mean: mean colour that is taken off the input, in 0..1. The released models take off none
-            (tests/golden/encoder_swinir.npz); the host always takes off DIV2K's, (0.4488, 0.4371, 0.4040).
+            (tests/golden/encoder_swinir.npz); BasicSR always takes off DIV2K's, (0.4488, 0.4371, 0.4040).
         resi_connection: '1conv' or '3conv', the convolutions that close each group.
 
     Raises:

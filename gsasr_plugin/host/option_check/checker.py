@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from basicsr.utils.registry import MODEL_REGISTRY
+from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 
 from gsasr_plugin.host.option_check.dataset_check import check_datasets
 from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOptions
@@ -16,7 +16,7 @@ from gsasr_plugin.host.option_check.problems import OptionError, Problem, leaves
 from gsasr_plugin.host.option_check.registered import registered, registered_names, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val
-from gsasr_plugin.host.option_check.type_check import check_network, type_name
+from gsasr_plugin.host.option_check.type_check import check_network, metric_options, type_name
 from gsasr_plugin.option_types import Option, accepted_by_dataclass, closest, listed
 
 _NETWORK = 'network_'
@@ -128,11 +128,14 @@ def _model(report: Report, root: dict[str, Any]) -> type | None:
 
 
 def _add_defaults(file: OptionFile, *, is_train: bool) -> None:
-    """Keys that the host insists on although leaving them out can mean one thing only."""
+    """Keys that BasicSR insists on, or takes for another value, although leaving them out can mean one thing only."""
     for key in ('train', 'val', 'logger'):
         if key in file.options and file.options[key] is None:  # as if it were not there; --debug writes into them
             del file.options[key]
-    val = file.options.get('val')
-    if not is_train and isinstance(val, dict) and val.get('save_img') and 'suffix' not in val:
-        # No suffix: the host appends the name of the run.
-        val['suffix'] = None
+    val = file.options.get('val') or {}
+    if not is_train and val.get('save_img') and 'suffix' not in val:
+        val['suffix'] = None  # BasicSR appends the name of the run
+    for section in (val.get('metrics') or {}).values():
+        metric = metric_options(registered(METRIC_REGISTRY, section['type']), crop_border_auto=True)
+        if metric.options['better'].default == 'lower':
+            section.setdefault('better', 'lower')  # else the largest value would count as the best

@@ -1,5 +1,6 @@
 """The sections under `datasets`: names, the host's loader, the options of their class, the folders named."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -74,16 +75,15 @@ def _check_dataset(
     cls = registered_type(report, section, path, DATASET_REGISTRY, 'data sets')
     _check_paths(report, section, path, cls)
     options_class = stated(cls, DatasetContract, 'options_class')
-    # The registry has checked the type.
-    loader = {**loader_options(phase).options, 'type': Option(default=None)}
-    if cls is None or options_class is None:
+    accepted = dataset_options(cls, phase).with_options(type=Option(default=None))  # the registry has checked the type
+    if options_class is None:
+        accepted = dataclasses.replace(accepted, open_ended=cls is None)
         texts = [*texts_in_code(cls), *_SET_BY_BASICSR, *_ROOTS]
-        report.check(section, path, Accepted(loader, open_ended=cls is None), strict=False, silently=texts)
+        report.check(section, path, accepted, strict=False, silently=texts)
         _check_needed(report, section, path, root, cls)
         return cls
-    own = accepted_by_dataclass(options_class)
-    accepted = own.without(_SET_BY_BASICSR).with_options(**loader)
     sound = report.check(section, path, accepted, silently=_SET_BY_BASICSR)
+    own = accepted_by_dataclass(options_class)
     if 'scale' in root and 'scale' not in own.options:
         report.error(
             ('scale',),
@@ -96,9 +96,17 @@ def _check_dataset(
     return cls
 
 
-def loader_options(phase: str) -> Accepted:
-    """The keys that BasicSR's loop and loader read in a section of that phase: train, val or test."""
-    return accepted_by_dataclass(TrainLoaderOptions if phase == 'train' else EvalLoaderOptions)
+def dataset_options(cls: type | None, phase: str) -> Accepted:
+    """What a section accepts for a class of data sets: what BasicSR's loop and loader read, and what the class states.
+
+    Args:
+        cls: The class.
+        phase: train, val or test.
+    """
+    loader = accepted_by_dataclass(TrainLoaderOptions if phase == 'train' else EvalLoaderOptions)
+    options_class = stated(cls, DatasetContract, 'options_class')
+    own = Accepted({}) if options_class is None else accepted_by_dataclass(options_class).without(_SET_BY_BASICSR)
+    return own.with_options(**loader.options)
 
 
 def _check_needed(

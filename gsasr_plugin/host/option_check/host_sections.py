@@ -164,7 +164,7 @@ class TrainingValOptions(ValOptions):
     """`val`, when training.
 
     Attributes:
-        val_freq: iterations from one validation to the next; when testing without effect.
+        val_freq: iterations from one validation to the next; when testing neither needed nor used.
     """
 
     val_freq: Count

@@ -1,22 +1,22 @@
 """The sections `train`, `val` and `logger`: what the host reads of them, and what the model adds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from basicsr.models.sr_model import SRModel
 
 from gsasr_plugin.host.option_check import host_sections
 from gsasr_plugin.host.option_check.dataset_check import has_ground_truth
-from gsasr_plugin.host.option_check.problems import KeyPath
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import check_loss, check_metric, check_optimizer, check_scheduler
 from gsasr_plugin.models.model_contract import ModelContract, stated
-from gsasr_plugin.option_types import accepted_by_dataclass, listed
+from gsasr_plugin.option_types import Accepted, Option, accepted_by_dataclass, listed
 
 
 def check_train(report: Report, train: dict[str, Any], model: type | None) -> None:
     """Check `train`; `model` is the class that `model_type` names, if any."""
-    _check_section(report, train, ('train',), host_sections.TrainOptions, model, 'train_options_class')
+    _check_section(report, train, 'train', model)
     if model is not None and issubclass(model, SRModel) and not (train.get('pixel_opt') or train.get('perceptual_opt')):
         report.error(('train', 'pixel_opt'), 'missing, and no perceptual_opt either', 'a loss, such as {type: L1Loss}')
     for key, value in train.items():
@@ -35,8 +35,7 @@ def check_val(
     report: Report, val: dict[str, Any], datasets: dict[str, Any], model: type | None, *, is_train: bool
 ) -> None:
     """Check `val`, with the data sets that it applies to."""
-    host_options = host_sections.TrainingValOptions if is_train else host_sections.TestingValOptions
-    _check_section(report, val, ('val',), host_options, model, 'val_options_class')
+    _check_section(report, val, 'val', model, is_train=is_train)
     metrics = val.get('metrics')
     keep_best = val.get('keep_best')
     if is_train and isinstance(keep_best, str) and keep_best not in (metrics or {}):
@@ -63,7 +62,7 @@ def check_val(
 
 def check_logger(report: Report, logger: dict[str, Any], model: type | None) -> None:
     """Check `logger`; `model` is the class that `model_type` names, if any."""
-    _check_section(report, logger, ('logger',), host_sections.LoggerOptions, model, 'logger_options_class')
+    _check_section(report, logger, 'logger', model)
     wandb = logger.get('wandb')
     if isinstance(wandb, dict):
         report.check(wandb, ('logger', 'wandb'), accepted_by_dataclass(host_sections.WandbOptions), strict=False)
@@ -71,16 +70,26 @@ def check_logger(report: Report, logger: dict[str, Any], model: type | None) -> 
             report.error(('logger', 'use_tb_logger'), 'not true, while logger.wandb.project is given', 'true')
 
 
+def shared_options(name: str, model: type | None, *, is_train: bool = True) -> Accepted:
+    """What BasicSR reads in `train`, `val` or `logger`, and what the model adds."""
+    val = host_sections.TrainingValOptions if is_train else host_sections.TestingValOptions
+    basicsr = {'train': host_sections.TrainOptions, 'val': val, 'logger': host_sections.LoggerOptions}[name]
+    return accepted_by_dataclass(basicsr).with_options(**_own(name, model))
+
+
+def _own(name: str, model: type | None) -> Mapping[str, Option]:
+    own_class = stated(model, ModelContract, f'{name}_options_class')
+    return {} if own_class is None else accepted_by_dataclass(own_class).options
+
+
 def _check_section(
-    report: Report, section: dict[str, Any], path: KeyPath, basicsr_class: type, model: type | None, own_name: str
+    report: Report, section: dict[str, Any], name: str, model: type | None, *, is_train: bool = True
 ) -> None:
     """Check a section that BasicSR and the model share; a misspelt key of the model is an error."""
-    own_class = stated(model, ModelContract, own_name)
-    own = {} if own_class is None else accepted_by_dataclass(own_class).options
-    accepted = accepted_by_dataclass(basicsr_class).with_options(**own)
-    sound = report.check(section, path, accepted, strict=False, owned=own, silently=texts_in_code(model))
-    if sound and own_class is not None:
+    own, accepted = _own(name, model), shared_options(name, model, is_train=is_train)
+    if report.check(section, (name,), accepted, strict=False, owned=own, silently=texts_in_code(model)) and own:
         try:
+            own_class = stated(model, ModelContract, f'{name}_options_class')
             own_class(**{key: value for key, value in section.items() if key in own})
         except (TypeError, ValueError) as error:
-            report.error(path, str(error))
+            report.error((name,), str(error))

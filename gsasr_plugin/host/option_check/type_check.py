@@ -28,8 +28,6 @@ from gsasr_plugin.option_types import (
     shown,
 )
 
-# Of a loss to one number, as training needs it: the host's `none` is none.
-_REDUCTIONS = ('mean', 'sum')
 # What the host passes to a metric itself.
 _METRIC_IMAGES = ('img', 'img2')
 
@@ -99,13 +97,18 @@ def _building_fault(cls: type, arguments: dict[str, Any]) -> Exception | None:
 def check_loss(report: Report, section: dict[str, Any], path: KeyPath) -> None:
     """Check a loss of `train` against the constructor of its class."""
     cls = registered_type(report, section, path, LOSS_REGISTRY, 'losses')
-    if cls is None:
-        return
+    if cls is not None:
+        check_arguments(report, section, path, loss_options(cls))
+
+
+def loss_options(cls: type) -> Accepted:
+    """What the section of a loss accepts beside its type."""
     accepted = accepted_by_call(cls)
-    check_arguments(report, section, path, accepted)
-    reduction = section.get('reduction', 'mean')
-    if 'reduction' in accepted.options and isinstance(reduction, str) and reduction not in _REDUCTIONS:
-        report.wrong((*path, 'reduction'), reduction, listed(_REDUCTIONS), _REDUCTIONS)
+    reduction = accepted.options.get('reduction')
+    if reduction is None:
+        return accepted
+    # To one number, as training needs it: BasicSR's `none` is none.
+    return accepted.with_options(reduction=dataclasses.replace(reduction, annotation=Literal['mean', 'sum']))
 
 
 def check_metric(report: Report, section: dict[str, Any], path: KeyPath, *, crop_border_auto: bool) -> bool:
@@ -137,8 +140,8 @@ def metric_options(function: Callable[..., Any], *, crop_border_auto: bool) -> A
     if border is not None:
         annotation: Any = NonNegativeInt | Literal['auto'] if crop_border_auto else NonNegativeInt
         accepted = accepted.with_options(crop_border=dataclasses.replace(border, annotation=annotation))
-    better = Option(Literal['higher', 'lower'], 'higher', 'which of two values is the better one')
-    return accepted.with_options(better=better)
+    own = accepted.options.get('better', Option(Literal['higher', 'lower'], 'higher'))
+    return accepted.with_options(better=dataclasses.replace(own, sentence='which of two values is the better one'))
 
 
 def check_optimizer(report: Report, section: dict[str, Any], path: KeyPath, model: type | None) -> None:
