@@ -55,6 +55,7 @@ def test_a_bad_batch_is_left_out_and_kept(
     step(model, 1, drawn_batch())
     before = weights(model)
     optimizer_before = model.optimizer_g.state_dict()['state'][0]['step'].clone()
+    random_before = torch.get_rng_state()
     with caplog.at_level('ERROR', logger='basicsr'):
         step(model, 2, drawn_batch(spoilt=spoilt))
     assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
@@ -66,6 +67,7 @@ def test_a_bad_batch_is_left_out_and_kept(
     # The file computes the same step again: its weights and its batch give the same loss.
     file = tmp_path / 'bad_steps' / '2_rank0.pth'
     kept = torch.load(file, weights_only=True)
+    assert torch.equal(kept['batch']['random'], random_before) and kept['iteration'] == 2
     again = load(file)
     assert all(torch.equal(a, b) for a, b in zip(before, again.state_dict().values()))
     output = again(kept['batch']['lq'], size=[gt.shape[1:] for gt in kept['batch']['gt']])

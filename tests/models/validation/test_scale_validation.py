@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from basicsr.metrics import calculate_psnr
+from basicsr.models import build_model
 from basicsr.utils import tensor2img
 from basicsr.utils.matlab_functions import imresize
 from torch.utils.data import DataLoader
 
 from gsasr_plugin.models.validation.metric_values import crop_border
-from tests.models.test_gsasr_model import make_model
+from tests.models.test_gsasr_model import make_model, options
 from tests.models.validation.photos import photos
 
 
@@ -95,6 +96,37 @@ def test_a_saved_training_knows_what_it_has_validated(tmp_path: Path) -> None:
         state = torch.load(tmp_path / 'training_states' / f'{iteration}.state', weights_only=True)
         found.append(state['validated'])
     assert found == [False, False, True]
+
+
+@pytest.mark.parametrize('ema_decay', [0.9, 0])
+def test_the_best_network_is_kept(tmp_path: Path, ema_decay: float) -> None:
+    """When all data sets have been validated, with the average of its weights where there is one."""
+    psnr = {'type': 'calculate_psnr', 'crop_border': 'auto', 'better': 'higher'}
+    torch.manual_seed(0)
+    opt = {**options(tmp_path, ema_decay=ema_decay), 'val': {'metrics': {'psnr': psnr}, 'keep_best': 'psnr'}}
+    model = build_model({**opt, 'datasets': {'train': {}, 'val': {}, 'val_2': {}}})
+    loaders = [photos(tmp_path, name=f'set {number}', scales=[2]) for number in range(2)]
+    best = tmp_path / 'models' / 'net_g_best.pth'
+
+    def validate(iteration: int) -> None:
+        for loader in loaders:
+            model.validation(loader, iteration, None, save_img=False)
+
+    model.validation(loaders[0], 1, None, save_img=False)
+    assert not best.exists()  # the other set is to come
+    validate(2)
+    kept = torch.load(best, weights_only=True)
+    nets = {'params': model.net_g, **({'params_ema': model.net_g_ema} if ema_decay else {})}
+    assert {key for key in kept if key.startswith('params')} == set(nets)
+    for key, net in nets.items():
+        assert all(torch.equal(kept[key][name], tensor) for name, tensor in net.state_dict().items())
+    assert model.best.iteration == 2
+
+    for net in nets.values():
+        next(net.parameters()).data += 100  # worse by far
+    validate(3)
+    assert model.best.iteration == 2
+    assert all(torch.equal(a, b) for a, b in zip(kept['params'].values(), torch.load(best)['params'].values()))
 
 
 def test_an_image_that_is_all_border_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -175,6 +175,31 @@ def test_files_in_the_papers_layout(tmp_path: Path) -> None:
     assert '| Scale | Metric | bicubic | ours | over bicubic |\n' in text  # of photos, which the paper does not know
 
 
+def test_a_table_to_the_letter() -> None:
+    table = [
+        Mean('', 'Set5', '2', 2, 1, 'psnr', 38.5, 37.5, 38.33, 0.17, 'main 1'),
+        Mean('', 'Set5', '2', 3, 0, 'lpips', 0.5, None, 0.0517, 0.4483, 'appendix 6'),
+        Mean('', 'photos', '3.7', 1, 0, 'psnr', 30.0),
+    ]
+    assert (
+        markdown(table, 'ours', 'EDSR')
+        == """\
+### Set5, 3 images
+
+| Scale | Metric | bicubic | ours | over bicubic | paper, EDSR (appendix 6, main 1) | difference |
+|---|---|---|---|---|---|---|
+| x2 | psnr | 37.5000 | 38.5000 (2 of 3 images) | +1.0000 | 38.3300 | +0.1700 |
+|  | lpips |  | 0.5000 |  | 0.0517 | +0.4483 |
+
+### photos, 1 images
+
+| Scale | Metric | ours |
+|---|---|---|
+| x3.7 | psnr | 30.0000 |
+"""
+    )
+
+
 def test_a_training_keeps_all_values_and_shows_the_last(tmp_path: Path) -> None:
     def add(iteration: str, dataset: str, model: float, bicubic: float | None) -> None:
         add_to_training_tables(tmp_path, [Mean(iteration, dataset, '2', 3, 0, 'psnr', model, bicubic)], 'run')
@@ -207,6 +232,7 @@ def test_values_of_other_weights_or_options_are_not_reused(tmp_path: Path) -> No
         run_key(state, {'a': 1}, {3.8: 'x'}),
     ]
     assert key not in others and len(set(others)) == 4
+    assert run_key(state, {'a': Path('x')}) != run_key(state, {'a': Path('y')})
 
     for image in values():
         ValuesFile(tmp_path, key).add(image)

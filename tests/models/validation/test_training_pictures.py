@@ -73,6 +73,23 @@ def test_a_grid_shows_the_middle_of_large_images() -> None:
     assert grid_of([row, small]).shape == (LABEL_HEIGHT + 256 + GAP + 80, 5 * 256 + 4 * GAP, 3)
 
 
+def test_rows_and_columns_of_a_grid_stand_where_their_sizes_put_them() -> None:
+    generator = np.random.default_rng(0)
+    sizes = [(40, 30), (20, 50), (10, 10)]
+    rows = [{'LR': generator.random((*size, 3)), 'SR': 1.5 * generator.random((*size, 3)) - 0.25} for size in sizes]
+    grid = grid_of(rows)
+    assert grid.dtype == np.uint8 and grid.shape == (LABEL_HEIGHT + 40 + 20 + 10 + 2 * GAP, 50 + GAP + 50, 3)
+    left = grid[LABEL_HEIGHT:].copy()
+    for row, top in zip(rows, (0, 40 + GAP, 40 + 20 + 2 * GAP), strict=True):
+        for picture, x in zip(row.values(), (0, 50 + GAP), strict=True):
+            height, width = picture.shape[:2]
+            part = left[top : top + height, x : x + width]
+            np.testing.assert_array_equal(part, np.rint(picture.clip(0, 1) * 255))
+            part[:] = 255
+    assert (left == 255).all()  # white around them
+    assert all((grid[:LABEL_HEIGHT, x : x + 50] < 128).any() for x in (0, 50 + GAP))  # labels
+
+
 def test_without_ground_truth_there_are_three_columns() -> None:
     assert list(row_of(np.zeros((5, 5, 3)), np.zeros((9, 9, 3)), None)) == ['LR', 'bicubic', 'SR']
 
