@@ -18,10 +18,10 @@ OPTIMIZER = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99], 'weight_decay': 0
 SCHEDULER = {'type': 'MultiStepLR', 'milestones': [2, 4, 6], 'gamma': 0.5}
 
 
-def model_by(folder: Path, state: dict[str, Any] | None = None, **train: Any) -> Any:
+def model_by(folder: Path, state: dict[str, Any] | None = None, manual_seed: int = 3, **train: Any) -> Any:
     """A model, resumed from a state if there is one."""
     opt = options(folder, **{'optim_g': OPTIMIZER, 'scheduler': SCHEDULER, 'warmup_iter': -1, **train})
-    opt = copy.deepcopy(opt) | {'manual_seed': 0}
+    opt = copy.deepcopy(opt) | {'manual_seed': manual_seed}
     if state is not None:
         opt['path']['pretrain_network_g'] = str(folder / 'models' / f'net_g_{state["iter"]}.pth')
     torch.manual_seed(0)
@@ -65,7 +65,8 @@ def test_without_restart_optimizer_and_schedule_are_the_states(tmp_path: Path) -
     first = model_by(tmp_path)
     assert steps(first, 1, 4) == [1e-3, 1e-3, 1e-3 * 0.5, 1e-3 * 0.5]
     state = saved(first, tmp_path, 4)
-    resumed = model_by(tmp_path, state, **CHANGED)
+    assert state['options']['manual_seed'] == 3
+    resumed = model_by(tmp_path, state, manual_seed=4, **CHANGED)
     expected = [HALVED, HALVED, HALVED * 0.5, HALVED * 0.5]
     assert steps(resumed, 5, 8) == steps(first, 5, 8) == expected
     (group,) = resumed.optimizer_g.param_groups
