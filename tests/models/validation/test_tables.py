@@ -168,6 +168,7 @@ def test_files_in_the_papers_layout(tmp_path: Path) -> None:
     stored = json.loads((tmp_path / 'metrics.json').read_text())
     assert stored['paper_row'] == 'EDSR' and len(stored['means']) == len(rows) == 6
     assert len((tmp_path / 'per_image.csv').read_text().splitlines()) == 1 + 2 * len(values())
+    assert b'\r' not in (tmp_path / 'per_image.csv').read_bytes()
     text = (tmp_path / 'metrics.md').read_text()
     assert text == markdown(table, 'ours', 'EDSR')
     assert '### Set5, 2 images\n\n| Scale | Metric | bicubic | ours | over bicubic | paper, EDSR (appendix 5) |' in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,13 +22,14 @@ class Logger:
 
     def __init__(self) -> None:
         self.images: dict[str, np.ndarray] = {}
+        self.scalars: dict[tuple[str, int], float] = {}
 
     def add_image(self, tag: str, image: np.ndarray, step: int, dataformats: str) -> None:
         assert (step, dataformats) == (7, 'HWC')
         self.images[tag] = image
 
-    def add_scalar(self, *_: Any) -> None:
-        """Not looked at here."""
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        self.scalars[tag, step] = value
 
 
 def test_validation_leaves_a_grid_of_each_scale(tmp_path: Path) -> None:
@@ -51,6 +51,16 @@ def test_validation_leaves_a_grid_of_each_scale(tmp_path: Path) -> None:
         sr = model.net_g_ema(first['lq'], size=(44, 60))[0].permute(1, 2, 0).numpy()
     shown = grid[LABEL_HEIGHT:, 2 * (60 + GAP) : 2 * (60 + GAP) + 60]
     np.testing.assert_array_equal(shown, np.rint(sr.clip(0, 1) * 255))
+
+
+def test_tensorboard_gets_the_means_of_each_scale(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    model.opt['val'] = {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 'auto'}}}
+    logger = Logger()
+    model.validation(photos(tmp_path), 7, logger, save_img=False)
+    rows = [row.split(',') for row in (tmp_path / 'metrics.csv').read_text().splitlines()[1:]]
+    means = {(f'metrics/photos_x{row[2]}/psnr', 7): float(row[6]) for row in rows}
+    assert len(means) == 2 and logger.scalars == means
 
 
 def test_no_grids_unless_asked_for(tmp_path: Path) -> None:
