@@ -1,7 +1,7 @@
 """Checkpoints of a training as pairs: the networks of an iteration, and the training state that belongs to them.
 
 The networks are `models/net_<label>_<iteration>.pth`, the state is `training_states/<iteration>.state`, which appears
-last and holds the digests of its networks. A state of the host's own has none: then its networks need only be whole.
+last and holds the digests of its networks. A state of BasicSR's own has none: then its networks need only be whole.
 """
 
 from __future__ import annotations

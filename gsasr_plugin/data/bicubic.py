@@ -30,7 +30,7 @@ def resize_bicubic(
         image: (H, W) or (H, W, C), float32 or float64, any range.
         size: (rows, columns) of the result, in pixels, each at least 1. Axes may grow and shrink independently.
         ratio: output pixels per input pixel, one number or (rows, columns), which places the output pixels. The default
-            is the ratio of the sizes. MATLAB's `imresize(image, ratio)` and the host round the size up, so their ratio
+            is the ratio of the sizes. MATLAB's `imresize(image, ratio)` and BasicSR round the size up, so their ratio
             is not quite the ratio of the sizes; give it here to have their result.
 
     Returns:
@@ -60,7 +60,7 @@ def resize_bicubic(
     channels = image.size // (height * width)
     vertical = axis_weights(height, rows, ratios[0], image.dtype.name)  # (rows, H)
     horizontal = axis_weights(width, columns, ratios[1], image.dtype.name)  # (columns, W)
-    # Rows first, as the host: the second pass then works on the smaller image when shrinking.
+    # Rows first, as BasicSR: the second pass then works on the smaller image when shrinking.
     resized = (vertical @ image.reshape(height, width * channels)).reshape(rows, width, channels)
     resized = np.ascontiguousarray(resized.transpose(1, 0, 2)).reshape(width, rows * channels)
     resized = (horizontal @ resized).reshape(columns, rows, channels)
@@ -81,12 +81,12 @@ def axis_weights(in_length: int, out_length: int, ratio: float, dtype: str) -> s
         out_length: output pixels along the axis.
         ratio: output pixels per input pixel.
         dtype: 'float32' or 'float64', in which positions and weights are worked out. Positions near 2,000 have an error
-            of 1e-4 in float32, and the host's results have it too: in another precision they would differ by 8e-5.
+            of 1e-4 in float32, and BasicSR's results have it too: in another precision they would differ by 8e-5.
     """
     real = np.dtype(dtype).type
     shrink = min(ratio, 1.0)
     radius = KERNEL_RADIUS / shrink
-    # Pixel centres on the input axis, counted from 1 as MATLAB and the host do: the rounding of float32 depends on the
+    # Pixel centres on the input axis, counted from 1 as MATLAB and BasicSR do: the rounding of float32 depends on the
     # origin.
     centres = np.arange(1, out_length + 1, dtype=real) / real(ratio) + real(0.5 * (1 - 1 / ratio))  # (out_length,)
     first = np.floor(centres - real(radius))

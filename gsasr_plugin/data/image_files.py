@@ -1,4 +1,4 @@
-"""The images of a folder or of one of the host's LMDBs: their list, their sizes, their pixels.
+"""The images of a folder or of one of BasicSR's LMDBs: their list, their sizes, their pixels.
 
 An LMDB is made by `basicsr.utils.lmdb_util.make_lmdb_from_imgs`: its keys are file names without extension, and its
 `meta_info.txt` has a line `name.png (H,W,C) level` for each image.
@@ -113,7 +113,7 @@ def _lmdb_images(root: str) -> list[ImageFile]:
     images = []
     outside = []
     for name, size in _meta_info_lines(os.path.join(root, 'meta_info.txt')):
-        # The host writes the key, which may have dots of its own, and appends '.png'.
+        # BasicSR writes the key, which may have dots of its own, and appends '.png'.
         key = os.path.splitext(name)[0]
         images.append(ImageFile(root, key, key, 'lmdb', size))
         # Results are named by the key: it must not lead out of their folder.

@@ -1,6 +1,6 @@
 """Images of different sizes in one batch: they collate to a list, without padding.
 
-The host's `build_dataloader` passes no `collate_fn`, so the rule is added to PyTorch's default collation in the way its
+BasicSR's `build_dataloader` passes no `collate_fn`, so the rule is added to PyTorch's default collation in the way its
 documentation of `torch.utils.data.default_collate` describes: a type of our own, entered in `default_collate_fn_map`.
 Workers enter it too, since they import this module to unpickle the data set.
 """

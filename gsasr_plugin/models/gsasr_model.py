@@ -1,4 +1,4 @@
-"""GSASRModel: the host's SRModel, fed with scales."""
+"""GSASRModel: BasicSR's SRModel, fed with scales."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class GSASRModel(ResumableModel):
 
     A batch is `lq` (B, 3, h, w) and, with ground truth, `gt`, a list of B images (3, H_i, W_i); without it, `size`
     (B, 2), (H, W) of each result. The loss is the mean over the samples of each sample's own loss (not over all
-    pixels), for every loss of the host.
+    pixels), for every loss of BasicSR.
     """
 
     network_types = (GSASR,)
@@ -60,7 +60,7 @@ class GSASRModel(ResumableModel):
         build_network_metrics((opt.get('val') or {}).get('metrics') or {}, str(self.device))
 
     def init_training_settings(self) -> None:
-        """As the host's, with the average of the weights set up for validation, and losses scaled in fp16."""
+        """As BasicSR's, with the average of the weights set up for validation, and losses scaled in fp16."""
         super().init_training_settings()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.opt['train'].get('autocast') == 'fp16')
         if self.ema_decay > 0:
@@ -75,7 +75,7 @@ class GSASRModel(ResumableModel):
         self.sizes = [tuple(size) for size in sizes]
 
     def update_learning_rate(self, current_iter: int, warmup_iter: int = -1) -> None:
-        """As the host's, with which a step begins; instead of it a run that was asked to stop is saved, and stops."""
+        """As BasicSR's, with which a step begins; instead of it a run that was asked to stop is saved, and stops."""
         asked = stop_signals.requested() or 0
         self._stop_if(self.stop_signal if self.opt['dist'] else asked)
         super().update_learning_rate(current_iter, warmup_iter)
@@ -179,9 +179,9 @@ class GSASRModel(ResumableModel):
         self.nondist_validation(dataloader, current_iter, tb_logger, save_img)
 
     def nondist_validation(self, dataloader: Any, current_iter: int | str, tb_logger: Any, save_img: bool) -> None:
-        """Runs the host's metrics for each scale of a data set, once for each iteration.
+        """Runs BasicSR's metrics for each scale of a data set, once for each iteration.
 
-        The host ends with a validation at one or two iterations past the last, which may have been validated already.
+        BasicSR ends with a validation at one or two iterations past the last, which may have been validated already.
         """
         if self.is_train:
             last = int(self.opt['train']['total_iter'])
@@ -278,7 +278,7 @@ class GSASRModel(ResumableModel):
         return net
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
-        """As the host's, which knows Adam only."""
+        """As BasicSR's, which knows Adam only."""
         if optim_type not in OPTIMIZERS:
             raise ValueError(f'train.optim_g.type: {optim_type!r} is not one of {", ".join(OPTIMIZERS)}')
         return getattr(torch.optim, optim_type)(params, lr, **kwargs)

@@ -30,7 +30,7 @@ from gsasr_plugin.models.random_states import random_states, restore_random_stat
 
 
 class ResumableModel(SRModel):
-    """The host's SRModel, saved whole and resumed exactly.
+    """BasicSR's SRModel, saved whole and resumed exactly.
 
     A subclass advances `iteration`, `epoch` and `position` with each step, notes in `validated` what it validated, and
     makes `scaler`, which scales its losses.
@@ -72,7 +72,7 @@ class ResumableModel(SRModel):
     def save(self, epoch: int, current_iter: int) -> None:
         """Writes network and training state; a kill leaves the files of before, or the new ones.
 
-        The host's last call, with -1 for both, also leaves a pair of the last iteration, from which a run with a higher
+        BasicSR's last call, with -1 for both, also leaves a pair of the last iteration, from which a run with a higher
         `total_iter` goes on.
         """
         if current_iter == -1:
@@ -100,7 +100,7 @@ class ResumableModel(SRModel):
             self.save(self.epoch, self.iteration)
 
     def save_training_state(self, epoch: int, current_iter: int) -> None:
-        """As the host's, with all that makes a resumed run the one that was never interrupted."""
+        """As BasicSR's, with all that makes a resumed run the one that was never interrupted."""
         if current_iter == -1:
             return
         assert self._files is not None, '`save` writes the networks first'
@@ -114,7 +114,7 @@ class ResumableModel(SRModel):
             'scaler': self.scaler.state_dict(),
             'best_metric_results': getattr(self, 'best_metric_results', {}),
             'best': self.best.state_dict(),
-            # Mostly it is not: the host saves first. Then a resumed run begins with the validation that is due.
+            # Mostly it is not: BasicSR saves first. Then a resumed run begins with the validation that is due.
             'validated': self._is_validated(current_iter),
             DIGESTS: self._files.digests,
             OPTIONS: self.options_in_force,
@@ -201,7 +201,7 @@ class ResumableModel(SRModel):
     def load_network(
         self, net: nn.Module, load_path: str | list[str], strict: bool = True, param_key: str | None = 'params'
     ) -> None:
-        """As the host's, from every source that `read_model` knows; `param_key` is for one file.
+        """As BasicSR's, from every source that `read_model` knows; `param_key` is for one file.
 
         Raises:
             FileNotFoundError, ValueError: see `read_model`; with `strict`, the file describes another network.

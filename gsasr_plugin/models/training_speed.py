@@ -1,4 +1,4 @@
-"""How fast a training is, and how much memory it has taken: two more numbers on the host's line of progress."""
+"""How fast a training is, and how much memory it has taken: two more numbers on BasicSR's line of progress."""
 
 from __future__ import annotations
 
