@@ -75,7 +75,7 @@ def run(folder: Path, command_line: list[str]) -> str:
 
 
 def newest_state(folder: Path) -> int:
-    return max((int(state.stem) for state in folder.glob('experiments/run/training_states/*.state')), default=0)
+    return max((int(state.stem) for state in folder.glob('experiments/run/training_states/[0-9]*.state')), default=0)
 
 
 @pytest.mark.slow
