@@ -8,9 +8,9 @@ before or after, it is repaired, and the network, the data set, the model and th
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from gsasr_plugin.host.plugins import version_of
 from gsasr_plugin.host.registration import attend_basicsr
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _ROOMS = ('archs', 'data', 'metrics', 'models')
 
 def __getattr__(name: str) -> Any:
     if name == '__version__':
-        value: Any = importlib.metadata.version('gsasr-plugin')
+        value: Any = version_of('gsasr-plugin') or '(not installed)'
     elif name in _HOMES:
         value = getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)
     elif name in _ROOMS:

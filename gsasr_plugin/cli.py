@@ -1,7 +1,11 @@
-"""The command `basicsr`: the host's training and testing, with plugins found and options checked first."""
+"""The command `basicsr`: BasicSR's training and testing, with plugins found and options checked first.
+
+Help and wrong arguments need nothing of that: what takes seconds to import is imported by `_run`.
+"""
+
+from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import shlex
@@ -9,23 +13,14 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gsasr_plugin.checkpoints.state_file import reading_once
-from gsasr_plugin.checkpoints.training_pairs import has_states
-from gsasr_plugin.host.option_check import (
-    OptionError,
-    Problem,
-    check_options,
-    force_options,
-    read_option_file,
-    skip_absent_datasets,
-)
-from gsasr_plugin.host.pipeline import run_pipeline
-from gsasr_plugin.host.plugins import PluginError, distribution, installed_plugins, load_plugins
-from gsasr_plugin.metrics.weights import WeightsNotFoundError
+from gsasr_plugin.host.plugins import PluginError, distribution, installed_plugins, load_plugins, version_of
 from gsasr_plugin.run_errors import RunError
-from gsasr_plugin.stop_signals import Stopped
+from gsasr_plugin.stop_signals import Stopped, until_nobody_reads
+
+if TYPE_CHECKING:
+    from gsasr_plugin.host.option_check import OptionFile, Problem
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -78,20 +73,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the name of the program; None takes those of the process.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    return until_nobody_reads(lambda: _main(argv))
+
+
+def _main(argv: list[str]) -> int:
+    arguments = _parser().parse_args(argv)
     try:
-        with reading_once():
-            return _run(argv)
-    except OptionError as error:
-        count = sum(problem.is_error for problem in error.problems)
-        print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)
-        return EXIT_USAGE
-    except (UsageError, WeightsNotFoundError) as error:
+        _check_launcher(arguments.launcher, os.environ)
+        return _run(arguments, f'basicsr {shlex.join(argv)}')
+    except UsageError as error:
         print(f'basicsr: error: {error}', file=sys.stderr)
         return EXIT_USAGE
-    except PluginError as error:
-        print(f'basicsr: error: {error}', file=sys.stderr)
-        return EXIT_FAILURE
-    except RunError as error:
+    except (PluginError, RunError) as error:
         print(f'basicsr: error: {error}', file=sys.stderr)
         return EXIT_FAILURE
     except Stopped as stopped:
@@ -104,10 +97,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _run(argv: list[str]) -> int:
-    arguments = _parser().parse_args(argv)
-    _check_launcher(arguments.launcher, os.environ)
+def _run(arguments: argparse.Namespace, command: str) -> int:
     load_plugins()
+    from gsasr_plugin.checkpoints.state_file import reading_once
+    from gsasr_plugin.host.option_check import OptionError
+    from gsasr_plugin.host.pipeline import run_pipeline
+    from gsasr_plugin.metrics.weights import WeightsNotFoundError
+
+    flags = [f'--{name}' for name in ('auto_resume', 'debug') if getattr(arguments, name)]
+    if arguments.launcher != 'none':
+        flags += ['--launcher', arguments.launcher]
+    try:
+        with reading_once():
+            run_pipeline(arguments.task, _checked_options(arguments), flags, command)
+    except OptionError as error:
+        count = sum(problem.is_error for problem in error.problems)
+        print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)
+        return EXIT_USAGE
+    except WeightsNotFoundError as error:
+        raise UsageError(str(error)) from error
+    return 0
+
+
+def _checked_options(arguments: argparse.Namespace) -> OptionFile:
+    """The options in force, after a word on what is doubtful in them."""
+    from gsasr_plugin.host.option_check import check_options, force_options, read_option_file, skip_absent_datasets
 
     file = read_option_file(arguments.opt)
     force_options(file, arguments.force_yml or [])
@@ -116,18 +130,15 @@ def _run(argv: list[str]) -> int:
         _print_warnings(skip_absent_datasets(file), file.path)
     resumes = arguments.auto_resume and is_train and _has_states(file.options.get('name'), debug=arguments.debug)
     _print_warnings(check_options(file, is_train=is_train, auto_resume=resumes), file.path)
-
-    host_flags = [f'--{name}' for name in ('auto_resume', 'debug') if getattr(arguments, name)]
-    if arguments.launcher != 'none':
-        host_flags += ['--launcher', arguments.launcher]
-    run_pipeline(arguments.task, file, host_flags, f'basicsr {shlex.join(argv)}')
-    return 0
+    return file
 
 
 def _has_states(name: Any, *, debug: bool) -> bool:
     """Whether a run of that name has left training states below the current folder."""
     if not isinstance(name, str):
         return False
+    from gsasr_plugin.checkpoints.training_pairs import has_states
+
     folder = f'debug_{name}' if debug and not name.startswith('debug') else name
     return has_states(Path('experiments') / folder / 'training_states')
 
@@ -156,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_host_flags(command: argparse.ArgumentParser, task: str) -> None:
-    """The flags of the host's own parser."""
+    """The flags of BasicSR's own parser."""
     command.add_argument('-opt', '--opt', required=True, metavar='FILE', help='option file (YAML)')
     command.add_argument(
         '--force_yml',
@@ -192,21 +203,13 @@ class _Version(argparse.Action):
     """Prints the versions that a report of a fault needs."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
-        import basicsr
-        import torch
+        import gsasr_plugin
 
-        print(f'gsasr-plugin {_version("gsasr-plugin")}')
-        print(f'BasicSR {basicsr.__version__}, torch {torch.__version__}, Python {platform.python_version()}')
+        print(f'gsasr-plugin {gsasr_plugin.__version__}')
+        print(f'BasicSR {version_of("basicsr")}, torch {version_of("torch")}, Python {platform.python_version()}')
         for entry in installed_plugins():
             print(f'plugin {entry.name}: {entry.value} ({distribution(entry)})')
         parser.exit()
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return '(not installed)'
 
 
 def _check_launcher(launcher: str, environment: Mapping[str, str]) -> None:

@@ -1,15 +1,20 @@
-"""SIGTERM and Ctrl-C: a training is asked to stop between two steps, where everything can be saved."""
+"""SIGTERM and Ctrl-C: a training is asked to stop between two steps, where everything can be saved.
+
+And readers of what a command prints, who may go before it is done (`... | head`).
+"""
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXIT_UNREAD = 141  # of a program that SIGPIPE ends
 
 
 class Stopped(KeyboardInterrupt):
@@ -70,3 +75,21 @@ def leave_process_group() -> None:
     """
     if hasattr(os, 'setsid') and os.getpgrp() != os.getpid():
         os.setsid()
+
+
+def until_nobody_reads(command: Callable[[], int]) -> int:
+    """The exit status of a command; 141, and not a word, where nobody reads its standard output any more."""
+    try:
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        descriptor = sys.stdout.fileno()
+        output = select.poll()
+        output.register(descriptor, 0)
+        if not any(event & select.POLLERR for _, event in output.poll(0)):
+            raise  # another pipe
+        # What is left would be written at the end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        return EXIT_UNREAD

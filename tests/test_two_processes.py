@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from tests.run_options import host_run
 from tests.training_runs import Runs, checkpoint, make_project, saved_iterations, write_options
 
 
@@ -43,6 +46,41 @@ def make_deterministic_project(folder: Path, batch_size: int) -> dict[str, Any]:
 def metrics(folder: Path) -> list[dict[str, str]]:
     with (folder / 'experiments' / 'run' / 'metrics.csv').open(newline='') as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_basicsrs_own_model_trains_in_two_processes_on_cpus(runs: Runs, tmp_path: Path) -> None:
+    """As in one with twice the batch; there is nothing random in its images. Both validate, save and resume."""
+    pairs = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'gt', 'dataroot_lq': 'lq'}
+    pairs['io_backend'] = {'type': 'disk'}
+    for folder, batch_size in ((tmp_path / 'one', 4), (tmp_path / 'two', 2)):
+        for name, side in (('gt', 16), ('lq', 8)):
+            (folder / name).mkdir(parents=True)
+            for number in range(4):
+                pixels = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / name / f'{number}.png')
+        loader = {'num_worker_per_gpu': 0, 'batch_size_per_gpu': batch_size}
+        options = host_run() | {'scale': 2, 'val': {'val_freq': 1, 'save_img': True, 'metrics': None}}
+        train = {**pairs, **loader, 'gt_size': 16, 'use_hflip': False, 'use_rot': False}
+        options['datasets'] = {'train': train, 'val': dict(pairs)}
+        sizes = {'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 4, 'num_block': 1, 'upscale': 2}
+        options['network_g'] = {'type': 'EDSR', **sizes}
+        # With this eps a step is smooth in the gradient, not its sign.
+        options['train'] |= {'total_iter': 2, 'optim_g': {'type': 'Adam', 'lr': 1e-3, 'eps': 0.1}}
+        options['logger']['save_checkpoint_freq'] = 1
+        write_options(options, folder)
+    status, output = runs.run(tmp_path / 'one', 'train', '-opt', 'train.yml')
+    assert status == 0, output[-3000:]
+    statuses, outputs = runs.run_several(tmp_path / 'two', 'train', '-opt', 'train.yml')
+    assert statuses == [0, 0], outputs
+    (expected, _), (found, _) = (checkpoint(tmp_path / name, 2) for name in ('one', 'two'))
+    # Rounding of the gradient, of 1 at most, to 1e-7, times the steps' lengths, 1e-3 / 0.1, of weights below 1.
+    torch.testing.assert_close(found['params'], expected['params'], rtol=0, atol=1e-7)
+    statuses, outputs = runs.run_several(
+        tmp_path / 'two', 'train', '-opt', 'train.yml', '--auto_resume', '--force_yml', 'train:total_iter=3'
+    )
+    assert statuses == [0, 0] and 'iter: 2' in outputs[0], outputs
+    assert saved_iterations(tmp_path / 'two') == [1, 2, 3]
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ SERVER = """
 import json, os, sys, traceback
 import torch
 from gsasr_plugin import cli
+import basicsr, gsasr_plugin.host.option_check, gsasr_plugin.host.pipeline
 torch.set_num_threads(1)
 
 def run(arguments, folder, output, environment):

@@ -9,6 +9,8 @@ import platform
 import re
 from typing import Any
 
+from gsasr_plugin.host.plugins import distribution, installed_plugins, version_of
+
 DESCRIPTION = """\
 Show versions, the hardware and what is used of it, which rasterizer draws and why, the repairs of BasicSR that are in
 force, the packaged models, and what is missing with the command that adds it."""
@@ -44,7 +46,6 @@ def gather() -> dict[str, dict[str, Any]]:
 
     import gsasr_ops
     from gsasr_plugin.checkpoints.packaged import packaged_models
-    from gsasr_plugin.host.plugins import distribution, installed_plugins
     from gsasr_plugin.host.repairs import repairs
 
     backend = gsasr_ops.backend()
@@ -65,9 +66,7 @@ def gather() -> dict[str, dict[str, Any]]:
             'instruction set': _instruction_set(backend),
             'CUDA architectures': backend['cuda_architectures'],
         },
-        'repairs of BasicSR': {
-            repair.name: f'{"in force" if repair.in_force else "not needed"}: {repair.why}' for repair in repairs()
-        },
+        'repairs of BasicSR': repairs(),
         'packaged models': {name: str(path) for name, path in packaged_models().items()}
         or {'none': 'name a file with --model'},
         'missing': missing(backend) or {'nothing': 'all extras are installed'},
@@ -136,16 +135,6 @@ def _hardware() -> dict[str, Any]:
         devices[f'cuda:{index}'] = f'{properties.name}, {properties.major}.{properties.minor}, {memory:.0f} GiB'
     device = choose_device()
     return {**devices, 'chosen (auto)': f'{device} in {name_of(choose_dtype(AUTO, device))}'}
-
-
-def version_of(name: str) -> str | None:
-    """The version of a distribution, None where it is not installed."""
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _extras() -> dict[str, list[str]]:

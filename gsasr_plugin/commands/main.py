@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from gsasr_plugin.commands.arguments import examples_of
 from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.stop_signals import until_nobody_reads
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the name of the program; None takes those of the process.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    return until_nobody_reads(lambda: _main(argv))
+
+
+def _main(argv: list[str]) -> int:
     name = next((word for word in argv if not word.startswith('-')), '')
     arguments = _parser(name).parse_args(argv)
     try:
@@ -88,9 +93,9 @@ class _Version(argparse.Action):
     """Prints the version, which is looked up only then."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from gsasr_plugin.commands.info import DISTRIBUTION, version_of
+        import gsasr_plugin
 
-        print(f'{DISTRIBUTION} {version_of(DISTRIBUTION) or "(not installed)"}')
+        print(f'gsasr-plugin {gsasr_plugin.__version__}')
         parser.exit()
 
 

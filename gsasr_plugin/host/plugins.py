@@ -1,4 +1,4 @@
-"""BasicSR plugins: modules that register classes with the host when they are imported, found by entry point.
+"""BasicSR plugins: modules that register classes with BasicSR when they are imported, found by entry point.
 
 A distribution joins by an entry point in the group `basicsr.plugins` whose value is the module to import:
 
@@ -14,7 +14,7 @@ GROUP = 'basicsr.plugins'
 
 
 class PluginError(RuntimeError):
-    """A plugin that cannot be imported; the message names it and its distribution."""
+    """A plugin, or BasicSR itself, that cannot be imported; the message names it and its distribution."""
 
 
 def installed_plugins() -> list[importlib.metadata.EntryPoint]:
@@ -24,11 +24,15 @@ def installed_plugins() -> list[importlib.metadata.EntryPoint]:
 
 
 def load_plugins() -> None:
-    """Import every installed plugin.
+    """Import BasicSR and every installed plugin.
 
     Raises:
-        PluginError: A plugin fails to import.
+        PluginError: One of them fails to import.
     """
+    try:
+        importlib.import_module('basicsr')  # here, that no plugin is blamed for it
+    except ImportError as error:
+        raise PluginError(f'BasicSR cannot be imported: {error}') from error
     for entry in installed_plugins():
         try:
             importlib.import_module(entry.module)
@@ -44,3 +48,11 @@ def load_plugins() -> None:
 def distribution(entry: importlib.metadata.EntryPoint) -> str:
     """Name and version of the distribution that an entry point belongs to."""
     return f'{entry.dist.name} {entry.dist.version}' if entry.dist is not None else 'unknown'
+
+
+def version_of(name: str) -> str | None:
+    """The version of a distribution, None where it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

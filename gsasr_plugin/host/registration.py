@@ -51,9 +51,9 @@ def register_classes() -> None:
 
 
 def _complete() -> None:
-    from gsasr_plugin.host.repairs import repair_host  # they need torch
+    from gsasr_plugin.host.repairs import repair_basicsr  # they need torch
 
-    repair_host()
+    repair_basicsr()
     register_classes()
 
 
@@ -85,7 +85,7 @@ class _Loader(importlib.abc.Loader):
     def exec_module(self, module: types.ModuleType) -> None:
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self.loader  # the one that knows its source and files
-        from gsasr_plugin.host.repairs import stand_in_for_modules
+        from gsasr_plugin.host.repairs.vanished_modules import stand_in_for_modules
 
         stand_in_for_modules()
         self.loader.exec_module(module)

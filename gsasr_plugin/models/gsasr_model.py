@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
@@ -257,7 +256,7 @@ class GSASRModel(ResumableModel):
             get_root_logger().info('\n' + markdown(table, self.opt['name'], row))
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
-        """As the host's, which asks for CUDA in every distributed run, and splits a batch blindly in others.
+        """As BasicSR's, which would split a batch blindly among the GPUs of one process.
 
         The network is first set up to compute by the options of `train`, or of `val` when testing.
         """
@@ -266,16 +265,13 @@ class GSASRModel(ResumableModel):
             options = self.opt.get('train' if self.is_train else 'val') or {}
             prepare(net, options)
             net.decoder.checkpoint_gradients(options.get('gradient_checkpointing'))
-        if self.opt['dist']:
-            devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
-            unused = self.opt.get('find_unused_parameters', False)
-            return DistributedDataParallel(net, device_ids=devices, find_unused_parameters=unused)
-        if self.opt['num_gpu'] > 1:
+        if self.opt['num_gpu'] > 1 and not self.opt['dist']:
             get_root_logger().warning(
                 f'num_gpu is {self.opt["num_gpu"]}, but one process drives one GPU. For all of them: '
                 f'torchrun --nproc_per_node={self.opt["num_gpu"]} -m gsasr_plugin train -opt FILE --launcher pytorch'
             )
-        return net
+            return net
+        return super().model_to_device(net)
 
     def get_optimizer(self, optim_type: str, params: Any, lr: float, **kwargs: Any) -> torch.optim.Optimizer:
         """As BasicSR's, which knows Adam only."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from gsasr_plugin import cli
 from gsasr_plugin.host import plugins
+from gsasr_plugin.host.option_check import OptionFile
 from gsasr_plugin.metrics import lpips
 from tests.host.conftest import write_distribution, write_options
 
@@ -32,19 +32,6 @@ torch.multiprocessing.set_start_method('spawn', force=True)
 @MODEL_REGISTRY.register()
 class SomebodysModel(SRModel):
     pass
-"""
-
-# The host's model cannot be distributed over CPUs.
-CPU_PLUGIN = """
-from basicsr.models.sr_model import SRModel
-from basicsr.utils.registry import MODEL_REGISTRY
-from torch.nn.parallel import DistributedDataParallel
-
-
-@MODEL_REGISTRY.register()
-class CpuModel(SRModel):
-    def model_to_device(self, net):
-        return DistributedDataParallel(net)
 """
 
 
@@ -133,13 +120,10 @@ def test_plugins_of_others_and_spawned_workers(project: Path, edsr_options: Opti
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='the model of this test is for CPUs')
 def test_two_processes(project: Path, edsr_options: Options, run_python: Run) -> None:
-    write_distribution(project / 'site', 'cpu-plugin', 'cpu_plugin', CPU_PLUGIN)
-    edsr_options['model_type'] = 'CpuModel'
     options = write_options(edsr_options, project / 'train.yml')
     torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '-m', 'gsasr_plugin']
-    done = run_python([*torchrun, 'train', '-opt', options, '--launcher', 'pytorch'], path=project / 'site')
+    done = run_python([*torchrun, 'train', '-opt', options, '--launcher', 'pytorch'])
     assert done.returncode == 0, done.stderr
     assert 'iter:       4' in done.stderr
     # One log, one experiment; the process group is left as torch wants it.
@@ -148,6 +132,34 @@ def test_two_processes(project: Path, edsr_options: Options, run_python: Run) ->
     assert 'destroy_process_group' not in done.stderr
     log = next((project / 'experiments' / 'tiny').glob('*.log')).read_text()
     assert 'dist: True' in log and 'world_size: 2' in log
+
+
+@pytest.mark.parametrize('unbuffered', ['', '1'])
+@pytest.mark.parametrize('command', ['gsasr info', 'gsasr upscale --help', 'basicsr --version', 'basicsr train --help'])
+def test_a_reader_that_goes_ends_a_command_without_a_word(
+    command: str, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `gsasr info | head`."""
+    name, *arguments = command.split()
+    module = {'gsasr': 'gsasr_plugin.commands', 'basicsr': 'gsasr_plugin.cli'}[name]
+    code = f'import sys; from {module} import main; sys.exit(main({arguments}))'
+    reads, writes = os.pipe()
+    os.close(reads)
+    monkeypatch.setenv('PYTHONUNBUFFERED', unbuffered)
+    done = subprocess.run([sys.executable, '-c', code], stdout=writes, stderr=subprocess.PIPE, text=True, timeout=240)
+    os.close(writes)
+    # argparse itself ignores what becomes of a help text.
+    assert done.returncode in ((0, 141) if '--help' in arguments else (141,)) and done.stderr == ''
+
+
+def test_another_broken_pipe_is_not_hushed_up() -> None:
+    code = """
+from gsasr_plugin.stop_signals import until_nobody_reads
+def command(): raise BrokenPipeError(32, 'of a worker')
+until_nobody_reads(command)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1 and 'of a worker' in done.stderr
 
 
 # ---- without a pipeline ----
@@ -236,7 +248,11 @@ def test_absent_sets_are_errors_or_left_out(
     project: Path, gsasr_options: Options, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tested: list[list[str]] = []
-    monkeypatch.setattr(cli, 'run_pipeline', lambda task, file, *_: tested.append(list(file.options['datasets'])))
+
+    def run_pipeline(task: str, file: OptionFile, *_: Any) -> None:
+        tested.append(list(file.options['datasets']))
+
+    monkeypatch.setattr('gsasr_plugin.host.pipeline.run_pipeline', run_pipeline)
     there = gsasr_options['datasets']['val']
     gsasr_options['datasets'] = {
         'test_1': there,
@@ -341,5 +357,5 @@ def test_versions_are_printed(
         cli.main(['--version'])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert f'torch {torch.__version__}' in text and 'BasicSR 1.4.2' in text
+    assert f'torch {importlib.metadata.version("torch")}' in text and 'BasicSR 1.4.2' in text
     assert 'plugin other_plugin: other_plugin (other-plugin 1.2)' in text

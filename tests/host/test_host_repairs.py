@@ -1,11 +1,13 @@
-"""Each repair of the host: broken before, right after, harmless when repeated and where the host is sound."""
+"""Each repair of BasicSR: broken before, right after."""
 
 import collections
+import functools
 import importlib
 import importlib.util
 import json
 import logging
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -17,10 +19,14 @@ from typing import Any
 
 import pytest
 import torch
+from basicsr.models.sr_model import SRModel
 
 from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digest, prune
 from gsasr_plugin.host import repairs as host_repairs
-from gsasr_plugin.host.repairs import resuming, vanished_modules
+from gsasr_plugin.host import train_loop
+from gsasr_plugin.host.repairs import vanished_modules
+from gsasr_plugin.host.repairs.repair import is_ours
+from gsasr_plugin.host.train_loop import load_resume_state
 from gsasr_plugin.run_errors import DataError, RunError
 from tests.host.conftest import write_options
 
@@ -34,48 +40,57 @@ def fresh(name: str) -> ModuleType:
     return module
 
 
-def stand_in(**functions: Any) -> ModuleType:
-    """A module of a host without the defect."""
-    module = ModuleType('stand_in')
-    vars(module).update(functions)
-    return module
+def repair(module: ModuleType) -> None:
+    """Repairs a copy of a module."""
+    for one in host_repairs.REPAIRS:
+        owner, _, attribute = one.name.rpartition('.')
+        if f'{owner}.'.startswith(f'{module.__name__}.'):
+            inside = owner.split('.')[module.__name__.count('.') + 1 :]
+            place = functools.reduce(getattr, inside, module)
+            setattr(place, attribute, one.make(getattr(place, attribute)))
 
 
-def test_every_repair_is_listed_with_its_reason() -> None:
-    names = [repair.name for repair in host_repairs.repairs()]
-    assert names == [
-        'torchvision.transforms.functional_tensor',
-        'scipy.ndimage.filters',
-        'load_resume_state',
-        'init_dist',
-        'dataroot lists',
-        'dict2str',
-        'EnlargedSampler',
-        'create_train_val_dataloader',
-        'build_model',
-        'PrefetchGenerator',
-        'MessageLogger',
-        'make_exp_dirs',
-    ]
-    assert all(repair.why for repair in host_repairs.repairs())
+def test_every_repair_is_in_force_and_listed_with_its_reason() -> None:
+    for one in host_repairs.REPAIRS:
+        owner, _, attribute = one.name.rpartition('.')
+        replaced = getattr(pkgutil.resolve_name(owner), attribute)
+        assert is_ours(replaced), one.name
+        assert all(getattr(pkgutil.resolve_name(place), attribute) is replaced for place in one.also)
+    assert list(host_repairs.repairs())[:2] == list(vanished_modules.VANISHED)
+    assert list(host_repairs.repairs())[2:] == [one.name for one in host_repairs.REPAIRS]
+    assert all(host_repairs.repairs().values())
 
 
-def test_repairing_again_changes_nothing() -> None:
-    train = importlib.import_module('basicsr.train')
-    before = dict(vars(train)), list(sys.meta_path), host_repairs.repairs()
-    host_repairs.repair_host()
-    assert (dict(vars(train)), list(sys.meta_path), host_repairs.repairs()) == before
+def test_repairing_again_in_any_order_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def state() -> list[Any]:
+        places = [one.name.rpartition('.') for one in host_repairs.REPAIRS]
+        return [getattr(pkgutil.resolve_name(owner), attribute) for owner, _, attribute in places]
+
+    names = [one.name for one in host_repairs.REPAIRS]
+    assert len(set(names)) == len(names)  # one replacement each: no order to keep
+    before = state()
+    monkeypatch.setattr(host_repairs, 'REPAIRS', host_repairs.REPAIRS[::-1])
+    host_repairs.repair_basicsr()
+    host_repairs.repair_basicsr()
+    assert state()[::-1] == before
+
+
+def test_another_version_of_basicsr_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('basicsr.__version__', '1.4.1')
+    with pytest.raises(ImportError, match=r'BasicSR 1\.4\.1 is installed.* 1\.4\.2: pip install basicsr==1\.4\.2'):
+        host_repairs.repair_basicsr()
 
 
 # ---- vanished modules ----
 
 
 def test_a_vanished_module_is_stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(vanished_modules.VANISHED, 'json.vanished', ('collections', ('Counter', 'deque')))
+    vanished = vanished_modules.Vanished('collections', ('Counter', 'deque'), 'gone')
+    monkeypatch.setitem(vanished_modules.VANISHED, 'json.vanished', vanished)
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module('json.vanished')
     try:
-        vanished_modules.stand_in('json.vanished')
+        vanished_modules.stand_in_for_modules()
         module = importlib.import_module('json.vanished')
     finally:
         sys.modules.pop('json.vanished', None)
@@ -84,9 +99,10 @@ def test_a_vanished_module_is_stood_in_for(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_module_that_exists_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(vanished_modules.VANISHED, 'json.decoder', ('collections', ('Counter',)))
+    there = vanished_modules.Vanished('collections', ('Counter',), 'is there')
+    monkeypatch.setitem(vanished_modules.VANISHED, 'json.decoder', there)
     before = importlib.import_module('json.decoder')
-    vanished_modules.stand_in('json.decoder')
+    vanished_modules.stand_in_for_modules()
     assert importlib.import_module('json.decoder') is before and not hasattr(before, 'Counter')
 
 
@@ -125,12 +141,12 @@ def test_auto_resume_finds_the_newest_state_of_the_run(states: Path) -> None:
     train = fresh('basicsr.train')
     assert train.load_resume_state(resume_options(states)) is None  # the defect: it looks below the current folder
 
-    assert host_repairs.repair_load_resume_state(train).in_force
+    repair(train)
     opt = resume_options(states)
     assert train.load_resume_state(opt)['iter'] == 10
     assert opt['path']['resume_state'] == str(states / '10.state')
     assert opt['path']['pretrain_network_g'] == str(states.parent / 'models' / 'net_g_10.pth')
-    assert host_repairs.repair_load_resume_state(train).in_force
+    repair(train)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the defect shows without a GPU')
@@ -139,13 +155,13 @@ def test_a_named_state_resumes_without_a_gpu(states: Path) -> None:
     opt = resume_options(states, resume_state=str(states / '8.state'))
     with pytest.raises(RuntimeError):
         train.load_resume_state(opt)
-    host_repairs.repair_load_resume_state(train)
+    repair(train)
     assert train.load_resume_state(opt)['iter'] == 8
 
 
 def test_no_state_means_a_new_run(tmp_path: Path) -> None:
     train = fresh('basicsr.train')
-    host_repairs.repair_load_resume_state(train)
+    repair(train)
     assert train.load_resume_state(resume_options(tmp_path / 'missing')) is None
     assert train.load_resume_state(resume_options(tmp_path, resume_state=None)) is None
 
@@ -193,7 +209,7 @@ def test_a_damaged_pair_is_left_out_with_a_warning(
 ) -> None:
     said = spoil(damage, states)
     opt = resume_options(states)
-    state = resuming._load_resume_state(opt)
+    state = load_resume_state(opt)
     assert state is not None and state['iter'] == 9
     assert opt['path']['pretrain_network_g'] == str(states.parent / 'models' / 'net_g_9.pth')
     assert opt['resumed'] == {'epoch': 1, 'iter': 9, 'position': 4, 'manual_seed': None}
@@ -201,7 +217,7 @@ def test_a_damaged_pair_is_left_out_with_a_warning(
     assert not (states.parent / 'planted').exists()
 
     with pytest.raises(RunError, match=rf'path\.resume_state: .*{said}'):
-        resuming._load_resume_state(resume_options(states, resume_state=str(states / '10.state')))
+        load_resume_state(resume_options(states, resume_state=str(states / '10.state')))
     assert not (states.parent / 'planted').exists()
 
 
@@ -209,9 +225,9 @@ def test_nothing_but_damaged_pairs_is_no_reason_to_start_again(states: Path) -> 
     for network in (states.parent / 'models').iterdir():
         network.unlink()
     with pytest.raises(RunError, match='none of the 3 training states'):
-        resuming._load_resume_state(resume_options(states))
+        load_resume_state(resume_options(states))
     with pytest.raises(RunError, match=r'path\.resume_state: .*gone\.state: there is no such file'):
-        resuming._load_resume_state(resume_options(states, resume_state=str(states / 'gone.state')))
+        load_resume_state(resume_options(states, resume_state=str(states / 'gone.state')))
 
 
 def test_a_pair_that_the_host_wrote_needs_whole_files(states: Path) -> None:
@@ -220,17 +236,17 @@ def test_a_pair_that_the_host_wrote_needs_whole_files(states: Path) -> None:
     del state[DIGESTS], state['position']
     torch.save(state, states / '10.state')
     opt = resume_options(states)
-    assert resuming._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
+    assert load_resume_state(opt)['iter'] == 10  # type: ignore[index]
     assert opt['resumed']['position'] is None
     spoil('truncated network', states)
-    assert resuming._load_resume_state(resume_options(states))['iter'] == 9  # type: ignore[index]
+    assert load_resume_state(resume_options(states))['iter'] == 9  # type: ignore[index]
 
 
 def test_a_network_that_is_not_resumed_is_not_needed(states: Path) -> None:
     spoil('no network', states)
     opt = resume_options(states, ignore_resume_networks=['network_g'])
     opt['auto_resume'] = True
-    assert resuming._load_resume_state(opt)['iter'] == 10  # type: ignore[index]
+    assert load_resume_state(opt)['iter'] == 10  # type: ignore[index]
 
 
 def test_pruning_keeps_the_last_pairs_up_to_an_iteration(states: Path) -> None:
@@ -251,47 +267,17 @@ class _MakesFolder:
         return os.mkdir, (self.folder,)
 
 
-def test_a_host_that_resumes_on_a_cpu_keeps_its_function() -> None:
-    def load_resume_state(opt: dict[str, Any]) -> None:
-        return torch.load(opt['path']['resume_state'], map_location='cpu')
-
-    train = stand_in(load_resume_state=load_resume_state)
-    assert not host_repairs.repair_load_resume_state(train).in_force
-    assert train.load_resume_state is load_resume_state
-
-
 # ---- several processes ----
 
 
-def test_init_dist_calls_the_host_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    dist_util, options = fresh('basicsr.utils.dist_util'), fresh('basicsr.utils.options')
+def test_init_dist_is_basicsrs_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    host_init_dist = types.FunctionType(
-        (lambda launcher, backend='nccl', **kwargs: calls.append((launcher, backend, kwargs))).__code__,
-        {'calls': calls},
-        argdefs=('nccl',),
-        closure=(types.CellType(calls),),
-    )
-    dist_util.init_dist = options.init_dist = host_init_dist
-    assert host_repairs.repair_init_dist(dist_util, options).in_force
-    assert options.init_dist is dist_util.init_dist is not host_init_dist
-
+    dist_util = fresh('basicsr.utils.dist_util')
+    dist_util.init_dist = lambda launcher, backend='nccl', **kwargs: calls.append((launcher, backend, kwargs))
+    repair(dist_util)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    options.init_dist('slurm', 'nccl', port=29500)
+    dist_util.init_dist('slurm', 'nccl', port=29500)
     assert calls == [('slurm', 'nccl', {'port': 29500})]
-    repaired = dist_util.init_dist
-    assert host_repairs.repair_init_dist(dist_util, options).in_force
-    assert dist_util.init_dist is repaired
-
-
-def test_a_host_that_starts_on_cpus_keeps_its_function() -> None:
-    def init_dist(launcher: str) -> None:
-        torch.distributed.init_process_group('gloo')
-
-    dist_util = stand_in(init_dist=init_dist, _init_dist_pytorch=init_dist)
-    options = stand_in(init_dist=init_dist)
-    assert not host_repairs.repair_init_dist(dist_util, options).in_force
-    assert dist_util.init_dist is options.init_dist is init_dist
 
 
 # ---- options and data ----
@@ -308,40 +294,26 @@ def test_data_roots_may_be_lists_and_mappings(
     options = fresh('basicsr.utils.options')
     with pytest.raises(TypeError):
         options.parse_options(str(project))
-    assert host_repairs.repair_dataroot_lists(options).in_force
+    repair(options)
     opt, _ = options.parse_options(str(project))
     assert opt['datasets']['train']['dataroot_gt'] == ['/home/somebody/gt', 'gt']
     assert opt['datasets']['val']['dataroot_lq'] == {2: '/home/somebody/lq'}
     assert opt['datasets']['val']['dataroot_gt'] == 'gt'
 
-    repaired = options.osp
-    assert host_repairs.repair_dataroot_lists(options).in_force
-    assert options.osp is repaired
-
-
-def test_a_host_that_leaves_data_roots_alone_keeps_its_paths() -> None:
-    options = stand_in(osp=os.path, parse_options=lambda root_path: root_path)
-    assert not host_repairs.repair_dataroot_lists(options).in_force
-    assert options.osp is os.path
-
 
 def test_options_with_scales_for_keys_can_be_logged() -> None:
-    options, test = fresh('basicsr.utils.options'), stand_in()
-    test.dict2str = options.dict2str
+    options = fresh('basicsr.utils.options')
     opt = {'datasets': {'test': {'dataroot_lq': {2: 'x2', 3.7: 'x3.7'}}}}
     with pytest.raises(TypeError):
         options.dict2str(opt)
-    assert host_repairs.repair_dict2str(options, test).in_force
-    assert host_repairs.repair_dict2str(options, test).in_force
-    assert '3.7: x3.7' in test.dict2str(opt)
-    assert not host_repairs.repair_dict2str(stand_in(dict2str=str)).in_force
+    repair(options)
+    assert '3.7: x3.7' in options.dict2str(opt)
 
 
 def test_indices_of_the_training_loop_carry_the_epoch() -> None:
     train = fresh('basicsr.train')
     host_sampler = train.EnlargedSampler
-    assert host_repairs.repair_epoch_in_indices(train).in_force
-    assert host_repairs.repair_epoch_in_indices(train).in_force
+    repair(train)
 
     arguments = ([None] * 5, 1, 0, 3)  # data set, processes, rank, enlargement
     ours, hosts = train.EnlargedSampler(*arguments), host_sampler(*arguments)
@@ -350,7 +322,6 @@ def test_indices_of_the_training_loop_carry_the_epoch() -> None:
     assert list(ours) == list(hosts)
     assert {index.epoch for index in ours} == {7}
     assert not any(hasattr(index, 'epoch') for index in hosts)
-    assert not host_repairs.repair_epoch_in_indices(stand_in()).in_force
 
 
 def loaders(
@@ -378,16 +349,13 @@ def test_a_run_of_short_epochs_reaches_its_last_iteration(monkeypatch: pytest.Mo
         return len(loader) * (total_epochs + 1)
 
     assert reached() < 20
-    assert host_repairs.repair_epoch_count(train).in_force
-    assert host_repairs.repair_epoch_count(train).in_force
+    repair(train)
     assert reached() >= 20
-    assert not host_repairs.repair_epoch_count(stand_in()).in_force
 
 
 def test_the_seed_of_the_run_is_the_samplers(monkeypatch: pytest.MonkeyPatch) -> None:
     train = fresh('basicsr.train')
-    host_repairs.repair_epoch_in_indices(train)
-    host_repairs.repair_epoch_count(train)
+    repair(train)
     orders = []
     for seed in (0, 5):
         _, sampler, *_ = loaders(train, monkeypatch, images=50, total_iter=20, manual_seed=seed)
@@ -398,15 +366,14 @@ def test_the_seed_of_the_run_is_the_samplers(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_fewer_samples_than_a_batch_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     train = fresh('basicsr.train')
-    host_repairs.repair_epoch_count(train)
+    repair(train)
     with pytest.raises(RunError, match=r'train has 3 samples .* batch_size_per_gpu, 4: raise dataset_enlarge'):
         loaders(train, monkeypatch, images=3, total_iter=20)
 
 
 def test_an_error_of_the_loader_reaches_the_training() -> None:
     prefetch = fresh('basicsr.data.prefetch_dataloader')
-    assert host_repairs.repair_prefetching(prefetch).in_force
-    assert host_repairs.repair_prefetching(prefetch).in_force
+    repair(prefetch)
 
     def batches() -> Iterator[int]:
         yield 1
@@ -417,14 +384,12 @@ def test_an_error_of_the_loader_reaches_the_training() -> None:
     with pytest.raises(OSError, match='the disk is gone'):
         next(generator)
     assert list(prefetch.PrefetchGenerator(iter([1, 2]), 1)) == [1, 2]
-    assert not host_repairs.repair_prefetching(stand_in()).in_force
 
 
 def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs of 6 batches; the run left epoch 9, counted when there were fewer images, after 3 of them."""
     train = fresh('basicsr.train')
-    host_repairs.repair_epoch_count(train)
-    host_repairs.repair_epoch_in_indices(train)
+    repair(train)
     resumed = {'epoch': 9, 'iter': 21, 'position': 12, 'manual_seed': 5}
     _, sampler, _, total_epochs, _ = loaders(train, monkeypatch, images=25, total_iter=30, resumed=resumed)
     lengths, positions = [], []
@@ -441,45 +406,70 @@ def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None
     ('state', 'expected'), [({'iter': 4}, [4]), ({'iter': 4, 'validated': True}, []), ({'iter': 5}, [])]
 )
 def test_a_resumed_run_begins_with_the_validation_that_is_due(state: dict[str, Any], expected: list[int]) -> None:
+    validated: list[int] = []
+    model = built(lambda loader, iteration, tb_logger, save_img: validated.append(iteration))
+    model.resume_training(state)
+    assert validated == expected * 2
+
+
+def built(validation: Callable[..., None], *, dist: bool = False) -> Any:
+    """A model as the training loop builds it, with a validation of two data sets, 'a' and 'b'."""
+    model = SRModel.__new__(SRModel)
+    model.opt = {'val': {'val_freq': 2, 'save_img': False}, 'dist': dist}
+    model.net_g = torch.nn.Linear(1, 1)
+    model.resume_training, model.validation = (lambda state: None), validation
+    train = fresh('basicsr.train')
+    train.build_model = lambda opt: model
+    repair(train)
+    loaders = [types.SimpleNamespace(dataset=types.SimpleNamespace(opt={'name': name})) for name in ('a', 'b')]
+    train_loop._run.update(val_loaders=loaders, tb_logger=None)
+    return train.build_model(model.opt)
+
+
+@pytest.mark.parametrize(
+    ('error', 'ends'),
+    [
+        (ValueError('too small'), False),
+        (DataError('image a.png cannot be decoded'), False),
+        (RunError('another process is gone'), True),
+        (KeyboardInterrupt(), True),
+    ],
+)
+def test_a_validation_that_raises_is_logged(error: BaseException, ends: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The next data set is validated, and the network is left as it was: BasicSR's `test` puts it into eval mode."""
     validated = []
-    model = types.SimpleNamespace(
-        resume_training=lambda state: None,
-        validation=lambda loader, iteration, tb_logger, save_img: validated.append(iteration),
-    )
-    train = stand_in(
-        init_tb_loggers=lambda opt: None,
-        create_train_val_dataloader=lambda opt, logger: (None, None, ['loader'], 1, 10),
-        build_model=lambda opt: model,
-    )
-    for _ in range(2):
-        assert host_repairs.repair_lost_validation(train).in_force
-    opt = {'val': {'val_freq': 2, 'save_img': False}}
-    train.init_tb_loggers(opt)
-    train.create_train_val_dataloader(opt, None)
-    train.build_model(opt).resume_training(state)
-    assert validated == expected
-    assert not host_repairs.repair_lost_validation(stand_in()).in_force
+
+    def validation(loader: Any, iteration: int, tb_logger: Any, save_img: bool) -> None:
+        validated.append((loader.dataset.opt['name'], model.net_g.training))
+        model.net_g.eval()
+        if len(validated) == 1:
+            raise error
+        model.net_g.train()
+
+    model = built(validation)
+    if ends:
+        with pytest.raises(type(error)):
+            model.resume_training({'iter': 4})
+        assert validated == [('a', True)]
+        return
+    with caplog.at_level('ERROR', logger='basicsr'):
+        model.resume_training({'iter': 4})
+    assert validated == [('a', True), ('b', True)]
+    message = f'a: the validation of iteration 4 failed, and training goes on without it: {type(error).__name__}: '
+    assert message + str(error) in caplog.text
 
 
-def test_the_last_iteration_needs_no_more_time() -> None:
-    logger = fresh('basicsr.utils.logger')
+def test_a_shared_validation_that_raises_ends_the_run() -> None:
+    """The other processes would wait for this one."""
 
-    def remaining(iteration: int) -> str:
-        opt = {'name': 'run', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 10}}
-        message_logger = logger.MessageLogger(opt, 1)
-        messages: list[str] = []
-        message_logger.logger = types.SimpleNamespace(info=messages.append)
-        message_logger.start_time -= 60 * iteration
-        message_logger({'epoch': 0, 'iter': iteration, 'lrs': [], 'time': 60.0, 'data_time': 0.0})
-        (found,) = re.findall('eta: (.*?), time', messages[0])
-        return found
+    def fails(*_: Any) -> None:
+        raise ValueError('too small')
 
-    assert remaining(10) == '-1 day, 23:59:00'
-    assert logger.MessageLogger is not importlib.import_module('basicsr.utils.logger').MessageLogger
-    assert host_repairs.repair_remaining_time(logger).in_force
-    assert host_repairs.repair_remaining_time(logger).in_force
-    assert (remaining(8), remaining(10)) == ('0:02:00', '0:00:00')
-    assert not host_repairs.repair_remaining_time(stand_in()).in_force
+    model = built(fails, dist=True)
+    model.resume_training({'iter': 4})  # SRModel validates in the first process
+    model.__class__ = type('Sharing', (SRModel,), {'dist_validation': lambda *_: None})
+    with pytest.raises(ValueError, match='too small'):
+        model.resume_training({'iter': 4})
 
 
 # ---- results ----
@@ -497,15 +487,13 @@ def test_a_test_that_goes_on_keeps_its_results(tmp_path: Path) -> None:
         test.make_exp_dirs(opt)
         return [(results / 'kept').exists(), (results / 'visualization').is_dir(), Path('weights.pth').exists()]
 
-    assert host_repairs.repair_test_folders(test).in_force
-    assert host_repairs.repair_test_folders(test).in_force
+    repair(test)
     test.make_exp_dirs(opt | {'auto_resume': True})  # nothing to go on with
     opt['auto_resume'] = True
     assert left() == [True, True, False]
     opt['auto_resume'] = False
     assert left() == [False, True, False]
     assert len(list((tmp_path / 'results').iterdir())) == 2
-    assert not host_repairs.repair_test_folders(stand_in()).in_force
 
 
 # ---- a fresh process ----
@@ -519,9 +507,6 @@ try:
     result['before'] = 'imported'
 except ModuleNotFoundError as error:
     result['before'] = error.name
-for name in [name for name in sys.modules if name.split('.')[0] == 'basicsr']:
-    del sys.modules[name]
-
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     import gsasr_plugin, basicsr
@@ -531,8 +516,6 @@ from basicsr.data.degradations import rgb_to_grayscale
 import torchvision
 result['function'] = rgb_to_grayscale is torchvision.transforms.functional.rgb_to_grayscale
 
-from gsasr_plugin.host.repairs import repairs
-result['in force'] = {repair.name: repair.in_force for repair in repairs()}
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 result['registered'] = [
     'GSASR' in ARCH_REGISTRY, 'ArbitraryScalePairedDataset' in DATASET_REGISTRY, 'GSASRModel' in MODEL_REGISTRY
@@ -569,55 +552,8 @@ def test_a_fresh_process(
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
 
-    broken = result['before'] != 'imported'
     assert result['before'] in ('imported', 'torchvision.transforms.functional_tensor')
-    assert result['in force']['torchvision.transforms.functional_tensor'] == broken
     assert result['function'] and result['scipy warnings'] == []
     assert result['registered'] == [True, True, True]
     assert result['pytorch'] == ['gloo', 1, 'spawn']
     assert result['slurm'] == ['gloo', '127.0.0.1', '0', 1]
-
-
-@pytest.mark.parametrize(
-    ('error', 'ends'),
-    [
-        (ValueError('too small'), False),
-        (DataError('image a.png cannot be decoded'), False),
-        (RunError('another process is gone'), True),
-        (KeyboardInterrupt(), True),
-    ],
-)
-def test_a_validation_that_raises_is_logged(error: BaseException, ends: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """The next data set is validated, and the network is left as it was: BasicSR's `test` puts it into eval mode."""
-    validated = []
-    model = types.SimpleNamespace(net_g=torch.nn.Linear(1, 1), resume_training=lambda state: None)
-
-    def validation(loader: Any, iteration: int, tb_logger: Any, save_img: bool) -> None:
-        validated.append((loader.dataset.opt['name'], model.net_g.training))
-        model.net_g.eval()
-        if len(validated) == 1:
-            raise error
-        model.net_g.train()
-
-    model.validation = validation
-    loaders = [types.SimpleNamespace(dataset=types.SimpleNamespace(opt={'name': name})) for name in ('a', 'b')]
-    train = stand_in(
-        init_tb_loggers=lambda opt: None,
-        create_train_val_dataloader=lambda opt, logger: (None, None, loaders, 1, 10),
-        build_model=lambda opt: model,
-    )
-    host_repairs.repair_lost_validation(train)
-    opt = {'val': {'val_freq': 2, 'save_img': False}}
-    train.init_tb_loggers(opt)
-    train.create_train_val_dataloader(opt, None)
-    built = train.build_model(opt)
-    if ends:
-        with pytest.raises(type(error)):
-            built.resume_training({'iter': 4})
-        assert validated == [('a', True)]
-        return
-    with caplog.at_level('ERROR', logger='basicsr'):
-        built.resume_training({'iter': 4})
-    assert validated == [('a', True), ('b', True)]
-    message = f'a: the validation of iteration 4 failed, and training goes on without it: {type(error).__name__}: '
-    assert message + str(error) in caplog.text

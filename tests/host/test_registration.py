@@ -100,6 +100,13 @@ def imported(run_python: Run, code: str) -> set[str]:
         ('gsasr visualize a.png -o b.jpg', 2),
         ('gsasr curves run --out a.txt', 2),
         ('gsasr check-data', 2),
+        ('basicsr --help', 0),
+        ('basicsr --version', 0),
+        ('basicsr train --help', 0),
+        ('basicsr test --help', 0),
+        ('basicsr', 2),
+        ('basicsr train', 2),
+        ('basicsr train -opt a.yml --launcher pytorch', 2),
     ],
 )
 def test_help_and_wrong_arguments_import_nothing_heavy(command: str, status: int, run_python: Run) -> None:

@@ -1,68 +1,75 @@
-"""Repairs of BasicSR (the host), in memory: what current libraries or a machine without a GPU break.
+"""All that is replaced in BasicSR, in memory, in one list: what current libraries or a machine without a GPU break, and
+what its training and testing do wrong.
 
-One function per repair, with the host's defect in its docstring. A repair does nothing where the host does not have the
-defect (`basicsr-fixed`, for instance, needs no alias of torchvision's module) and nothing when applied twice. Installed
-files are never touched. Each function returns a `Repair` that says what was found; `repairs()` lists them.
+Installed files are never touched, and applying a repair again changes nothing. The training loop's are in
+`gsasr_plugin.host.train_loop`, and the copy of the option file, for the time of a run, in `gsasr_plugin.host.pipeline`.
 """
 
 import importlib
 
-from gsasr_plugin.host.repairs.epochs import repair_epoch_count, repair_epoch_in_indices
-from gsasr_plugin.host.repairs.lost_validation import repair_lost_validation
-from gsasr_plugin.host.repairs.option_values import repair_dataroot_lists, repair_dict2str
-from gsasr_plugin.host.repairs.prefetching import repair_prefetching
-from gsasr_plugin.host.repairs.process_group import repair_init_dist
-from gsasr_plugin.host.repairs.remaining_time import repair_remaining_time
-from gsasr_plugin.host.repairs.repair import Repair
-from gsasr_plugin.host.repairs.result_folders import repair_test_folders
-from gsasr_plugin.host.repairs.resuming import repair_load_resume_state
-from gsasr_plugin.host.repairs.vanished_modules import stand_in_for_modules
+from gsasr_plugin.host.repairs.option_values import PathsOfLists, dict2str_of_any_keys
+from gsasr_plugin.host.repairs.prefetching import next_or_error, run_and_tell
+from gsasr_plugin.host.repairs.process_group import init_dist_anywhere, model_to_any_device
+from gsasr_plugin.host.repairs.repair import Repair, apply
+from gsasr_plugin.host.repairs.result_folders import keep_results
+from gsasr_plugin.host.repairs.vanished_modules import VANISHED
+from gsasr_plugin.host.train_loop import TRAIN_LOOP
 
-__all__ = [
-    'Repair',
-    'repair_dataroot_lists',
-    'repair_dict2str',
-    'repair_epoch_count',
-    'repair_epoch_in_indices',
-    'repair_host',
-    'repair_init_dist',
-    'repair_load_resume_state',
-    'repair_lost_validation',
-    'repair_prefetching',
-    'repair_remaining_time',
-    'repair_test_folders',
-    'repairs',
-    'stand_in_for_modules',
-]
+ACCEPTED = '1.4.2'  # as in pyproject.toml
 
-_applied: list[Repair] = []
-
-
-def repair_host() -> None:
-    """Apply every repair; the first call imports BasicSR. Repeated calls change nothing."""
-    if _applied:
-        return
-    _applied.extend(stand_in_for_modules())
-
-    train = importlib.import_module('basicsr.train')
-    options = importlib.import_module('basicsr.utils.options')
-    dist_util = importlib.import_module('basicsr.utils.dist_util')
-    test = importlib.import_module('basicsr.test')
-    found = [
-        repair_load_resume_state(train),
-        repair_init_dist(dist_util, options),
-        repair_dataroot_lists(options),
-        repair_dict2str(options, train, test),
-        repair_epoch_in_indices(train),
-        repair_epoch_count(train),
-        repair_lost_validation(train),
-        repair_prefetching(importlib.import_module('basicsr.data.prefetch_dataloader')),
-        repair_remaining_time(importlib.import_module('basicsr.utils.logger')),
-        repair_test_folders(test),
-    ]
-    _applied.extend(found)
+REPAIRS = (
+    Repair(
+        'basicsr.utils.dist_util.init_dist',
+        'divides by the number of GPUs: several processes cannot start on CPUs, where gloo is used now',
+        init_dist_anywhere,
+        also=('basicsr.utils.options',),
+    ),
+    Repair(
+        'basicsr.models.base_model.BaseModel.model_to_device',
+        'asks for a CUDA device in every distributed run, on CPUs too',
+        model_to_any_device,
+    ),
+    Repair(
+        'basicsr.utils.options.osp',
+        'expands one folder per data root, and fails for a list of folders or a mapping from scale to folder',
+        PathsOfLists,
+    ),
+    Repair(
+        'basicsr.utils.options.dict2str',
+        'fails for keys that are not text, such as scales, when the options are written to the log',
+        dict2str_of_any_keys,
+        also=('basicsr.train', 'basicsr.test'),
+    ),
+    Repair(
+        'basicsr.data.prefetch_dataloader.PrefetchGenerator.run',
+        'does not hand on errors of the loader: the training waits for its next batch for ever',
+        run_and_tell,
+    ),
+    Repair(
+        'basicsr.data.prefetch_dataloader.PrefetchGenerator.__next__',
+        'raises nothing that the thread has met',
+        next_or_error,
+    ),
+    *TRAIN_LOOP,
+    Repair('basicsr.test.make_exp_dirs', 'renames the results even of a test that is to go on', keep_results),
+)
 
 
-def repairs() -> list[Repair]:
-    """The repairs of this process, in the order in which they were applied."""
-    return list(_applied)
+def repair_basicsr() -> None:
+    """Applies every repair to BasicSR, which is imported.
+
+    Raises:
+        ImportError: it is another version than the repairs are made for.
+    """
+    found = importlib.import_module('basicsr').__version__
+    if found != ACCEPTED:
+        raise ImportError(
+            f'BasicSR {found} is installed, and gsasr-plugin works with {ACCEPTED}: pip install basicsr=={ACCEPTED}'
+        )
+    for repair in REPAIRS:
+        apply(repair)
+
+
+def repairs() -> dict[str, str]:
+    """What of BasicSR is replaced, or stood in for, and why, in order."""
+    return {name: vanished.why for name, vanished in VANISHED.items()} | {one.name: one.why for one in REPAIRS}

@@ -1,28 +1,23 @@
-"""Errors of the loader behind a prefetching thread."""
+"""Errors of the loader behind a prefetching thread (`prefetch_mode: cpu`)."""
 
-import types
+from collections.abc import Callable
 from typing import Any
 
-from gsasr_plugin.host.repairs.repair import Repair, is_ours, mentions
 
+def run_and_tell(original: Callable[[Any], None]) -> Callable[[Any], None]:
+    """The thread hands on what ends it."""
 
-def repair_prefetching(prefetch: types.ModuleType) -> Repair:
-    """With `prefetch_mode: cpu`, an error of the loader ends the thread of `PrefetchGenerator`, and the training waits
-    for its next batch for ever.
-    """
-    name = 'PrefetchGenerator'
-    generator = getattr(prefetch, name, None)
-    run = getattr(generator, 'run', None)
-    if is_ours(run):
-        return Repair(name, True, 'already replaced')
-    if run is None or not mentions(run, 'put'):
-        return Repair(name, False, 'the host has no such class')
-
-    def run_and_tell(self: Any) -> None:
+    def run(self: Any) -> None:
         try:
-            run(self)
+            original(self)
         except BaseException as error:
             self.queue.put(error)
+
+    return run
+
+
+def next_or_error(_: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The next batch, or what has ended the thread."""
 
     def __next__(self: Any) -> Any:
         item = self.queue.get()
@@ -32,5 +27,4 @@ def repair_prefetching(prefetch: types.ModuleType) -> Repair:
             raise StopIteration
         return item
 
-    generator.run, generator.__next__ = run_and_tell, __next__  # type: ignore[union-attr]
-    return Repair(name, True, "the host's class does not hand on errors of the loader")
+    return __next__

@@ -2,40 +2,39 @@
 
 import os
 import subprocess
-import types
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from gsasr_plugin.host.repairs.repair import Repair, is_ours, mentions
 
-
-def repair_init_dist(dist_util: types.ModuleType, options: types.ModuleType) -> Repair:
-    """`basicsr.utils.dist_util.init_dist` divides by the number of GPUs and always selects a CUDA device, so that
-    several processes cannot start on CPUs. With GPUs the host's function is called as it is.
-    """
-    name = 'init_dist'
-    host_init_dist = getattr(dist_util, name, None)
-    if is_ours(host_init_dist):
-        return Repair(name, True, 'already replaced')
-    starters = [getattr(dist_util, starter, None) for starter in ('_init_dist_pytorch', '_init_dist_slurm')]
-    if host_init_dist is None or not any(starter and mentions(starter, 'set_device') for starter in starters):
-        return Repair(name, False, "the host's function does not insist on a GPU")
+def init_dist_anywhere(original: Callable[..., None]) -> Callable[..., None]:
+    """Joins the process group; where there is no GPU over gloo, while BasicSR divides by the number of GPUs."""
 
     def init_dist(launcher: str, backend: str = 'nccl', **kwargs: Any) -> None:
         if torch.cuda.is_available():
-            host_init_dist(launcher, backend, **kwargs)
+            original(launcher, backend, **kwargs)
         else:
             _init_dist_on_cpu(launcher, **kwargs)
 
-    dist_util.init_dist = init_dist  # type: ignore[attr-defined]
-    # The option parser imported the function by name.
-    if getattr(options, name, None) is host_init_dist:
-        options.init_dist = init_dist  # type: ignore[attr-defined]
-    return Repair(name, True, "the host's function divides by the number of GPUs; gloo is used where there is none")
+    return init_dist
+
+
+def model_to_any_device(original: Callable[[Any, nn.Module], nn.Module]) -> Callable[[Any, nn.Module], nn.Module]:
+    """A model's network on its device, for several processes on CPUs too, where BasicSR asks for a CUDA device."""
+
+    def model_to_device(self: Any, net: nn.Module) -> nn.Module:
+        if self.opt['dist'] and self.device.type == 'cpu':
+            unused = self.opt.get('find_unused_parameters', False)
+            return DistributedDataParallel(net.to(self.device), find_unused_parameters=unused)
+        return original(self, net)
+
+    return model_to_device
 
 
 # How long a process waits for one that does not answer (one that is gone is noticed at once): as with NCCL.

@@ -1,23 +1,37 @@
-"""What a repair tells, and how it looks for the host's defect."""
+"""What is replaced in BasicSR: by what, and why."""
 
+import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
 class Repair(NamedTuple):
-    """What became of one repair: its name, whether it is in force in this process, and why (a sentence)."""
+    """One replacement.
+
+    Attributes:
+        name: what is replaced, by its full name.
+        why: what is wrong with it, for `gsasr info`.
+        make: makes the replacement of the original.
+        also: the modules that have imported it by name.
+    """
 
     name: str
-    in_force: bool
     why: str
+    make: Callable[[Any], Any]
+    also: tuple[str, ...] = ()
 
 
-def mentions(function: Callable, *names: str) -> bool:
-    """Whether the code of `function` uses one of `names` as an attribute or a global."""
-    code = getattr(function, '__code__', None)
-    return code is not None and not set(names).isdisjoint(code.co_names)
+def apply(repair: Repair) -> None:
+    """Puts the replacement in place, unless it is there already."""
+    owner, _, attribute = repair.name.rpartition('.')
+    original = getattr(pkgutil.resolve_name(owner), attribute)
+    if not is_ours(original):
+        replacement = repair.make(original)
+        for place in (owner, *repair.also):
+            setattr(pkgutil.resolve_name(place), attribute, replacement)
 
 
-def is_ours(function: Any) -> bool:
-    """Whether a function of the host's has been replaced by one of this room."""
-    return str(getattr(function, '__module__', None)).startswith(__package__)
+def is_ours(thing: Any) -> bool:
+    """Whether a function, a class or an object of a class is made here."""
+    module = getattr(thing, '__module__', None) or type(thing).__module__
+    return str(module).startswith('gsasr_plugin.')

@@ -4,35 +4,40 @@ import importlib
 import sys
 import types
 import warnings
+from typing import NamedTuple
 
-from gsasr_plugin.host.repairs.repair import Repair
 
-# Module -> where its names are now, and those that BasicSR wants.
+class Vanished(NamedTuple):
+    """Where the names of a module are now, those of them that BasicSR wants, and what became of the module."""
+
+    successor: str
+    names: tuple[str, ...]
+    why: str
+
+
 VANISHED = {
-    # basicsr.data.degradations imports it; torchvision 0.17 removed it, and BasicSR cannot be imported without.
-    'torchvision.transforms.functional_tensor': ('torchvision.transforms.functional', ('rgb_to_grayscale',)),
-    # basicsr.metrics.niqe imports it; it is deprecated, and leaves with SciPy 2.
-    'scipy.ndimage.filters': ('scipy.ndimage', ('convolve',)),
+    'torchvision.transforms.functional_tensor': Vanished(
+        'torchvision.transforms.functional',
+        ('rgb_to_grayscale',),
+        'torchvision 0.17 removed it: BasicSR cannot be imported unless another module stands in',
+    ),
+    'scipy.ndimage.filters': Vanished(
+        'scipy.ndimage', ('convolve',), 'is deprecated and leaves with SciPy 2: another module stands in then'
+    ),
 }
 
 
-def stand_in(name: str) -> Repair:
-    """Puts a module with the names that BasicSR wants in the place of one that is gone; the real one wins."""
-    successor, attributes = VANISHED[name]
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError:
-        module = types.ModuleType(name, f'The names of {successor} that BasicSR looks for here.')
-        found = vars(importlib.import_module(successor))
-        vars(module).update({attribute: found[attribute] for attribute in attributes})
-        sys.modules[name] = module
-    return Repair(name, True, f'gone from the installed library, or about to go: {successor} stands in')
-
-
-def stand_in_for_modules() -> list[Repair]:
-    """What has to be done before BasicSR is imported."""
-    # While SciPy still has the module, it warns of BasicSR's line.
+def stand_in_for_modules() -> None:
+    """What has to be done before BasicSR is imported. A module that is still there is the one that counts."""
+    # While SciPy has its module, it warns of BasicSR's line.
     warnings.filterwarnings(
         'ignore', message=r'.*scipy\.ndimage\.filters', category=DeprecationWarning, module=r'basicsr\.metrics\.niqe'
     )
-    return [stand_in(name) for name in VANISHED]
+    for name, vanished in VANISHED.items():
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            found = vars(importlib.import_module(vanished.successor))
+            module = types.ModuleType(name, f'What BasicSR looks for here, from {vanished.successor}.')
+            vars(module).update({wanted: found[wanted] for wanted in vanished.names})
+            sys.modules[name] = module
