@@ -233,12 +233,13 @@ class GSASRModel(ResumableModel):
 
     def _super_resolved(self, data: dict[str, Any]) -> OrderedDict[str, Tensor]:
         """What `get_current_visuals` shows of a batch."""
-        self.feed_data(data)
-        self.test()
-        visuals = self.get_current_visuals()
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
-        return visuals
+        try:
+            self.feed_data(data)
+            self.test()
+            return self.get_current_visuals()
+        finally:
+            if self.device.type == 'cuda':
+                torch.cuda.empty_cache()  # sizes differ: what one image left behind rarely fits the next
 
     def _log_means(
         self, table: list[Mean], current_iter: int | str, tb_logger: Any, row: PaperRow | None = None

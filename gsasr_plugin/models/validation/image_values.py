@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gsasr_plugin.whole_file import replacing
 
-WHOLE_IMAGE = 'the whole image'
+WHOLE_IMAGE = 'everything'
 FILE = 'values.jsonl'  # of the first process; the others' have a number
 # Options that do not change a value or a picture.
 _NEUTRAL = {

@@ -130,10 +130,11 @@ def _validate_image(
     values = ImageValues(dataset.opt['name'], format_scale(item.scale), item.named.stem, item.named.path)
     try:
         images = super_resolve(default_collate([dataset[position]]))
+        sr = tensor2img([images['result']])  # (H, W, 3), BGR, 8 bit
         if options.save_img:
             with replacing(options.picture(item.named.stem, item.scale)) as path:
-                imwrite(tensor2img([images['result']]), str(path))
-        _add_metrics(values, images, item.scale, options)
+                imwrite(sr, str(path))
+        _add_metrics(values, sr, images, item.scale, options)
         grids.add(item.scale, images['lq'], images['result'], images.get('gt'))
     except Exception as error:  # a network, a metric, a file: whatever it is, it is this image's
         if ends_run(error):
@@ -142,9 +143,10 @@ def _validate_image(
     return values
 
 
-def _add_metrics(values: ImageValues, images: Mapping[str, Tensor], scale: Scale, options: ValidationOptions) -> None:
+def _add_metrics(
+    values: ImageValues, sr: np.ndarray, images: Mapping[str, Tensor], scale: Scale, options: ValidationOptions
+) -> None:
     """Computes all metrics of an image, and of its bicubic enlargement where asked for."""
-    sr = tensor2img([images['result']])  # (H, W, 3), BGR, 8 bit
     gt = tensor2img([images['gt']]) if 'gt' in images else None
     metrics = computed(options.metrics, with_gt=gt is not None)
     compared = [sr]
@@ -209,5 +211,5 @@ def _log_failures(values: Sequence[ImageValues]) -> None:
             reasons[image.dataset, image.scale, what, error].append(image.image)
     for (dataset, scale, what, error), images in reasons.items():
         get_root_logger().error(
-            f'{dataset}, x{scale}: {what} left out of {list_some(images, IMAGES_NAMED)}, for it raised {error}'
+            f'{dataset}, x{scale}: {what} of {list_some(images, IMAGES_NAMED)} is left out: {error}'
         )

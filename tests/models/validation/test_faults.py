@@ -136,8 +136,8 @@ def test_a_metric_that_fails_leaves_out_one_image(
     model = make_model(tmp_path)
     model.opt['val'] = {'metrics': {'psnr': PSNR, 'fails': {'type': 'fails'}}, 'grids': 4}
     model.validation(photos(tmp_path, 'abcd', scales=[2]), 7, None, save_img=True)
-    assert 'photos, x2: fails left out of b, for it raised LinAlgError: no' in caplog.text
-    assert 'photos, x2: fails left out of d, for it raised ValueError: the result is not a number' in caplog.text
+    assert 'photos, x2: fails of b is left out: LinAlgError: no' in caplog.text
+    assert 'photos, x2: fails of d is left out: ValueError: the result is not a number' in caplog.text
     psnr, fails = rows(tmp_path)
     assert (psnr['images'], psnr['left_out']) == ('4', '0')
     assert (fails['images'], fails['left_out'], float(fails['model'])) == ('2', '2', 1.0)  # the mean of 0 and 2
@@ -154,7 +154,7 @@ def test_an_image_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureF
     whole = path.read_bytes()
     path.write_bytes(b'not an image')
     model.validation(loader, 7, None, save_img=True)
-    message = f'photos, x2: the whole image left out of b, for it raised DataError: image {path} cannot be decoded'
+    message = f'photos, x2: everything of b is left out: DataError: image {path} cannot be decoded'
     assert message in caplog.text
     path.write_bytes(whole)
     model.validation(loader, 14, None, save_img=True)
@@ -176,7 +176,7 @@ def test_a_network_that_fails_goes_on_training(tmp_path: Path, caplog: pytest.Lo
 
     model.net_g.forward = full
     model.validation(photos(tmp_path), 7, None, save_img=False)
-    assert 'photos, x2: the whole image left out of a, b, for it raised OutOfMemoryError: CUDA out of' in caplog.text
+    assert 'photos, x2: everything of a, b is left out: OutOfMemoryError: CUDA out of' in caplog.text
     assert [(row['scale'], row['images']) for row in rows(tmp_path)] == [('3.7', '2')]
     assert model.net_g.training
 

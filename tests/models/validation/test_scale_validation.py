@@ -140,7 +140,7 @@ def test_an_image_that_is_all_border_is_named(tmp_path: Path, caplog: pytest.Log
     model.opt['val'] = {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 'auto'}}}
     model.validation(DataLoader(type(loader.dataset)(loader.dataset.opt)), 7, None, save_img=True)
     assert (
-        'photos, x8: psnr left out of narrow, for it raised ValueError: a border of 8 pixels is left out, and all of '
+        'photos, x8: psnr of narrow is left out: ValueError: a border of 8 pixels is left out, and all of '
         'an image of 16 x 56 pixels'
     ) in caplog.text
     assert '7,photos,8,2,1,psnr,' in (tmp_path / 'metrics.csv').read_text()
