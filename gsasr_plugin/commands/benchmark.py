@@ -71,10 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
     enlargers = [bicubic(), *map(_enlarger, arguments.network)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     costs = measure_all(enlargers, files, arguments.scales, device, dtype, warmup=arguments.warmup)
-    rows = {enlarger.name: enlarger.paper_row for enlarger in enlargers}
     conditions = conditions_of(device, dtype, files, arguments.warmup)
-    write_tables(arguments.out, costs, conditions, rows)
-    print(markdown(costs, rows), end='')
+    write_tables(arguments.out, costs, conditions)
+    print(markdown(costs), end='')
     try:
         write_chart(arguments.out / 'cost.png', costs, conditions)
     except PlotsMissing as error:

@@ -51,10 +51,9 @@ def test_the_papers_cost_stands_beside_rdns() -> None:
     times = {'encoder': 1.0, 'decoder': 2.0, 'rendering': 3.0, 'total': 6.0}
     text = markdown(
         [
-            Cost('ours', '8', 'bf16', 98, times, 3 << 20, 1 << 20),
+            Cost('ours', '8', 'bf16', 98, times, 3 << 20, 1 << 20, 'RDN'),
             Cost('b', '8', 'float32', 98, {'total': 1}, None, None),
-        ],
-        {'ours': 'RDN', 'b': None},
+        ]
     )
     assert '| x8 | ours | bf16 | 1.0 | 2.0 | 3.0 | 6.0 | 3 | 206 | 1132 |' in text
     assert '| x8 | b | float32 |  |  |  | 1.0 |  |  |  |' in text

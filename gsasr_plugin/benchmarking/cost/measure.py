@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from gsasr_plugin.benchmarking.cost.enlargers import DoesNotFitError, Enlarger
 from gsasr_plugin.benchmarking.prepare.jobs import protocol_pair
 from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
+from gsasr_plugin.models.validation.paper_tables import PaperRow
 from gsasr_plugin.peak_memory import PeakMemory
 from gsasr_plugin.precision import autocast, name_of
 from gsasr_plugin.sizes import Scale, Size, format_scale
@@ -37,6 +38,7 @@ class Cost:
         milliseconds: by stage: `encoder`, `decoder`, `rendering` (all the rest) of GSASR; and `total`.
         peak_bytes: memory at most: of CUDA's allocator, weights included, or of the whole process; None if unknown.
         added_bytes: the part of it beyond what was in use before the first image.
+        paper_row: the row of the paper that has its cost, if any.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Cost:
     milliseconds: dict[str, float]
     peak_bytes: int | None
     added_bytes: int | None
+    paper_row: PaperRow | None = None
 
 
 def measure_all(
@@ -107,8 +110,10 @@ def measure(
     clocks = {name: _Clock(device) for name in enlarger.stages}
     total = _Clock(device)
     used = torch.float32 if enlarger.network is None else dtype
-    stages = _timed(enlarger.stages, clocks)
-    with torch.inference_mode(), autocast(device, used), stages, PeakMemory(device) as memory:
+    with ExitStack() as hooks, torch.inference_mode(), autocast(device, used), PeakMemory(device) as memory:
+        for name, module in enlarger.stages.items():
+            hooks.callback(module.register_forward_pre_hook(clocks[name].start).remove)
+            hooks.callback(module.register_forward_hook(clocks[name].stop).remove)
         for index, (lq, size) in enumerate(images):
             if index == warmup:
                 for clock in (total, *clocks.values()):
@@ -126,15 +131,15 @@ def measure(
     whole = total.seconds * 1e3 / counted
     if milliseconds:
         milliseconds[RENDERING] = whole - sum(milliseconds.values())
-    peak = None if memory.bytes is None else memory.before + memory.bytes
     return Cost(
         name=enlarger.name,
         scale=format_scale(scale),
         dtype=name_of(used),
         images=counted,
         milliseconds={**milliseconds, 'total': whole},
-        peak_bytes=peak,
+        peak_bytes=None if memory.bytes is None else memory.before + memory.bytes,
         added_bytes=memory.bytes,
+        paper_row=enlarger.paper_row,
     )
 
 
@@ -169,19 +174,3 @@ class _Clock:
     def _wait(self) -> None:
         if self.device.type == 'cuda':
             torch.cuda.synchronize(self.device)
-
-
-@contextmanager
-def _timed(stages: dict[str, nn.Module], clocks: dict[str, _Clock]) -> Iterator[None]:
-    """Within, every call of a stage runs its clock."""
-    hooks = []
-    for name, module in stages.items():
-        hooks += [
-            module.register_forward_pre_hook(clocks[name].start),
-            module.register_forward_hook(clocks[name].stop),
-        ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gsasr_plugin.benchmarking.cost.measure import STAGES, Cost
-from gsasr_plugin.models.validation.paper_tables import PaperRow, paper_cost
+from gsasr_plugin.models.validation.paper_tables import paper_cost
 from gsasr_plugin.upscaling.visuals.plotting import new_figure
 from gsasr_plugin.whole_file import replacing
 
 MEGABYTE = 1 << 20
 
 
-def write_tables(folder: Path, costs: Sequence[Cost], conditions: str, rows: Mapping[str, PaperRow | None]) -> None:
+def write_tables(folder: Path, costs: Sequence[Cost], conditions: str) -> None:
     """Writes `cost.md` and `cost.json`, each whole.
 
     Args:
         folder: where to.
         costs: the rows.
         conditions: the machine, the images and what else the figures hold for.
-        rows: of enlargers, by name: the row of the paper, if any.
     """
     with replacing(folder / 'cost.md') as path:
-        path.write_text(f'{conditions}\n\n{markdown(costs, rows)}', encoding='utf-8')
+        path.write_text(f'{conditions}\n\n{markdown(costs)}', encoding='utf-8')
     content: dict[str, Any] = {'conditions': conditions, 'costs': [asdict(cost) for cost in costs]}
     with replacing(folder / 'cost.json') as path:
         path.write_text(json.dumps(content, indent=1), encoding='utf-8')
 
 
-def markdown(costs: Sequence[Cost], rows: Mapping[str, PaperRow | None]) -> str:
+def markdown(costs: Sequence[Cost]) -> str:
     """The table, by scale as in the paper, with the paper's total and memory where it has them."""
-    papers = {(cost.name, cost.scale): paper_cost(row, cost.scale) for cost in costs if (row := rows.get(cost.name))}
-    has_paper = any(papers.values())
+    papers = [cost.paper_row and paper_cost(cost.paper_row, cost.scale) for cost in costs]
+    has_paper = any(papers)
     header = ['Scale', 'Network', 'dtype', *(f'{stage} (ms)' for stage in (*STAGES, 'total')), 'peak memory (MB)']
     header += ['paper, A100 (ms)', 'paper (MB)'] * has_paper
     lines = [' | '.join(['', *header, '']).strip(), '|---' * len(header) + '|']
     for scale in dict.fromkeys(cost.scale for cost in costs):
-        for cost in (cost for cost in costs if cost.scale == scale):
+        for cost, paper in ((c, p) for c, p in zip(costs, papers) if c.scale == scale):
             times = [cost.milliseconds.get(stage) for stage in (*STAGES, 'total')]
             cells = [f'x{scale}', cost.name, cost.dtype, *('' if ms is None else f'{ms:.1f}' for ms in times)]
             cells.append('' if cost.peak_bytes is None else f'{cost.peak_bytes / MEGABYTE:.0f}')
             if has_paper:
-                paper = papers.get((cost.name, scale))
                 cells += [f'{paper.milliseconds:.0f}', f'{paper.megabytes:.0f}'] if paper else ['', '']
             lines.append(' | '.join(['', *cells, '']).strip())
     return '\n'.join(lines) + '\n'

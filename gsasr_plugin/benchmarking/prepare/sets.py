@@ -56,13 +56,13 @@ def prepare_benchmarks(
             targets = [folder / (f'{kind}.lmdb' if lmdb else kind) for kind in BENCHMARK_KINDS]
             if lmdb and all(is_packed(target, images) for target in targets):
                 continue
-            folders = [staging_folder(target) if lmdb else target for target in targets]
-            jobs = [BenchmarkJob(image, scale, (folders[0], folders[1], folders[2])) for image in images]
+            gt, lq, bicubic = (staging_folder(target) if lmdb else target for target in targets)
+            jobs = [BenchmarkJob(image, scale, (gt, lq, bicubic)) for image in images]
             failed = run_jobs(jobs, workers=workers, description=f'{name} x{format_scale(scale)}')
             failures += failed
             if lmdb and not failed:
-                for index, (staging, target) in enumerate(zip(folders, targets)):
-                    pack(staging, [job.outputs()[index] for job in jobs], target, images)
+                for target, files in zip(targets, zip(*(job.outputs() for job in jobs))):
+                    pack(staging_folder(target), files, target, images)
     return failures
 
 
