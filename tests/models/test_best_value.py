@@ -34,3 +34,17 @@ def test_a_resumed_run_goes_on_with_its_best():
     other.load_state_dict(value.state_dict())
     other.add('ssim', 0.5, 8)
     assert other.is_reached(8) and not BestValue(None).is_reached(8)
+
+
+def test_values_of_another_iteration_do_not_count():
+    value = BestValue('psnr')
+    assert not value.is_reached(0) and not value.is_reached(1)
+    value.add('psnr', 5, 1)
+    value.add('psnr', 1, 2)
+    assert not value.is_reached(1)
+    assert value.is_reached(2) and (value.value, value.iteration) == (1, 2)
+    assert not value.is_reached(2)  # once
+    value.add('psnr', 1, 3)
+    assert not value.is_reached(3)  # not better
+    value.load_state_dict({})
+    assert (value.value, value.iteration) == (1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from basicsr.models import build_model
 
+from gsasr_plugin import stop_signals
 from gsasr_plugin.checkpoints.training_pairs import read_pair
 from gsasr_plugin.run_errors import RunError
 
@@ -241,3 +243,41 @@ def test_val_says_how_large_images_are_tiled(tmp_path: Path) -> None:
     model.test()
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert model.output[0].shape == (3, 12, 60)
+
+
+def test_the_last_iteration_is_validated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BasicSR ends with a validation that it gives a number beyond the last one."""
+    model = make_model(tmp_path, total_iter=6)
+    calls = []
+    monkeypatch.setattr(model, '_validate', lambda dataset, iteration, *_, **__: calls.append((dataset, iteration)))
+    monkeypatch.setattr(model, '_keep_best', lambda iteration: calls.append(('best', iteration)))
+    one, two = (types.SimpleNamespace(dataset=name) for name in ('one', 'two'))
+    for loader, iteration in ((one, 4), (one, 6), (one, 7), (two, 7), (two, 8)):
+        model.dist_validation(loader, iteration, None, False)
+    assert calls == [('one', 4), ('best', 4), ('one', 6), ('best', 6), ('two', 6), ('best', 6)]
+    assert {iteration for _, iteration in model.validated} == {4, 6}
+
+
+def test_the_rate_of_a_step_is_set_after_a_stop_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(tmp_path)
+    model.feed_data(batch())
+    model.update_learning_rate(1, warmup_iter=10)
+    assert model.get_current_learning_rate() == [1e-4]
+    model.optimize_parameters(1)
+    monkeypatch.setattr(stop_signals, 'requested', lambda: 15)
+    with pytest.raises(stop_signals.Stopped, match='saved at iteration 1; --auto_resume') as stopped:
+        model.update_learning_rate(2, warmup_iter=10)
+    assert stopped.value.signal_number == 15 and (tmp_path / 'training_states' / '1.state').exists()
+    with pytest.raises(stop_signals.Stopped):
+        model.test()
+    # Several processes stop where all know of it.
+    model.opt['dist'] = True
+    model.update_learning_rate(2, warmup_iter=10)
+    assert model.get_current_learning_rate() == [2e-4]
+    model.stop_signal = 2
+    with pytest.raises(stop_signals.Stopped) as stopped:
+        model.update_learning_rate(3, warmup_iter=10)
+    assert stopped.value.signal_number == 2
+    fresh = make_model(tmp_path)
+    with pytest.raises(stop_signals.Stopped, match='before the first iteration'):
+        fresh.update_learning_rate(1)

@@ -81,6 +81,19 @@ def test_a_bad_batch_is_left_out_and_kept(
     assert all(tensor.isfinite().all() for tensor in weights(model))
 
 
+def test_the_file_of_a_bad_step_has_its_random_numbers(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    model.net_g.register_forward_pre_hook(lambda *_: torch.manual_seed(12) and None)  # as random depth would
+    step(model, 1, drawn_batch(spoilt='gt'))
+    kept = torch.load(tmp_path / 'bad_steps' / '1_rank0.pth', weights_only=True)
+    assert torch.equal(kept['batch']['random'], before) and not torch.equal(torch.get_rng_state(), before)
+    assert set(kept) == {'params', 'gsasr', 'batch', 'losses', 'iteration'} and kept['iteration'] == 1
+    assert set(kept['batch']) == {'lq', 'gt', 'scale', 'drawn', 'gt_path', 'random'}
+    assert set(kept['losses']) == {'l_pix', 'grad_norm'}
+
+
 def test_a_bad_gradient_of_a_finite_loss_is_left_out(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     before = weights(model)
