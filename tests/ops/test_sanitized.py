@@ -58,6 +58,13 @@ BROKEN = {
         OVERFLOW,
         ('perceptrons/test_perceptron.py', 'any_strides'),
     ),
+    'a packed weight too short': (
+        'perceptrons/perceptrons_binding.cpp',
+        'empty_packed(weight, cpu::packed_floats(cpu::linear_words(ins, outs), outs))',
+        'empty_packed(weight, cpu::packed_floats(cpu::linear_words(ins, outs), outs) - 16)',
+        OVERFLOW,
+        ('test_packed.py', 'same_bits'),
+    ),
     'numbers of tokens too large': (
         'attention/attention_binding.cpp',
         'number >= 0 && number < limit',
