@@ -1,35 +1,10 @@
-"""Private names of torch stand in one file, which says in which versions they were seen."""
+"""The private names of torch do what they are used for; that nobody else uses any is in tests/test_private_names.py."""
 
 from __future__ import annotations
-
-import ast
-from pathlib import Path
 
 import torch
 
 from gsasr_ops import build, torch_private
-
-
-def private_names(source: str) -> set[str]:
-    """Attributes with a leading underscore, of anything but an object's own."""
-    return {
-        node.attr
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Attribute)
-        and node.attr.startswith('_')
-        and not node.attr.startswith('__')
-        and not (isinstance(node.value, ast.Name) and node.value.id in ('self', 'cls'))
-    }
-
-
-def test_nobody_else_uses_private_names() -> None:
-    found = {file.relative_to(build.FOLDER).as_posix(): private_names(file.read_text()) for file in sources()}
-    assert len(found) > 10
-    assert {name for name, names in found.items() if names} == {'torch_private.py'}
-
-
-def sources() -> list[Path]:
-    return sorted(build.FOLDER.rglob('*.py'))
 
 
 def test_they_do_what_they_are_used_for() -> None:
