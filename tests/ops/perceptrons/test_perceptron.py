@@ -401,6 +401,7 @@ def test_fake_and_compiled(dtype: torch.dtype) -> None:
     inputs = everything_of(torch.bfloat16) | {'dtype': dtype}
     compiled = torch.compile(perceptron, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(**inputs), perceptron(**inputs))
+    assert torch.equal(compiled(**packed(inputs)), perceptron(**inputs))
     plain = inputs_of(9, (6, 8, 2), dtype=dtype)
     assert torch.equal(compiled(**plain), perceptron(**plain))
     plain['x'] = plain['x'].to('meta')
