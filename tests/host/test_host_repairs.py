@@ -391,7 +391,8 @@ def test_a_resumed_epoch_goes_on_inside(monkeypatch: pytest.MonkeyPatch) -> None
     train = fresh('basicsr.train')
     repair(train)
     resumed = {'epoch': 9, 'iter': 21, 'position': 12, 'manual_seed': 5}
-    _, sampler, _, total_epochs, _ = loaders(train, monkeypatch, images=25, total_iter=30, resumed=resumed)
+    loader, sampler, _, total_epochs, _ = loaders(train, monkeypatch, images=25, total_iter=30, resumed=resumed)
+    assert sampler.seed == loader.generator.initial_seed() == 5  # that of its first start
     lengths, positions = [], []
     for epoch in range(9, total_epochs + 1):
         sampler.set_epoch(epoch)
