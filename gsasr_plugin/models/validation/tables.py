@@ -17,12 +17,11 @@ from gsasr_plugin.models.validation.image_values import ImageValues
 from gsasr_plugin.models.validation.paper_tables import PaperRow, paper_figure
 from gsasr_plugin.whole_file import replacing
 
-# The paper's metrics: PSNR and SSIM of the Y channel, LPIPS with AlexNet, DISTS, all without the protocol's border.
-_PAPER_METRICS: dict[str, tuple[str, dict[str, Any]]] = {
-    'calculate_psnr': ('PSNR', {'test_y_channel': True}),
-    'calculate_ssim': ('SSIM', {'test_y_channel': True}),
-    'calculate_lpips': ('LPIPS', {'net': 'alex'}),
-    'calculate_dists': ('DISTS', {}),
+_PAPER_METRICS = {
+    'calculate_psnr': 'PSNR',
+    'calculate_ssim': 'SSIM',
+    'calculate_lpips': 'LPIPS',
+    'calculate_dists': 'DISTS',
 }
 
 
@@ -98,11 +97,15 @@ def means(
 
 
 def paper_metric(options: Mapping[str, Any]) -> str | None:
-    """The paper's name of a metric of the option file, None where it is computed in another way than the paper's."""
-    name, needed = _PAPER_METRICS.get(options.get('type', ''), ('', {}))
-    given = {'net': 'alex', 'crop_border': None, **options}
-    same = all(given.get(key) == value for key, value in {'crop_border': 'auto', **needed}.items())
-    return name if name and same else None
+    """The paper's name of a metric of the option file, None where it is computed in another way than the paper's.
+
+    The paper's are PSNR and SSIM of the Y channel, LPIPS with AlexNet, and DISTS, all without the protocol's border.
+    """
+    name = _PAPER_METRICS.get(options.get('type', ''))
+    as_paper = (
+        options.get('test_y_channel') is True if name in ('PSNR', 'SSIM') else options.get('net') in (None, 'alex')
+    )
+    return name if as_paper and options.get('crop_border') == 'auto' else None
 
 
 def write_test_tables(
@@ -194,19 +197,11 @@ def _read_csv(path: Path) -> list[Mean]:
     if not path.exists():
         return []
     with path.open(newline='') as file:
-        return [
-            Mean(
-                row['iteration'],
-                row['dataset'],
-                row['scale'],
-                int(row['images']),
-                int(row.get('left_out') or 0),
-                row['metric'],
-                float(row['model']),
-                float(row['bicubic']) if row['bicubic'] else None,
-            )
-            for row in csv.DictReader(file)
-        ]
+        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    for row in rows:
+        row |= {'images': int(row['images']), 'left_out': int(row.get('left_out') or 0), 'model': float(row['model'])}
+        row['bicubic'] = float(row['bicubic']) if row['bicubic'] else None
+    return [Mean(**row) for row in rows]
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
