@@ -12,7 +12,7 @@ import torch
 
 from gsasr_plugin.archs import GSASR, tile_memory
 from gsasr_plugin.archs.tile_options import TileOptions
-from gsasr_plugin.archs.tiles import FADING_PART, cut_axis
+from gsasr_plugin.archs.tiles import FADING_PART, _rise, cut_axis
 from tests.archs.test_gsasr import small_gsasr
 
 # In the range 0..1. The networks below are steep, so they are compared in float64, where all that is left are sums of
@@ -92,6 +92,14 @@ def test_equals_the_whole_image_in_float32(scale: Any) -> None:
     with torch.no_grad():
         tiled, whole = (net(lq, scale=scale, tile=tile, tile_overlap=44) for tile in (48, None))
     torch.testing.assert_close(tiled, whole, rtol=0, atol=TOLERANCE_FLOAT32)
+
+
+def test_tiles_fade_by_the_smooth_step() -> None:
+    """3 t^2 - 2 t^3: as much before the middle as after it, and flat at both ends."""
+    distances = np.array([-5, -2, -1, 0, 1, 2, 5])
+    assert _rise(distances, 4.0).tolist() == [0, 0, 0.15625, 0.5, 0.84375, 1, 1]
+    assert _rise(distances, 0.0).tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert _rise(np.array([-1.99, 1.99]), 4.0) == pytest.approx([0, 1], abs=2e-5)
 
 
 def test_shifted_windows_see_farther_and_tiles_fade() -> None:

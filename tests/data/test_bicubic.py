@@ -140,6 +140,11 @@ def test_views_and_strides_do_not_matter():
     assert expected.flags.c_contiguous
 
 
+def test_weights_have_a_column_for_every_pixel():
+    """Pixels that no output pixel shows, too: the last ones, where the ratio does not reach them."""
+    assert axis_weights(10, 2, 1.0, 'float32').toarray().tolist() == np.eye(2, 10).tolist()
+
+
 def test_weights_are_cached():
     axis_weights.cache_clear()
     resize_bicubic(noise(60, 60, 3), (20, 20))

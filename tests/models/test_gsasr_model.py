@@ -152,6 +152,31 @@ def test_checkpoints_are_the_hosts_and_resume(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+def test_random_generators_go_on_after_resuming(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    torch.manual_seed(7)
+    model.save(0, 1)
+    expected = torch.rand(3)
+    torch.manual_seed(8)
+    make_model(tmp_path).resume_training(torch.load(tmp_path / 'training_states' / '1.state', weights_only=True))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_weights_of_another_network_are_refused_unless_not_strict(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    state = {key: value.clone() for key, value in model.net_g.state_dict().items()}
+    name, *others = state
+    torch.save({'params': {key: state[key] + 1 for key in others}}, tmp_path / 'incomplete.pth')
+    with pytest.raises(RuntimeError, match=rf'Missing key.*{name}'):
+        model.load_network(model.net_g, str(tmp_path / 'incomplete.pth'))
+    model.load_network(model.net_g, str(tmp_path / 'incomplete.pth'), strict=False)
+    loaded = model.net_g.state_dict()
+    assert torch.equal(loaded[name], state[name]) and torch.equal(loaded[others[0]], state[others[0]] + 1)
+    torch.save({'params': state, 'params_ema': {key: value * 0 for key, value in state.items()}}, tmp_path / 'two.pth')
+    model.load_network(model.net_g, str(tmp_path / 'two.pth'), param_key='params_ema')
+    assert not any(value.any() for value in model.net_g.state_dict().values())
+
+
 @pytest.mark.parametrize('raises', [True, False])
 def test_a_save_that_fails_leaves_the_files_of_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: bool

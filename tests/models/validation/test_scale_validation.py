@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from basicsr.utils import tensor2img
 from basicsr.utils.matlab_functions import imresize
 from torch.utils.data import DataLoader
 
+from gsasr_plugin.models.validation.image_values import ImageValues, ValuesFile
 from gsasr_plugin.models.validation.metric_values import crop_border
+from gsasr_plugin.models.validation.scale_validation import ValidationOptions, _known_and_left
+from gsasr_plugin.models.validation.validation_grids import Grids
+from gsasr_plugin.sizes import format_scale
 from tests.models.test_gsasr_model import make_model, options
 from tests.models.validation.photos import photos
 
@@ -75,8 +80,11 @@ def test_pictures_are_named_by_image_scale_and_iteration(tmp_path: Path) -> None
 def test_the_last_iteration_is_validated_once_and_under_its_own_number(tmp_path: Path) -> None:
     """The host validates after the last iteration, and once more at the end, as iteration 101 or 102 of 100."""
     model, loader = validated(tmp_path), photos(tmp_path)  # iteration 7 of 100
+    passes: list[int] = []
+    model.net_g_ema.register_forward_pre_hook(lambda *_: passes.append(1))
     for iteration in (100, 102):
         model.validation(loader, iteration, None, save_img=False)
+    assert len(passes) == 4
     rows = (tmp_path / 'metrics.csv').read_text().splitlines()[1:]
     assert [row.split(',')[0] for row in rows] == ['7', '7', '100', '100']
 
@@ -96,6 +104,63 @@ def test_a_saved_training_knows_what_it_has_validated(tmp_path: Path) -> None:
         state = torch.load(tmp_path / 'training_states' / f'{iteration}.state', weights_only=True)
         found.append(state['validated'])
     assert found == [False, False, True]
+
+
+def test_progress_is_shown_if_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, loader = make_model(tmp_path), photos(tmp_path)
+    for pbar in (False, True):
+        model.opt['val'] = {'pbar': pbar}
+        model.validation(loader, 7, None, save_img=False)
+        shown = capsys.readouterr().err
+        assert ('photos: 100%' in shown and '4/4' in shown and 'image/s' in shown) == pbar
+
+
+@pytest.mark.parametrize('suffix', [None, 'sharp'])
+def test_pictures_of_a_test_end_in_the_runs_name_or_a_suffix(tmp_path: Path, suffix: str | None) -> None:
+    model = make_model(tmp_path)
+    model.is_train = model.opt['is_train'] = False
+    model.opt['path']['results_root'] = str(tmp_path)
+    model.opt['val'] = {'suffix': suffix}
+    model.validation(photos(tmp_path, ('album/a.1',), scales=(2,), phase='test'), 'test', None, save_img=True)
+    pictures = [str(path.relative_to(tmp_path / 'visualization')) for path in tmp_path.rglob('visualization/**/*.png')]
+    assert pictures == [f'photos/album/a.1_x2_{suffix or "small"}.png']
+
+
+def test_what_is_known_and_what_is_left(tmp_path: Path) -> None:
+    """Known is what a run of the same key left together with its picture; a missing grid's first images go again."""
+    items = photos(tmp_path, ('a', 'b', 'c'), scales=(2, 3.7)).dataset.items
+    file = ValuesFile(tmp_path, 'key')
+    values = [ImageValues('photos', format_scale(item.scale), item.named.stem, item.named.path) for item in items]
+    for number in (0, 1, 3, 4, 5):
+        file.add(values[number])
+    plain = ValidationOptions(is_train=False, label='run', folder=tmp_path / 'v', suffix='s', device='cpu')
+    resumed = dataclasses.replace(plain, auto_resume=True)
+
+    def known_and_left(options: ValidationOptions, *, most: int = 0, file: ValuesFile | None = file) -> Any:
+        grids = Grids(options.folder / 'grids', 'photos', 'run', most)
+        known, left = _known_and_left('photos', items, options, file, grids)
+        return {position: value.image for position, value in known.items()}, left
+
+    everything = list(range(6))
+    assert known_and_left(resumed, file=None) == ({}, everything)
+    assert known_and_left(resumed) == ({0: 'a', 1: 'b', 3: 'a', 4: 'b', 5: 'c'}, [2])
+
+    with_pictures = dataclasses.replace(resumed, save_img=True)
+    assert known_and_left(with_pictures) == ({}, everything)
+    for number in (1, 2, 5):
+        path = with_pictures.picture(items[number].named.stem, items[number].scale)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert known_and_left(with_pictures) == ({1: 'b', 5: 'c'}, [0, 2, 3, 4])
+
+    assert known_and_left(resumed, most=2)[1] == [0, 1, 2, 3, 4]
+    grid = resumed.folder / 'grids' / 'x3.7_run.png'
+    grid.parent.mkdir(parents=True)
+    grid.touch()
+    assert known_and_left(resumed, most=2)[1] == [0, 1, 2]
+    assert grid.exists()
+    assert known_and_left(plain, most=2) == ({}, everything)
+    assert not grid.exists()  # another run's
 
 
 @pytest.mark.parametrize('ema_decay', [0.9, 0])
