@@ -99,7 +99,7 @@ def _main(argv: list[str]) -> int:
 
 def _run(arguments: argparse.Namespace, command: str) -> int:
     load_plugins()
-    from gsasr_plugin.checkpoints.state_file import reading_once
+    from gsasr_plugin.checkpoints.kept_models import reading_once
     from gsasr_plugin.host.option_check import OptionError
     from gsasr_plugin.host.pipeline import run_pipeline
     from gsasr_plugin.metrics.weights import WeightsNotFoundError

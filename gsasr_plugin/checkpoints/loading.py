@@ -11,11 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.checkpoints.kept_models import once
 from gsasr_plugin.checkpoints.model_file import VERSION, PathLike, described_options, save_model
 from gsasr_plugin.checkpoints.network_sections import FREE_OPTIONS, differences
 from gsasr_plugin.checkpoints.official import gsasr_from_official, hub
 from gsasr_plugin.checkpoints.packaged import default_model, is_packaged_name, packaged_models
-from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, once, read_file, read_state_dict
+from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, read_file, read_state_dict
 
 
 def load(
@@ -133,7 +134,7 @@ def _read_files(paths: list[Path], param_keys: Sequence[str]) -> StoredModel:
         net = gsasr_from_official(*paths, param_keys=param_keys)
         return StoredModel({'type': 'GSASR', **net.options}, net.state_dict(), f'{paths[0]} and {paths[1]}')
     (path,) = paths
-    held = read_file(path)
+    held = once([path], lambda: read_file(path))
     state, name = read_state_dict(held, name=str(path), param_keys=param_keys)
     if not all(key.startswith(('encoder.', 'decoder.')) for key in state):
         raise ValueError(

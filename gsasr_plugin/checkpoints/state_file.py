@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gsasr_plugin.checkpoints import PARAMETER_KEYS
 
-Value = TypeVar('Value')
 StateDict = Mapping[str, Any]
 StateSource = StateDict | str | os.PathLike[str]
 
@@ -65,10 +63,6 @@ def read_file(path: Path) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such file')
-    return once([path], lambda: _read_file(path))
-
-
-def _read_file(path: Path) -> Any:
     try:
         if path.suffix == '.safetensors':
             from safetensors.torch import load_file
@@ -85,44 +79,3 @@ def _read_file(path: Path) -> Any:
         ) from error
     except Exception as error:  # what a damaged file raises depends on where the damage is
         raise ValueError(f'{path} cannot be read as a checkpoint: {type(error).__name__}: {error}') from error
-
-
-_kept: dict[Any, tuple[Any, Any]] | None = None  # by files and keys: the state of the files, and what they hold
-
-
-@contextmanager
-def reading_once() -> Iterator[None]:
-    """Within, what files hold is kept until `forget`: a check before a run and the run itself read them once together.
-
-    Nobody changes the tensors.
-    """
-    global _kept
-    _kept = {}
-    try:
-        yield
-    finally:
-        _kept = None
-
-
-def forget() -> None:
-    """Frees what `reading_once` keeps; from now on files are read whenever they are asked for."""
-    global _kept
-    _kept = None
-
-
-def once(paths: Sequence[Path], read: Callable[[], Value], *keys: object) -> Value:
-    """What files hold: as kept, where they have been read within `reading_once` and are the same files as then.
-
-    Args:
-        paths: the files.
-        read: reads them.
-        keys: what else distinguishes this way of reading them.
-    """
-    if _kept is None or not all(path.is_file() for path in paths):
-        return read()
-    stats = [path.stat() for path in paths]
-    state = [(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats]
-    key = (*(path.absolute() for path in paths), *keys)
-    if _kept.get(key, (None, None))[0] != state:
-        _kept[key] = (state, read())
-    return _kept[key][1]

@@ -15,7 +15,7 @@ from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.basicsr_private import log_metrics, note_best
-from gsasr_plugin.checkpoints import state_file
+from gsasr_plugin.checkpoints import kept_models
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
 from gsasr_plugin.models.compute import autocast, laid_out, prepare
@@ -53,7 +53,7 @@ class GSASRModel(ResumableModel):
         self.stop_signal = 0  # that all processes know of
         self.bad_steps = 0
         super().__init__(opt)
-        state_file.forget()  # its weights are in place
+        kept_models.forget()  # its weights are in place
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
         self.tested: list[ImageValues] = []  # of all data sets so far, when testing
         build_network_metrics((opt.get('val') or {}).get('metrics') or {}, str(self.device))

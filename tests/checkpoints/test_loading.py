@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gsasr_plugin import GSASR, load
-from gsasr_plugin.checkpoints import packaged, state_file
+from gsasr_plugin.checkpoints import kept_models, loading, packaged, state_file
 from gsasr_plugin.checkpoints.loading import read_model
 from gsasr_plugin.checkpoints.model_file import save_model
 from tests.checkpoints.official.hub_server import write_small_model
@@ -45,8 +45,9 @@ def test_there_is_no_other_door() -> None:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read, one for each time."""
     names: list[str] = []
-    read = state_file._read_file
-    monkeypatch.setattr(state_file, '_read_file', lambda path: names.append(path.name) or read(path))
+    read = state_file.read_file
+    for module in (loading, state_file):
+        monkeypatch.setattr(module, 'read_file', lambda path: names.append(path.name) or read(path))
     return names
 
 
@@ -59,13 +60,13 @@ def test_files_are_read_once_until_forgotten(net: GSASR, tmp_path: Path, reads: 
         return read_model(path, param_keys=keys).state['encoder.net.conv_first.bias']
 
     expected = net.state_dict()['encoder.net.conv_first.bias']
-    with state_file.reading_once():
+    with kept_models.reading_once():
         for _ in range(2):  # both sets of weights are there, whichever is asked for
             assert torch.equal(bias('params'), expected) and torch.equal(bias('params_ema'), expected + 1)
         assert reads == ['net.pth']
         torch.save({'params': other}, path)  # another file of the same name
         assert torch.equal(bias('params'), expected + 1) and reads == ['net.pth'] * 2
-        state_file.forget()
+        kept_models.forget()
         assert torch.equal(bias('params'), expected + 1) and reads == ['net.pth'] * 3
         bias('params')
         assert reads == ['net.pth'] * 4
@@ -75,9 +76,18 @@ def test_files_are_read_once_until_forgotten(net: GSASR, tmp_path: Path, reads: 
 
 def test_the_authors_two_files_are_read_once(tmp_path: Path, reads: list[str]) -> None:
     write_small_model(tmp_path)
-    with state_file.reading_once():
+    with kept_models.reading_once():
         first, again = read_model(tmp_path), read_model([tmp_path / 'encoder.pth', tmp_path / 'decoder.pth'])
         assert first is again and reads == ['encoder.pth', 'decoder.pth']
         os.utime(tmp_path / 'decoder.pth', (0, 0))
         assert read_model(tmp_path) is not first
     assert read_model(tmp_path) is not read_model(tmp_path)
+
+
+def test_other_files_are_not_kept(net: GSASR, tmp_path: Path) -> None:
+    """Training states and the weights of metrics are large, and nobody would free them."""
+    torch.save({'params': net.state_dict()}, tmp_path / '5.state')
+    with kept_models.reading_once():
+        state_file.read_file(tmp_path / '5.state')
+        state_file.read_state_dict(tmp_path / '5.state')
+        assert kept_models._kept == {}

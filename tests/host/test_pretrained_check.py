@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gsasr_plugin import cli
-from gsasr_plugin.checkpoints import state_file
+from gsasr_plugin.checkpoints import kept_models, state_file
 from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
@@ -149,11 +149,11 @@ def test_a_run_reads_its_weights_once(
 ) -> None:
     """For the options, for their comparison, for the network and for its average."""
     reads: list[str] = []
-    read = state_file._read_file
-    monkeypatch.setattr(state_file, '_read_file', lambda path: reads.append(str(path)) or read(path))
+    read = state_file.read_file
+    monkeypatch.setattr(state_file, 'read_file', lambda path: reads.append(str(path)) or read(path))
     kept: list[Any] = []
     feed = GSASRModel.feed_data
-    monkeypatch.setattr(GSASRModel, 'feed_data', lambda *given: kept.append(state_file._kept) or feed(*given))
+    monkeypatch.setattr(GSASRModel, 'feed_data', lambda *given: kept.append(kept_models._kept) or feed(*given))
     options = {**fine_tuning, 'network_g': {'type': 'GSASR', 'from_pretrained': True}}
     options['path'] |= {'pretrain_network_g': ['authors/encoder.pth', 'authors/decoder.pth']}
     options['train'] |= {'total_iter': 1, 'ema_decay': 0.5}
