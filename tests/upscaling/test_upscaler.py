@@ -208,7 +208,12 @@ def test_a_network_in_training_goes_on_as_it_was(net: GSASR, fails: bool, frozen
             upscale(PHOTO, scale=2, model=trained, dtype='float32'), upscale(PHOTO, scale=2, model=net, dtype='float32')
         )
     assert during and not any(during)
+    with pytest.raises(ValueError, match='tile_overlap must be less'):
+        upscale(PHOTO, scale=2, model=trained, tile=8, tile_overlap=9)
     assert {name: module.training for name, module in trained.named_modules()} == before
+    if not fails:  # nothing is left of the inference that has no gradient
+        trained(lq(), scale=2).sum().backward()
+        assert all(parameter.grad is not None for parameter in trained.parameters())
 
 
 def test_memory_is_of_the_largest_tile_all_gaussians_and_all_results(net: GSASR) -> None:
