@@ -82,6 +82,9 @@ def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(runs: Runs, tm
     assert losses(*outputs, output) == losses(whole_output)
     assert list(losses(whole_output)) == list(range(1, 25))
     for part, expected in zip(checkpoint(killed, 24), checkpoint(tmp_path / 'whole', 24), strict=True):
+        if 'options' in part:
+            assert part['options']['datasets']['train'].pop('num_worker_per_gpu') == 1
+            assert expected['options']['datasets']['train'].pop('num_worker_per_gpu') == 0
         for key in expected:
             assert key == 'networks' or same(part[key], expected[key]), key
     assert not list(killed.rglob('.unfinished_*'))
