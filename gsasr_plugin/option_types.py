@@ -128,8 +128,8 @@ class Accepted:
     def _fault(self, section: Mapping[Any, Any], keys: Mapping[str, Any], at: Any, errors: list[Any]) -> Fault:
         """The fault of one key, of which pydantic may say several things: one for each alternative."""
         first = errors[0]
-        if not at:  # nested too deeply to be read
-            return Fault((), first['msg'])
+        if not at:
+            return Fault((), 'nested too deeply to be read')
         name = at[0]
         if first['type'] == 'extra_forbidden':
             guess = closest(keys[name], self.options)

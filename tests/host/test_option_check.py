@@ -547,6 +547,14 @@ def test_a_signature_without_annotations_is_guessed_from_its_defaults() -> None:
     }
 
 
+def test_what_is_nested_too_deeply_is_named() -> None:
+    value: Any = 1
+    for _ in range(300):
+        value = [value]
+    (fault,) = Accepted({'key': Option(Any)}).faults({'key': value})
+    assert (fault.path, fault.text) == ((), 'nested too deeply to be read')
+
+
 def test_keys_that_a_model_of_pydantic_has_itself() -> None:
     def network(copy: int, schema: str = 'a', model_config: bool = True, _hidden: float = 1.0) -> None:
         pass

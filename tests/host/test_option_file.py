@@ -72,6 +72,7 @@ def test_order_and_lines_are_kept(tmp_path: Path) -> None:
         ('a: !!binary aGFsbG8=\n', 1, 'plain values only'),
         ('a: [1, 2\nb: 3\n', 2, 'not valid YAML'),
         ('a: !!float\n', None, 'not valid YAML'),
+        ('a: 1\nb: 0x' + 'f' * 5000 + '\n', 2, 'a number of more than 100 digits'),
         ('a: 1\n\tb: 2\n', 2, 'not valid YAML'),
         ('a: &a [*a]\n', 1, 'recursive'),
         ('[a, b]: 1\n', 1, 'a key must be a text or a number'),

@@ -23,9 +23,9 @@ _NETWORK = 'network_'
 
 
 def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False) -> list[Problem]:
-    """Check an option file before the host reads it, and add what the host needs but could have assumed.
+    """Check an option file before BasicSR reads it, and add what BasicSR needs but could have assumed.
 
-    Strict about the sections of the plugin's and of every registered class; in the host's sections wrong types and
+    Strict about the sections of the plugin's and of every registered class; in BasicSR's sections wrong types and
     missing keys are errors too, unknown keys warnings.
 
     Args:

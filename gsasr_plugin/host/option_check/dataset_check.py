@@ -1,4 +1,4 @@
-"""The sections under `datasets`: names, the host's loader, the options of their class, the folders named."""
+"""The sections under `datasets`: names, BasicSR's loader, the options of their class, the folders named."""
 
 import dataclasses
 import os
@@ -46,9 +46,9 @@ def check_datasets(
         path = ('datasets', key)
         phase = str(key).split('_')[0]
         if is_train and key != 'train' and phase != 'val':
-            report.error(path, 'the host takes no such section in training', 'train, val, val_<anything>')
+            report.error(path, 'BasicSR takes no such section in training', 'train, val, val_<anything>')
         elif not is_train and phase not in ('val', 'test'):
-            report.error(path, 'the host takes no such section in testing', 'test, test_<anything>, val, ...')
+            report.error(path, 'BasicSR takes no such section in testing', 'test, test_<anything>, val, ...')
         section = report.section(datasets, path)
         if section is None:
             continue
@@ -135,9 +135,9 @@ def _check_together(
 
 
 def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase: str) -> None:
-    """Combinations that torch's or the host's loader refuses."""
+    """Combinations that torch's or BasicSR's loader refuses."""
     if section.get('persistent_workers') is True and (phase != 'train' or section.get('num_worker_per_gpu') == 0):
-        why = 'num_worker_per_gpu is 0' if phase == 'train' else 'the host validates and tests without worker processes'
+        why = 'num_worker_per_gpu is 0' if phase == 'train' else 'BasicSR validates and tests without worker processes'
         report.error((*path, 'persistent_workers'), f'given true, but {why}', 'false')
     if section.get('prefetch_mode') == 'cuda' and section.get('pin_memory') is not True and phase == 'train':
         fault = f'given {shown(section.get("pin_memory"))}, with prefetch_mode cuda'

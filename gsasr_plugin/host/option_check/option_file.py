@@ -47,6 +47,11 @@ class OptionLoader(_Loader):
         # Deep, so that an anchor inside itself is an error.
         return super().construct_mapping(node, deep=True)
 
+    def construct_short_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > 100:  # of more than some thousand digits, no message could be made
+            raise yaml.constructor.ConstructorError(None, None, 'a number of more than 100 digits', node.start_mark)
+        return self.construct_yaml_int(node)
+
 
 OptionLoader.add_implicit_resolver('tag:yaml.org,2002:float', _EXPONENT_FLOAT, list('-+.0123456789'))
 # What JSON can hold too: no dates (2024-01-01 is a text), sets or bytes.
@@ -55,6 +60,7 @@ OptionLoader.yaml_constructors = {
     for tag, constructor in _Loader.yaml_constructors.items()
     if tag is None or tag.removeprefix('tag:yaml.org,2002:') in ('null', 'bool', 'int', 'float', 'str', 'seq', 'map')
 }
+OptionLoader.add_constructor('tag:yaml.org,2002:int', OptionLoader.construct_short_int)
 OptionLoader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in resolvers if not tag.endswith(':timestamp')]
     for first, resolvers in OptionLoader.yaml_implicit_resolvers.items()

@@ -77,7 +77,7 @@ def files_exist(report: Report, path: tuple[str, ...], value: Any, *, of_gsasr: 
 def check_pretrained(report: Report, root: dict[str, Any]) -> None:
     """Read the pretrained weights of a GSASR, and compare their description with `network_g`, of a sound file.
 
-    The host would find out later, when it has renamed the folders of an earlier run. May fetch a released model.
+    BasicSR would find out later, when it has renamed the folders of an earlier run. May fetch a released model.
     """
     source = _pretrained(root)
     if not is_gsasr(root['network_g']) or source is None:

@@ -6,19 +6,19 @@ from typing import Any
 
 from basicsr.utils.registry import Registry
 
-# The host tries this suffix when a name is not registered.
-_HOST_SUFFIX = '_basicsr'
+# BasicSR tries this suffix when a name is not registered.
+_SUFFIX = '_basicsr'
 
 
 def registered(registry: Registry, name: object) -> Any:
     """The class or function registered as `name`, or None."""
     known = dict(iter(registry))
-    return known.get(name, known.get(f'{name}{_HOST_SUFFIX}'))
+    return known.get(name, known.get(f'{name}{_SUFFIX}'))
 
 
 def registered_names(registry: Registry) -> list[str]:
     """Every name that a `type:` may have in this registry."""
-    return [name.removesuffix(_HOST_SUFFIX) for name, _ in registry]
+    return [name.removesuffix(_SUFFIX) for name, _ in registry]
 
 
 def texts_in_code(cls: type | None) -> set[str]:

@@ -1,4 +1,4 @@
-"""The sections `train`, `val` and `logger`: what the host reads of them, and what the model adds."""
+"""The sections `train`, `val` and `logger`: what BasicSR reads of them, and what the model adds."""
 
 from collections.abc import Mapping
 from typing import Any

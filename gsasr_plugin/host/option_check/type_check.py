@@ -28,7 +28,7 @@ from gsasr_plugin.option_types import (
     shown,
 )
 
-# What the host passes to a metric itself.
+# What BasicSR passes to a metric itself.
 _METRIC_IMAGES = ('img', 'img2')
 
 
@@ -67,7 +67,7 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> typ
 def _check_builds(report: Report, section: dict[str, Any], path: KeyPath, cls: type) -> None:
     """Sizes out of range and options that do not go together are known to the network itself.
 
-    It would say so later as well, but the host has renamed the folders of an earlier run by then.
+    It would say so later as well, but BasicSR has renamed the folders of an earlier run by then.
     """
     arguments = {key: value for key, value in section.items() if key != 'type'}
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -187,7 +187,7 @@ def check_arguments(report: Report, section: dict[str, Any], path: KeyPath, acce
 
 
 def registered_type(report: Report, section: dict[str, Any], path: KeyPath, registry: Registry, what: str) -> Any:
-    """The class that `type` names in a registry of the host; None, with an error, where there is none."""
+    """The class that `type` names in a registry of BasicSR's; None, with an error, where there is none."""
     names = registered_names(registry)
     name = type_name(report, section, path, [*names, *registry.keys()], f'{what} that are registered: {listed(names)}')
     return None if name is None else registered(registry, name)
