@@ -56,3 +56,8 @@ def linear_pointwise() -> Callable[..., Tensor] | None:
     None where torch is built without oneDNN, or does not have `torch.ops.mkldnn._linear_pointwise`.
     """
     return getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
+
+
+def members(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Parameters, buffers and children of a module by their names, None among them: what it holds them in itself."""
+    return module._parameters, module._buffers, module._modules

@@ -55,7 +55,6 @@ def private_uses(folder: Path) -> dict[str, list[str]]:
     return {file: names for file, names in uses.items() if names}
 
 
-@pytest.mark.xfail(reason='archs/linear.py asks for an operator itself')
 def test_private_names_stand_in_their_files() -> None:
     assert private_uses(PLUGIN) == {}
 

@@ -59,13 +59,14 @@ class AttentionLayer(nn.Module):
             scale_embed: (B, d); None where there is no scale conditioning.
             context: what else the subclass attends to.
         """
-        scale = self.scale_attention(scale_embed) if self.scale_attention is not None else None
-        x = self.scale_mlp(x, norm=self.scale_norm, added=scale, adds_x=True)
-        x = self.attend(x, *context)
-        return self.mlp(x, norm=self.mlp_norm, adds_x=True)
+        if self.scale_attention is not None:
+            x = x + self.scale_attention(scale_embed)
+        x = x + self.scale_mlp(self.scale_norm(x))
+        x = x + self.attend(self.attention_norm(x), *context)
+        return x + self.mlp(self.mlp_norm(x))
 
-    def attend(self, x: Tensor, *context: Tensor) -> Tensor:
-        """Adds the window attention's branch to embeddings (B, h, w, d)."""
+    def attend(self, y: Tensor, *context: Tensor) -> Tensor:
+        """The window attention's branch, from normalised embeddings (B, h, w, d) to the same shape."""
         raise NotImplementedError(f'{type(self).__name__} does not say what it attends to')
 
 
@@ -125,6 +126,5 @@ class AttentionBlock(nn.Module):
                 y = checkpoint(layer, y, scale_embed, *context, use_reentrant=False, preserve_rng_state=False)
             else:
                 y = layer(y, scale_embed, *context)
-        if self.conv is None:
-            return self.mlp(y, residual=x)
-        return self.conv(self.mlp(y), residual=x)
+        y = self.mlp(y)
+        return x + (y if self.conv is None else self.conv(y))

@@ -7,7 +7,6 @@ from functools import partial
 from torch import Tensor
 
 from gsasr_plugin.archs.attention_block import AttentionBlock, AttentionLayer
-from gsasr_plugin.archs.linear import operand
 
 
 class ConditionInjectionLayer(AttentionLayer):
@@ -16,11 +15,10 @@ class ConditionInjectionLayer(AttentionLayer):
     Only the windows of the features are shifted: the embeddings of a window look half a window off.
     """
 
-    def attend(self, x: Tensor, *context: Tensor) -> Tensor:
+    def attend(self, y: Tensor, *context: Tensor) -> Tensor:
         """Maps embeddings (B, h, w, d), features (B, h, w, d) and positional embeddings (h, w, d) to (B, h, w, d)."""
         features, query_pos = context
-        queries = operand(self.attention_norm(x)) + query_pos
-        return self.attention(queries, features, residual=x, shift=self.shift)
+        return self.attention(y + query_pos, features, shift=self.shift)
 
 
 ConditionInjectionBlock = partial(AttentionBlock, layer=ConditionInjectionLayer)

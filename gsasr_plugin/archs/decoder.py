@@ -151,7 +151,7 @@ class GaussianDecoder(nn.Module):
         injected = x
         for interaction in self.gaussian_interaction:
             x = interaction(x, scale_embed)
-        x = self.interaction_conv(x, residual=injected) if self.interaction_conv is not None else x + injected
+        x = injected + (x if self.interaction_conv is None else self.interaction_conv(x))
         if self.feature_skip:
             x = x + features
         return self.primary_head(x, base_colors)

@@ -12,9 +12,9 @@ from gsasr_plugin.archs.attention_block import AttentionBlock, AttentionLayer
 class GaussianInteractionLayer(AttentionLayer):
     """Window self-attention among embeddings."""
 
-    def attend(self, x: Tensor, *context: Tensor) -> Tensor:
+    def attend(self, y: Tensor, *context: Tensor) -> Tensor:
         """Maps embeddings (B, h, w, d) to (B, h, w, d)."""
-        return self.attention(x, norm=self.attention_norm, residual=x, shift=self.shift)
+        return self.attention(y, shift=self.shift)
 
 
 GaussianInteractionBlock = partial(AttentionBlock, layer=GaussianInteractionLayer)

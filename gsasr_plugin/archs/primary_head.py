@@ -6,14 +6,12 @@ Letters: B images, h x w LR map, d channels, k * k Gaussians per LR pixel, N = k
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.linear import is_fused, linear, perceptron
 from gsasr_plugin.archs.map_conv import MapConv, MapShuffle
 
 # The two enlargement steps (r1, r2) that lay out each density, k = r1 * r2 (the paper's ablation, Table 8).
@@ -112,7 +110,13 @@ class GaussianPrimaryHead(nn.Module):
     @staticmethod
     def _property(embed_dim: int, width: int) -> nn.Sequential:
         d = embed_dim
-        return nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 4 * d), nn.ReLU(), nn.Linear(4 * d, width))
+        return nn.Sequential(
+            nn.Linear(d, d),
+            nn.ReLU(inplace=True),
+            nn.Linear(d, 4 * d),
+            nn.ReLU(inplace=True),
+            nn.Linear(4 * d, width),
+        )
 
     @staticmethod
     def _start_at(head: nn.Sequential, raw: float) -> None:
@@ -164,29 +168,23 @@ class GaussianPrimaryHead(nn.Module):
         return x[:, k * above : x.shape[1] - k * below].flatten(1, 2)
 
     def _properties(self, x: Tensor) -> Tensor:
-        """The nine numbers of each Gaussian before activation: (B, n, d) to (B, n, 9)."""
-        heads = (self.sigma, self.rho, self.opacity, self.color, self.offset)
-        layers = [[cast(nn.Linear, head[i]) for i in (0, 2, 4)] for head in heads]
+        """The nine numbers of each Gaussian before activation: (B, n, d) to (B, n, 9).
+
+        In slices: the hidden layers have 25 d numbers for each Gaussian, in all far more than any cache holds.
+        """
+        slices = x.flatten(0, 1).split(SLICE_GPU if x.device.type != 'cpu' else SLICE_CPU * torch.get_num_threads())
+        if self.recompute and torch.is_grad_enabled():
+            raw = [checkpoint(self.raw, part, use_reentrant=False, preserve_rng_state=False) for part in slices]
+        else:
+            raw = [self.raw(part) for part in slices]
+        numbers = torch.cat(raw).view(*x.shape[:2], -1)
         # From here on in float32 under autocast too: positions need more than eight bits.
-        if is_fused(x):
-            return torch.cat([perceptron(x, head, dtype=torch.float32) for head in layers], -1)
-        numbers = self._sliced(x.flatten(0, 1), layers).view(*x.shape[:2], -1)
         return numbers if numbers.dtype == torch.float64 else numbers.float()
 
-    def _sliced(self, x: Tensor, layers: list[list[nn.Linear]]) -> Tensor:
-        """(n, d) to (n, 9) in slices: the hidden layers have 20 d numbers for each Gaussian, in all far more than any
-        cache holds.
-        """
-        first, second, third = zip(*layers)
-        weight = torch.cat([layer.weight for layer in first])  # (5 d, d)
-        bias = torch.cat([layer.bias for layer in first])
+    def raw(self, x: Tensor) -> Tensor:
+        """The nine numbers of some Gaussians: (n, d) to (n, 9)."""
+        return torch.cat([head(x) for head in self.heads()], -1)
 
-        def raw(x: Tensor) -> Tensor:
-            narrow = linear(x, weight, bias, relu=True).chunk(len(layers), -1)  # (n, d) for each head
-            wide = (linear(y, layer.weight, layer.bias, relu=True) for y, layer in zip(narrow, second))  # (n, 4 d)
-            return torch.cat([linear(y, layer.weight, layer.bias) for y, layer in zip(wide, third)], -1)
-
-        slices = x.split(SLICE_GPU if x.device.type != 'cpu' else SLICE_CPU * torch.get_num_threads())
-        if self.recompute and torch.is_grad_enabled():
-            return torch.cat([checkpoint(raw, part, use_reentrant=False, preserve_rng_state=False) for part in slices])
-        return torch.cat([raw(part) for part in slices])
+    def heads(self) -> tuple[nn.Sequential, ...]:
+        """In the order of the nine numbers."""
+        return self.sigma, self.rho, self.opacity, self.color, self.offset

@@ -38,6 +38,6 @@ class ScaleAttention(nn.Module):
         self.out = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, scale_embed: Tensor) -> Tensor:
-        """Maps scale embeddings (B, d) to (B, d), to be added to every embedding of a map."""
+        """Maps scale embeddings (B, d) to (B, 1, 1, d), to be added to every embedding of a map."""
         with torch.autocast(scale_embed.device.type, enabled=False):  # one row: casting the weights would take longer
-            return self.out(self.value(scale_embed.to(self.value.weight.dtype)))
+            return self.out(self.value(scale_embed.to(self.value.weight.dtype)))[:, None, None]

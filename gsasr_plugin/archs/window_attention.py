@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from gsasr_ops import window_attention
-from gsasr_plugin.archs.linear import Parameters, is_fused, linear, operand, perceptron
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 
 PositionEncoding = Literal['bias', 'rope']
@@ -110,84 +109,34 @@ class WindowAttention(nn.Module):
         else:
             raise ValueError(f'position_encoding must be bias or rope, got {position_encoding!r}')
 
-    def forward(
-        self,
-        queries: Tensor,
-        context: Tensor | None = None,
-        *,
-        norm: nn.LayerNorm | None = None,
-        residual: Tensor | None = None,
-        shift: int = 0,
-    ) -> Tensor:
+    def forward(self, queries: Tensor, context: Tensor | None = None, *, shift: int = 0) -> Tensor:
         """Attends inside windows.
 
         Args:
             queries: map, (B, h, w, d).
             context: map, (B, h, w, d); the queries if not given.
-            norm: a normalisation of the queries before that.
-            residual: what is added to the result, (B, h, w, d).
             shift: where the first window of the context begins, in pixels down and to the right. The map goes on
                 cyclically, and nothing is masked.
 
         Returns:
             (B, h, w, d), in the places of the queries.
         """
-        attend = self._attend_in_place if is_fused(queries) else self._attend
-        return attend(queries, context, norm, residual, shift)
-
-    def _attend(
-        self, queries: Tensor, context: Tensor | None, norm: nn.LayerNorm | None, residual: Tensor | None, shift: int
-    ) -> Tensor:
-        """Cuts the maps into windows, and joins them again."""
         _, h, w, _ = queries.shape
         own_shift = shift if context is None else 0
-        queries = to_windows(operand(norm(queries) if norm is not None else queries), self.window_size, own_shift)
-        if context is None:
-            q, k, v = self._heads(linear(queries, *_joined(self.query, self.key, self.value)))
-        else:
-            (q,) = self._heads(linear(queries, *_joined(self.query)))
-            k, v = self._heads(linear(to_windows(context, self.window_size, shift), *_joined(self.key, self.value)))
-        q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
-        mixed = linear(window_attention(q, k, v, *self._position_encoding()), self.out.weight, self.out.bias)
-        mixed = from_windows(mixed, self.window_size, h, w, own_shift)
-        return mixed if residual is None else residual + mixed
+        queries = to_windows(queries, self.window_size, own_shift)
+        context = queries if context is None else to_windows(context, self.window_size, shift)
+        q, k, v = self.heads(self.query(queries)), self.heads(self.key(context)), self.heads(self.value(context))
+        q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))  # (M, heads, T, d / heads)
+        mixed = self.out(window_attention(q, k, v, *self.positions()))
+        return from_windows(mixed, self.window_size, h, w, own_shift)
 
-    def _attend_in_place(
-        self, queries: Tensor, context: Tensor | None, norm: nn.LayerNorm | None, residual: Tensor | None, shift: int
-    ) -> Tensor:
-        """The kernels read and write the maps as they are."""
-        windows = window_pixels(queries, self.window_size, shift)
-        if context is None:
-            q, k, v = self._heads(perceptron(queries, [_joined(self.query, self.key, self.value)], norm=norm))
-            mixed = self._window_attention(q, k, v, windows, windows)
-        else:
-            (q,) = self._heads(perceptron(queries, [_joined(self.query)], norm=norm))
-            k, v = self._heads(perceptron(context, [_joined(self.key, self.value)]))
-            mixed = self._window_attention(q, k, v, window_pixels(queries, self.window_size), windows)
-        return perceptron(mixed.view_as(queries), [self.out], residual=residual)
-
-    def _window_attention(self, q: Tensor, k: Tensor, v: Tensor, windows: Tensor, context_windows: Tensor) -> Tensor:
-        q, k, v = (heads.flatten(0, 2) for heads in (q, k, v))
-        return window_attention(q, k, v, *self._position_encoding(), windows, context_windows)
-
-    def _position_encoding(self) -> tuple[Tensor | None, Tensor | None]:
-        """Bias and rotations."""
+    def positions(self) -> tuple[Tensor | None, Tensor | None]:
+        """Bias and rotations of the window attention, of which one is None."""
         return (
             self.bias() if self.bias is not None else None,
             self.rope() if self.rope is not None else None,
         )
 
-    def _heads(self, projected: Tensor) -> list[Tensor]:
-        """Projections side by side (..., any * d) as (..., heads, d / heads) each."""
-        d = self.out.in_features
-        return [part.unflatten(-1, (self.num_heads, -1)) for part in projected.split(d, -1)]
-
-
-def _joined(*projections: nn.Linear) -> Parameters:
-    """Weight and bias that project to all at once."""
-    if len(projections) == 1:
-        return projections[0].weight, projections[0].bias
-    return (
-        torch.cat([projection.weight for projection in projections]),
-        torch.cat([projection.bias for projection in projections]),
-    )
+    def heads(self, projected: Tensor) -> Tensor:
+        """(..., d) as (..., heads, d / heads)."""
+        return projected.unflatten(-1, (self.num_heads, -1))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.basicsr_private import log_metrics, note_best
 from gsasr_plugin.checkpoints import kept_models
@@ -52,6 +53,7 @@ class GSASRModel(ResumableModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.stop_signal = 0  # that all processes know of
         self.bad_steps = 0
+        self.snapshot: nn.Module | None = None  # during a validation
         super().__init__(opt)
         kept_models.forget()  # its weights are in place
         self.speed = TrainingSpeed(self.device, opt.get('world_size', 1))
@@ -150,7 +152,7 @@ class GSASRModel(ResumableModel):
         """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
         if self.is_train and not self.opt['dist']:
             self._stop_if(stop_signals.requested() or 0)
-        net = self.tested_net()
+        net = self._for_inference() if self.snapshot is None else self.snapshot
         val_opt = self.opt.get('val') or {}
         training = net.training
         net.eval()
@@ -162,9 +164,15 @@ class GSASRModel(ResumableModel):
             net.train(training)  # a training goes on where an image fails
 
     def tested_net(self) -> nn.Module:
-        """The network that `test` runs."""
+        """The network that `test` runs a snapshot of."""
         # Bare: each process has images of its own, and the wrapper of several would wait for the others.
         return self.get_bare_model(getattr(self, 'net_g_ema', self.net_g))
+
+    def _for_inference(self) -> nn.Module:
+        """What `test` runs: a snapshot of the tested network, or that itself where it is compiled instead."""
+        options = self.opt.get('train' if self.is_train and self.ema_decay == 0 else 'val') or {}
+        net = self.tested_net()
+        return net if options.get('compile') else for_inference(net)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         """The first image of the batch fed: lq, result and, where known, gt, each (1, 3, ., .) on the CPU."""
@@ -190,7 +198,11 @@ class GSASRModel(ResumableModel):
                 return
             self.validated.add((id(dataloader), current_iter))
         self.speed.interrupt()
-        self._validate(dataloader.dataset, current_iter, tb_logger, save_img=save_img)
+        self.snapshot = self._for_inference()  # weights are packed once for all images
+        try:
+            self._validate(dataloader.dataset, current_iter, tb_logger, save_img=save_img)
+        finally:
+            self.snapshot = None
         if self.is_train:
             self._keep_best(int(current_iter))
 

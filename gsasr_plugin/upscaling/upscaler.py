@@ -6,16 +6,16 @@ Letters: B images, h x w LR size, H x W output size.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.precision import autocast
 from gsasr_plugin.sizes import Size
@@ -28,25 +28,13 @@ def no_progress(_: float) -> None:
     """For callers who do not ask."""
 
 
-@contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """Within, a network is in evaluation mode; then, after errors too, each of its modules is as it was before."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 class Upscaler:
     """Upscales tensors and pictures of any size.
 
     Args:
-        net: the network; it is moved to the device. It computes as in evaluation mode, and whenever a method has
-            returned or failed each of its modules is in the mode of before: a network may be watched in its training.
-        device: see `choose_device`; None leaves the network where it is.
+        net: the network, which is left as it is, in training too: a snapshot of it is taken (`for_inference`). Its
+            weights must not change before the last result: for those of further training, make another `Upscaler`.
+        device: see `choose_device`; None: where the network is.
         dtype: see `choose_dtype`.
         self_ensemble: average the results of the 8 flips and rotations of each picture (8 times the work).
         tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
@@ -67,7 +55,7 @@ class Upscaler:
         parameter = next(net.parameters())
         self.device = parameter.device if device is None else choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
-        self.net = net.to(self.device)
+        self.net = for_inference(net).to(self.device)
         self.self_ensemble = self_ensemble
         self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
         self.tiles((1, 1))  # whether the network can have such tiles at all
@@ -84,7 +72,7 @@ class Upscaler:
         def tile_done(_: int, total: int) -> None:
             progress(h * w / total)
 
-        with evaluating(self.net), torch.inference_mode(), autocast(self.device, self.dtype):
+        with torch.inference_mode(), autocast(self.device, self.dtype):
             return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
 
     def draw(self, gaussians: Gaussians, size: Size) -> Tensor:
@@ -96,7 +84,7 @@ class Upscaler:
 
     def tiles(self, lq_size: Size) -> list[Size]:
         """The sizes of the parts in which an image of (h, w) goes through the network: one, if there are no tiles."""
-        with evaluating(self.net), torch.inference_mode():
+        with torch.inference_mode():
             return self.net.tiles(lq_size, **self.tile_options) or [lq_size]
 
     def passes(self, sizes: int, *, one_encoding: bool) -> int:

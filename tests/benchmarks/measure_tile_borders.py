@@ -15,6 +15,7 @@ from skimage import data
 
 from gsasr_plugin import load
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.data.bicubic import resize_bicubic
 
 HEIGHT, WIDTH = 48, 240  # LR pixels, multiples of the windows of all models
@@ -75,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('models', nargs='*', metavar='MODEL')
     for name, net in models(parser.parse_args().models):
-        report(name, net)
+        report(name, for_inference(net))
 
 
 if __name__ == '__main__':

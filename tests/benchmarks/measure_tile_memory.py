@@ -19,6 +19,7 @@ import torch
 from skimage import data
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.tile_memory import ENCODER_BYTES, decoder_bytes
 from gsasr_plugin.data.bicubic import resize_bicubic
 
@@ -56,7 +57,7 @@ def measure_models() -> None:
     print(f'{"bytes per LR pixel":<58}{"encoder":>9}{"estimate":>9}{"decoder":>9}{"estimate":>9}')
     for model in MODELS:
         # The layers of a block and the blocks follow each other: one tells the peak.
-        net = GSASR(**model, num_interaction_blocks=1).eval()
+        net = for_inference(GSASR(**model, num_interaction_blocks=1))
         width, density = net.options['embed_dim'], net.options['gaussian_density']
         encoder = peak(net.encoder, torch.rand(1, 3, SIDE, SIDE)) / SIDE**2
         features = torch.rand(1, net.encoder.num_features, SIDE, SIDE)
@@ -70,7 +71,7 @@ def measure_models() -> None:
 def enlarge_photograph(interaction_blocks: int, tile_options: dict[str, Any]) -> None:
     image = resize_bicubic(data.rocket().astype(np.float32) / 255, (540, 960))
     lq = torch.from_numpy(np.ascontiguousarray(image)).float().clamp(0, 1).permute(2, 0, 1)[None]
-    net = GSASR(encoder_opt={'type': 'EDSR'}, num_interaction_blocks=interaction_blocks).eval()
+    net = for_inference(GSASR(encoder_opt={'type': 'EDSR'}, num_interaction_blocks=interaction_blocks))
     start = time.perf_counter()
 
     def progress(done: int, total: int) -> None:

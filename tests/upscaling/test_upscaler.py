@@ -198,7 +198,8 @@ def test_a_network_in_training_goes_on_as_it_was(net: GSASR, fails: bool, frozen
     trained.encoder.train(not frozen)
     before = {name: module.training for name, module in trained.named_modules()}
     during: list[bool] = []
-    trained.decoder.register_forward_hook(lambda *_: during.extend(m.training for m in trained.modules()))
+    for part in (trained.encoder, trained.decoder):
+        part.register_forward_hook(lambda module, *_: during.extend(m.training for m in module.modules()))
     if fails:
         trained.decoder.register_forward_hook(lambda *_: (_ for _ in ()).throw(Broken))
         with pytest.raises(Broken):

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gsasr_plugin.archs.map_conv import convolve_by_kernel
-
 # Where a class states no multiple, its window (or 1) is doubled up to this, for U-shaped networks halve their input.
 _LARGEST_MULTIPLE = 64
 # The probe image has at least this many rows, so that pooling or reflection padding inside a network has room.
@@ -46,7 +44,6 @@ class Encoder(nn.Module):
         if multiple is None or channels is None:
             multiple, channels = _probe(net, type_name, _candidate_multiples(net, window_size))
         self.multiple, self.num_features = int(multiple), int(channels)
-        convolve_by_kernel(net)
 
     def forward(self, lq: Tensor) -> Tensor:
         """LR image B x 3 x h x w (0..1; h and w multiples of ``multiple``) -> features B x C x h x w."""

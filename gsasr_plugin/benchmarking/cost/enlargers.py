@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.models.validation.paper_tables import PaperRow, paper_row
@@ -73,7 +74,7 @@ def from_options(name: str, section: Mapping[str, Any], weights: str | list[str]
 
 def from_network(name: str, network: nn.Module) -> Enlarger:
     """A network that is there: a GSASR, or one of a fixed scale that takes the LR image alone."""
-    network = network.eval()
+    network = for_inference(network)
     if isinstance(network, GSASR):
 
         def draw(lq: Tensor, size: Size) -> Tensor:

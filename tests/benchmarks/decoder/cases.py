@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gsasr_ops import rasterize_gaussians
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.inference import for_inference
 from tests.checkpoints.official.released import decoder_from_official, layout, released, shuffled_index, weights
 from tests.checkpoints.official.transcription import raw_gaussians
 
@@ -67,6 +68,7 @@ def precision(which: str) -> AbstractContextManager[Any]:
 def inference(which: str, variant: str, side: int) -> Callable[[], Gaussians]:
     """A call that decodes a map of side x side LR pixels."""
     decode, _ = decoder(which, variant)
+    decode = for_inference(decode) if isinstance(decode, nn.Module) else decode
     features, scale = decoder_inputs(side)
 
     def call() -> Gaussians:

@@ -1,6 +1,8 @@
 """Decoders from released state dicts against outputs of the authors' networks, and against a plain transcription."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,9 +34,9 @@ RELATIVE = 2e-5
 
 
 @pytest.mark.parametrize('name', SALTS)
-def test_the_authors_gaussians(name: str, layers_by: str) -> None:
+def test_the_authors_gaussians(name: str, computed: Callable[[Any], Any]) -> None:
     state, golden = golden_decoder(name, SALTS[name])
-    decoder = decoder_from_official(state)
+    decoder = computed(decoder_from_official(state))
     with torch.no_grad():
         gaussians = decoder(torch.from_numpy(golden['feat']), torch.from_numpy(golden['scale']))
 
@@ -115,14 +117,14 @@ def test_other_sizes_equal_a_transcription(name, sizes, depths, heads, window, s
 
 
 @pytest.mark.parametrize('variant', ['paper/EDSR', 'enhanced/EDSR_DIV2K|EDSR_DF2K', 'ultra/HATL_SA1B'])
-def test_full_sizes_equal_a_transcription(variant: str, layers_by: str) -> None:
+def test_full_sizes_equal_a_transcription(variant: str, computed: Callable[[Any], Any]) -> None:
     """The released networks in float32, two windows, weights by the rule of the golden files."""
     full = layout(released()['variants'][variant]['decoder_state'])
     state = weights(full, 'full')
     window = math.isqrt(full['gs_embedding'][0][0])
     index = shuffled_index(window, 0)
     state |= {key: index for key, (_, dtype) in full.items() if dtype == 'int64'}
-    decoder = decoder_from_official(state)
+    decoder = computed(decoder_from_official(state))
     feat = torch.randn(1, 64, window, 2 * window, generator=torch.Generator().manual_seed(0))
     scale = torch.tensor((3.3,))
     with torch.no_grad():

@@ -1,0 +1,300 @@
+"""A snapshot of a network for inference on CPUs: the same layers by fused kernels, their weights packed once.
+
+The modules of this room compute the paper's formulas, step by step, in training and on GPUs. On CPUs, without
+gradients, several of those steps are one pass over memory in a kernel of gsasr_ops, which wants weights in an order of
+its own. `for_inference` makes a network in which such modules are exchanged for fused ones.
+
+The snapshot is made explicitly, for packed weights cannot follow those of a network in training. All that evaluates
+makes one: per model where pictures are upscaled, per validation in training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+import gsasr_ops
+from gsasr_plugin.archs.attention_block import AttentionLayer
+from gsasr_plugin.archs.condition_injection import ConditionInjectionLayer
+from gsasr_plugin.archs.gaussian_interaction import GaussianInteractionLayer
+from gsasr_plugin.archs.map_conv import MapConv
+from gsasr_plugin.archs.mlp import MLP
+from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
+from gsasr_plugin.archs.window_attention import WindowAttention, window_pixels
+from gsasr_plugin.torch_private import linear_pointwise, members
+
+Network = TypeVar('Network', bound=nn.Module)
+
+# Where gsasr_ops has nothing faster, the decoder takes 5 to 15 % less time by it.
+_POINTWISE = linear_pointwise()
+
+# Of fewer channels the transformations of the convolution's kernel cost more than they save.
+LEAST_CHANNELS = 16
+
+
+def for_inference(net: Network) -> Network:
+    """A snapshot of a network in evaluation mode, faster on CPUs without gradients; the network is left as it is.
+
+    It is of the same class, with the same names in its state dict, shares the memory of the weights, and keeps packed
+    copies of them beside, made by the first call in each dtype. What the kernels cannot do (gradients, other devices,
+    weights that are not in float32, other dtypes) it computes as the network itself, but its parameters have no
+    gradients.
+
+    Its weights must not change while it is in use: of a network that has been trained further, make another one.
+
+    Args:
+        net: GSASR, or a part of it.
+
+    Raises:
+        RuntimeError: later, where weights are loaded into the snapshot.
+    """
+    with torch.inference_mode(False):
+        snapshot = _twin(net, {}).eval()
+    snapshot.register_load_state_dict_pre_hook(_refuse_weights)
+    return snapshot
+
+
+def _refuse_weights(*_: object) -> None:
+    raise RuntimeError('a snapshot of for_inference shares its weights: load them into the network itself')
+
+
+def _twin(module: Network, done: dict[nn.Module, Any]) -> Network:
+    """A copy of a module and all in it, on the same memory, and of fused classes where there are any."""
+    if module in done:
+        return done[module]
+    cls = _fused_class(module)
+    twin: Any = cls.__new__(cls)
+    done[module] = twin
+    # What torch leaves out of a state would call the module itself: a compiled forward.
+    for name, value in module.__getstate__().items():
+        twin.__dict__[name] = value.copy() if isinstance(value, dict | set) else value
+    parameters, buffers, children = members(twin)  # copies by now
+    for name, tensor in parameters.items():
+        parameters[name] = None if tensor is None else nn.Parameter(tensor.detach(), requires_grad=False)
+    for name, tensor in buffers.items():
+        buffers[name] = None if tensor is None else tensor.detach().clone()
+    for name, child in children.items():
+        children[name] = None if child is None else _twin(child, done)
+    if issubclass(cls, _Fused):
+        twin.packs = {}
+    return twin
+
+
+def _fused_class(module: nn.Module) -> type[nn.Module]:
+    if type(module) is nn.Conv2d and (
+        module.kernel_size == (3, 3)
+        and module.stride == (1, 1)
+        and module.padding == (1, 1)
+        and module.dilation == (1, 1)
+        and module.groups == 1
+        and module.padding_mode == 'zeros'
+        and module.bias is not None
+        and module.in_channels >= LEAST_CHANNELS
+    ):
+        return _FusedConv
+    return _FUSED.get(type(module), type(module))
+
+
+class _Fused(nn.Module):
+    """What takes the place of a plain module, with the same parameters: a subclass that overrides a forward.
+
+    Attributes:
+        packs: weights as the kernels want them, by dtype and layers.
+    """
+
+    packs: dict[Any, Any]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self.packs.clear()  # the weights move to another device or dtype
+        return super()._apply(fn, recurse)
+
+    def operands(self, x: Tensor) -> torch.dtype | None:
+        """The dtype in which x is multiplied by a kernel; None if PyTorch is to do it.
+
+        The kernels add in float32: a network that is itself in bfloat16 stays with PyTorch, to the last bit.
+        """
+        if x.device.type != 'cpu' or torch.is_grad_enabled() or next(self.parameters()).dtype != torch.float32:
+            return None
+        cast = torch.is_autocast_enabled('cpu')
+        dtype = torch.get_autocast_dtype('cpu') if cast else x.dtype
+        known = (torch.float32, torch.bfloat16) if _POINTWISE is not None else gsasr_ops.MULTIPLIED
+        return dtype if dtype in known and x.dtype in (torch.float32, torch.bfloat16) else None
+
+    def perceptron(
+        self,
+        x: Tensor,
+        *layers: Sequence[nn.Linear],
+        norm: nn.LayerNorm | None = None,
+        added: Tensor | None = None,
+        adds_x: bool = False,
+        residual: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """y + residual + W_l relu(... relu(W_1 norm(y) + b_1) ...) + b_l with y = x + added.
+
+        Args:
+            x: (B, ..., k).
+            layers: linear layers; of several with the same input, the outputs lie side by side.
+            norm: the normalisation; none if not given.
+            added: (B, k).
+            adds_x: whether y is added to the result; x is in float32 then.
+            residual: (B, ..., m).
+            dtype: of the result. If not given, float32 where something is added, else that of the operands.
+
+        Returns:
+            (B, ..., m).
+        """
+        operands = self.operands(x)
+        assert operands is not None
+        if dtype is None:
+            dtype = torch.float32 if adds_x or residual is not None else operands
+        by_kernel = operands in gsasr_ops.MULTIPLIED
+        key = (by_kernel, operands, *layers)
+        if key not in self.packs:
+            weights = [_side_by_side([layer.weight for layer in group]) for group in layers]
+            biases = [_side_by_side([layer.bias for layer in group]) for group in layers]
+            self.packs[key] = (
+                gsasr_ops.pack_perceptron(weights, biases, operands=operands)
+                if by_kernel
+                else [(weight.to(operands), bias.to(operands)) for weight, bias in zip(weights, biases)]
+            )
+        packed = self.packs[key]
+        if by_kernel:
+            result = gsasr_ops.perceptron(
+                x.reshape(-1, x.shape[-1]),
+                packed,
+                added=added,
+                norm=(norm.weight, norm.bias, norm.eps) if norm is not None else None,
+                adds_x=adds_x,
+                residual=residual.reshape(-1, residual.shape[-1]) if residual is not None else None,
+                dtype=dtype,
+            )
+            return result.view(*x.shape[:-1], -1)
+        y = x if added is None else x + added.view(len(added), *[1] * (x.dim() - 2), -1)
+        result = y if norm is None else norm(y)
+        for i, (weight, bias) in enumerate(packed, 1):
+            assert _POINTWISE is not None
+            result = _POINTWISE(result.to(operands), weight, bias, 'relu' if i < len(layers) else 'none', [], '')
+        for addend in (y if adds_x else None, residual):
+            result = result if addend is None else addend + result
+        return result.to(dtype)
+
+
+def _side_by_side(parameters: list[Tensor]) -> Tensor:
+    return parameters[0] if len(parameters) == 1 else torch.cat(parameters)
+
+
+class _FusedConvolution(_Fused, nn.Conv2d):
+    def convolved(self, x: Tensor) -> Tensor | None:
+        """A map (B, h, w, in_channels) to (B, h, w, out_channels), where the kernel does that faster than PyTorch."""
+        operands = self.operands(x)
+        if operands not in gsasr_ops.MULTIPLIED:
+            return None
+        assert operands is not None and self.bias is not None
+        if operands not in self.packs:
+            self.packs[operands] = gsasr_ops.pack_convolution(self.weight, self.bias, operands=operands)
+        return gsasr_ops.convolution(x, self.packs[operands], dtype=operands)
+
+
+class _FusedConv(_FusedConvolution):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolved(x.permute(0, 2, 3, 1))
+        # From then on the channels of planes lie side by side in memory.
+        return super().forward(x) if y is None else y.permute(0, 3, 1, 2)
+
+
+class _FusedMapConv(_FusedConvolution, MapConv):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolved(x)
+        return super().forward(x) if y is None else y
+
+
+class _FusedMLP(_Fused, MLP):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.operands(x) is None else self.perceptron(x, (self.fc1,), (self.fc2,))
+
+    def branch(self, x: Tensor, norm: nn.LayerNorm, added: Tensor | None = None) -> Tensor:
+        """y + mlp(norm(y)) with y = x + added."""
+        return self.perceptron(x, (self.fc1,), (self.fc2,), norm=norm, added=added, adds_x=True)
+
+
+class _FusedWindowAttention(_Fused, WindowAttention):
+    def forward(self, queries: Tensor, context: Tensor | None = None, *, shift: int = 0) -> Tensor:
+        if self.operands(queries) is None:
+            return super().forward(queries, context, shift=shift)
+        return self.branch(queries, context, shift=shift)
+
+    def branch(
+        self,
+        queries: Tensor,
+        context: Tensor | None = None,
+        *,
+        shift: int,
+        norm: nn.LayerNorm | None = None,
+        residual: Tensor | None = None,
+    ) -> Tensor:
+        """residual + attention(norm(queries), context); the kernels read and write the maps as they lie."""
+        windows = own_windows = window_pixels(queries, self.window_size, shift)
+        if context is None:
+            q, k, v = self.perceptron(queries, (self.query, self.key, self.value), norm=norm).chunk(3, -1)
+        else:
+            q = self.perceptron(queries, (self.query,), norm=norm)
+            k, v = self.perceptron(context, (self.key, self.value)).chunk(2, -1)
+            own_windows = window_pixels(queries, self.window_size)
+        q, k, v = (self.heads(projected).flatten(0, 2) for projected in (q, k, v))
+        mixed = gsasr_ops.window_attention(q, k, v, *self.positions(), own_windows, windows)
+        return self.perceptron(mixed.view_as(queries), (self.out,), residual=residual)
+
+
+class _FusedLayer(_Fused, AttentionLayer):
+    scale_mlp: _FusedMLP
+    attention: _FusedWindowAttention
+    mlp: _FusedMLP
+
+    def forward(self, x: Tensor, scale_embed: Tensor | None, *context: Tensor) -> Tensor:
+        if self.operands(x) is None or x.dtype != torch.float32:
+            return super().forward(x, scale_embed, *context)
+        scale = self.scale_attention(scale_embed).flatten(1) if self.scale_attention is not None else None
+        x = self.scale_mlp.branch(x, self.scale_norm, scale)
+        x = self.attended(x, *context)
+        return self.mlp.branch(x, self.mlp_norm)
+
+    def attended(self, x: Tensor, *context: Tensor) -> Tensor:
+        """x + attend(norm(x), *context)."""
+        raise NotImplementedError
+
+
+class _FusedInjectionLayer(_FusedLayer, ConditionInjectionLayer):
+    def attended(self, x: Tensor, *context: Tensor) -> Tensor:
+        features, query_pos = context
+        return self.attention.branch(self.attention_norm(x) + query_pos, features, shift=self.shift, residual=x)
+
+
+class _FusedInteractionLayer(_FusedLayer, GaussianInteractionLayer):
+    def attended(self, x: Tensor, *context: Tensor) -> Tensor:
+        return self.attention.branch(x, shift=self.shift, norm=self.attention_norm, residual=x)
+
+
+class _FusedHead(_Fused, GaussianPrimaryHead):
+    def _properties(self, x: Tensor) -> Tensor:
+        # The kernel keeps hidden layers in the cache by itself.
+        return self.raw(x) if self.operands(x) in gsasr_ops.MULTIPLIED else super()._properties(x)
+
+    def raw(self, x: Tensor) -> Tensor:
+        if self.operands(x) is None:
+            return super().raw(x)
+        heads = [[(layer,) for layer in head if isinstance(layer, nn.Linear)] for head in self.heads()]
+        return torch.cat([self.perceptron(x, *layers, dtype=torch.float32) for layers in heads], -1)
+
+
+_FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    MapConv: _FusedMapConv,
+    MLP: _FusedMLP,
+    WindowAttention: _FusedWindowAttention,
+    ConditionInjectionLayer: _FusedInjectionLayer,
+    GaussianInteractionLayer: _FusedInteractionLayer,
+    GaussianPrimaryHead: _FusedHead,
+}
