@@ -1,6 +1,6 @@
 """The command `basicsr`: BasicSR's training and testing, with plugins found and options checked first.
 
-Help and wrong arguments need nothing of that: what takes seconds to import is imported by `_run`.
+Help and wrong arguments need nothing of that: what takes seconds to import is imported by who needs it.
 """
 
 from __future__ import annotations
@@ -98,42 +98,43 @@ def _main(argv: list[str]) -> int:
 
 
 def _run(arguments: argparse.Namespace, command: str) -> int:
-    load_plugins()
+    from gsasr_plugin.host.option_check import OptionError, force_options, read_option_file
+
+    try:
+        file = read_option_file(arguments.opt)
+        force_options(file, arguments.force_yml or [])
+        load_plugins()
+        _check_and_run(arguments, file, command)
+    except OptionError as error:
+        count = sum(problem.is_error for problem in error.problems)
+        print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)
+        return EXIT_USAGE
+    return 0
+
+
+def _check_and_run(arguments: argparse.Namespace, file: OptionFile, command: str) -> None:
     from gsasr_plugin.checkpoints.kept_models import reading_once
-    from gsasr_plugin.host.option_check import OptionError
+    from gsasr_plugin.host.option_check.absent_datasets import skip_absent_datasets
+    from gsasr_plugin.host.option_check.checker import check_options
     from gsasr_plugin.host.pipeline import run_pipeline
     from gsasr_plugin.metrics.weights import WeightsNotFoundError
 
+    is_train = arguments.task == 'train'
     flags = [f'--{name}' for name in ('auto_resume', 'debug') if getattr(arguments, name)]
     if arguments.launcher != 'none':
         flags += ['--launcher', arguments.launcher]
     try:
         with reading_once():
-            run_pipeline(arguments.task, _checked_options(arguments), flags, command)
-    except OptionError as error:
-        count = sum(problem.is_error for problem in error.problems)
-        print(f'{error}\nbasicsr: {count} error{"s" * (count > 1)} in {error.file}', file=sys.stderr)
-        return EXIT_USAGE
+            if not is_train and arguments.skip_absent:
+                _print_warnings(skip_absent_datasets(file), file.path)
+            resumes = is_train and arguments.auto_resume and _has_states(file.options.get('name'), arguments.debug)
+            _print_warnings(check_options(file, is_train=is_train, auto_resume=resumes), file.path)
+            run_pipeline(arguments.task, file, flags, command)
     except WeightsNotFoundError as error:
         raise UsageError(str(error)) from error
-    return 0
 
 
-def _checked_options(arguments: argparse.Namespace) -> OptionFile:
-    """The options in force, after a word on what is doubtful in them."""
-    from gsasr_plugin.host.option_check import check_options, force_options, read_option_file, skip_absent_datasets
-
-    file = read_option_file(arguments.opt)
-    force_options(file, arguments.force_yml or [])
-    is_train = arguments.task == 'train'
-    if not is_train and arguments.skip_absent:
-        _print_warnings(skip_absent_datasets(file), file.path)
-    resumes = arguments.auto_resume and is_train and _has_states(file.options.get('name'), debug=arguments.debug)
-    _print_warnings(check_options(file, is_train=is_train, auto_resume=resumes), file.path)
-    return file
-
-
-def _has_states(name: Any, *, debug: bool) -> bool:
+def _has_states(name: Any, debug: bool) -> bool:
     """Whether a run of that name has left training states below the current folder."""
     if not isinstance(name, str):
         return False

@@ -15,6 +15,7 @@ EXAMPLES = """\
   gsasr check-data datasets/DIV2K/train_sub datasets/val.lmdb
   gsasr check-data --opt options/train.yml
 """
+NOTHING = 'nothing to check: give folders, LMDBs, or option files with --opt'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if not (arguments.root or arguments.opt):
+        raise CommandError(NOTHING)
     from gsasr_plugin.data.image_check import check_images, index_faults
     from gsasr_plugin.data.image_files import Backend, list_images
     from gsasr_plugin.host.option_check import OptionError, read_option_file
@@ -36,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         except OptionError as error:
             raise CommandError(str(error)) from error
     if not roots:
-        raise CommandError('nothing to check: give folders, LMDBs, or option files with --opt')
+        raise CommandError(NOTHING)
     faults = 0
     for root, meta_info_file in dict.fromkeys(roots):
         backend: Backend = 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk'

@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    if arguments.out.suffix not in ('.png', '.csv'):
+        raise CommandError(f'--out: {arguments.out} does not end in .png or .csv')
     from gsasr_plugin.upscaling.visuals.curves import draw_curves, read_curve, write_curves
     from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
-    write = {'.png': draw_curves, '.csv': write_curves}.get(arguments.out.suffix)
-    if write is None:
-        raise CommandError(f'--out: {arguments.out} does not end in .png or .csv')
+    write = draw_curves if arguments.out.suffix == '.png' else write_curves
     curves = []
     for given in arguments.runs:
         name, equals, folder = given.partition('=')

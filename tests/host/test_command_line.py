@@ -343,7 +343,8 @@ def test_a_plugin_that_fails_to_import_is_named(
     write_distribution(tmp_path / 'site', 'broken-plugin', 'broken_plugin', 'import a_module_that_is_missing\n')
     monkeypatch.syspath_prepend(tmp_path / 'site')
     assert 'broken_plugin' in [entry.name for entry in plugins.installed_plugins()]
-    assert cli.main(['train', '-opt', 'train.yml']) == 1
+    (tmp_path / 'train.yml').write_text('name: x')
+    assert cli.main(['train', '-opt', str(tmp_path / 'train.yml')]) == 1
     message = capsys.readouterr().err
     assert "the plugin 'broken_plugin' (broken_plugin) of the distribution broken-plugin 1.2" in message
     assert "No module named 'a_module_that_is_missing'" in message and 'broken_plugin.py:1' in message

@@ -13,7 +13,8 @@ import torch
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
-from gsasr_plugin.host.option_check import OptionError, Problem, check_options, read_option_file
+from gsasr_plugin.host.option_check import OptionError, Problem, read_option_file
+from gsasr_plugin.host.option_check.checker import check_options
 from gsasr_plugin.option_types import REQUIRED, Accepted, Option, accepted_by_call, closest, dotted, words
 from tests.host.conftest import write_options
 

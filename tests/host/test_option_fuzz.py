@@ -12,7 +12,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gsasr_plugin.host.option_check import OptionError, check_options, force_options, read_option_file
+from gsasr_plugin.host.option_check import OptionError, force_options, read_option_file
+from gsasr_plugin.host.option_check.checker import check_options
 from tests.host.option_faults import OTHER_TYPES, key_paths, misspelt, parent
 
 OPTIONS = Path(__file__).parents[2] / 'options'

@@ -21,7 +21,8 @@ from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from PIL import Image
 
 from gsasr_plugin import cli
-from gsasr_plugin.host.option_check import OptionError, check_options, read_option_file
+from gsasr_plugin.host.option_check import OptionError, read_option_file
+from gsasr_plugin.host.option_check.checker import check_options
 from gsasr_plugin.models.gsasr_model import GSASRModel
 from tests.host.option_faults import single_faults
 

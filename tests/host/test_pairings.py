@@ -20,7 +20,8 @@ from basicsr.utils.options import parse_options
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 from torch.utils.data import DataLoader
 
-from gsasr_plugin.host.option_check import OptionError, OptionFile, check_options, read_option_file
+from gsasr_plugin.host.option_check import OptionError, OptionFile, read_option_file
+from gsasr_plugin.host.option_check.checker import check_options
 from gsasr_plugin.host.option_check.pairings import check_pairings, needed_keys
 from gsasr_plugin.host.option_check.report import Report
 from tests.host.conftest import write_options

@@ -16,7 +16,8 @@ from gsasr_plugin.checkpoints import kept_models, state_file
 from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.host.option_check import OptionError, OptionFile, check_options, read_option_file
+from gsasr_plugin.host.option_check import OptionError, OptionFile, read_option_file
+from gsasr_plugin.host.option_check.checker import check_options
 from gsasr_plugin.models.gsasr_model import GSASRModel
 from tests.checkpoints.official.hub_server import write_small_model
 from tests.checkpoints.official.test_sources import Payload

@@ -124,6 +124,11 @@ assert status == {status}, status
     assert imported(run_python, code) == set()
 
 
+def test_a_file_that_cannot_be_read_is_told_before_torch_is_imported(run_python: Run) -> None:
+    code = "from gsasr_plugin import cli\nassert cli.main(['train', '-opt', 'none.yml']) == 2"
+    assert not imported(run_python, code) & {'torch', 'basicsr', 'numpy'}
+
+
 def test_importing_the_package_imports_nothing_heavy(run_python: Run) -> None:
     assert imported(run_python, 'import gsasr_plugin; dir(gsasr_plugin); gsasr_plugin.__version__') == set()
 

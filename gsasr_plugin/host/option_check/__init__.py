@@ -5,8 +5,6 @@ Which keys exist is written down once, where they are used: in the signatures of
 dataclasses of data sets and models, and, for BasicSR's own sections, in `host_sections`.
 """
 
-from gsasr_plugin.host.option_check.absent_datasets import skip_absent_datasets
-from gsasr_plugin.host.option_check.checker import check_options
 from gsasr_plugin.host.option_check.force_yml import force_options
 from gsasr_plugin.host.option_check.option_file import OptionFile, read_option_file, write_option_file
 from gsasr_plugin.host.option_check.problems import OptionError, Problem
@@ -15,9 +13,7 @@ __all__ = [
     'OptionError',
     'OptionFile',
     'Problem',
-    'check_options',
     'force_options',
     'read_option_file',
-    'skip_absent_datasets',
     'write_option_file',
 ]
