@@ -97,12 +97,16 @@ def test_a_missing_suffix_is_filled_in_for_the_host(project: Path, edsr_options:
 
 def test_a_metric_that_says_that_less_is_better_is_believed(project: Path, gsasr_options: Options) -> None:
     """BasicSR takes the largest value for the best one, and `keep_best` would keep the worst network."""
-    metrics = {'dists': {'type': 'calculate_dists', 'crop_border': 0}, **gsasr_options['val']['metrics']}
+    metrics = {name: {'type': f'calculate_{name}', 'crop_border': 0} for name in ('dists', 'niqe', 'psnr')}
+    metrics['inverted'] = {**metrics['niqe'], 'better': 'higher'}
+    (project / 'large').mkdir()
+    cv2.imwrite('large/0.png', np.zeros((200, 200, 3), np.uint8))
+    gsasr_options['datasets']['val'] |= {'dataroot_gt': 'large', 'scales': [2]}
     options = changed(gsasr_options, val__metrics=metrics, val__keep_best='dists')
     file = read_option_file(str(write_options(options, project / 'options.yml')))
     check_options(file, is_train=True)
-    assert file.options['val']['metrics']['dists']['better'] == 'lower'
-    assert 'better' not in file.options['val']['metrics']['psnr']
+    found = {name: section.get('better') for name, section in file.options['val']['metrics'].items()}
+    assert found == {'dists': 'lower', 'niqe': 'lower', 'psnr': None, 'inverted': 'higher'}
     (problem,) = errors(changed(options, val__metrics__dists__better='higher'), project)
     assert dotted(problem.path) == 'val.metrics.dists.better' and problem.accepted == 'lower'
 

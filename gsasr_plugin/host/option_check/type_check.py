@@ -30,6 +30,8 @@ from gsasr_plugin.option_types import (
 
 # What BasicSR passes to a metric itself.
 _METRIC_IMAGES = ('img', 'img2')
+# Metrics of BasicSR, which do not say so themselves as the plugin's do.
+_LESS_IS_BETTER = ('calculate_niqe', 'calculate_fid')
 
 
 def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> type | None:
@@ -140,7 +142,8 @@ def metric_options(function: Callable[..., Any], *, crop_border_auto: bool) -> A
     if border is not None:
         annotation: Any = NonNegativeInt | Literal['auto'] if crop_border_auto else NonNegativeInt
         accepted = accepted.with_options(crop_border=dataclasses.replace(border, annotation=annotation))
-    own = accepted.options.get('better', Option(Literal['higher', 'lower'], 'higher'))
+    default = 'lower' if function.__name__ in _LESS_IS_BETTER else 'higher'
+    own = accepted.options.get('better', Option(Literal['higher', 'lower'], default))
     return accepted.with_options(better=dataclasses.replace(own, sentence='which of two values is the better one'))
 
 
