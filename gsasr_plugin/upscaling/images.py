@@ -43,8 +43,7 @@ def upscale(
         scale: a number, or a tuple (rows, columns).
         size: (H, W).
         model: a network, or what `gsasr_plugin.load` takes; a network that is kept is read only once. It may be in
-            training: it computes as in evaluation mode, and all of its modules are then in their modes of before. It is
-            moved where `device` is given, and stays there.
+            training, and is left as it is, in its modes and on its device: a snapshot computes, in evaluation mode.
         device: 'auto', 'cpu', 'cuda', ...; None: where a given network is, else 'auto'.
         dtype: 'auto', 'float32', 'bf16' or 'fp16', of encoder and decoder.
         self_ensemble: average over the 8 flips and rotations.
