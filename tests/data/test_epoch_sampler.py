@@ -6,6 +6,7 @@ from fractions import Fraction
 from math import ceil
 
 import pytest
+import torch
 from torch.utils.data import BatchSampler
 
 from gsasr_plugin.data.epoch_sampler import EpochIndex, EpochSampler
@@ -49,6 +50,26 @@ def test_every_image_is_drawn_equally_often(length, ratio):
         assert max(counts.values()) - min(counts.values()) <= 1
         assert sum(counts.values()) == (epoch + 1) * size
     assert set(counts.values()) == {2 * size}
+
+
+@pytest.mark.parametrize('seed', [0, 3])
+@pytest.mark.parametrize(('length', 'ratio', 'size'), [(10, 1.5, 5), (10, 0.3, 3), (7, 2.4, 3), (10, 0.7, 7)])
+def test_the_rest_is_cut_from_permutations(length, ratio, size, seed):
+    """Written out again, number by number: a state that is resumed by a later version has to find its order."""
+
+    def permutation(count, number):
+        generator = torch.Generator().manual_seed((seed * 0x9E3779B1 + number) % 2**32)
+        return torch.randperm(count, generator=generator).tolist()
+
+    whole = int(ratio)
+    sequence = [(p, index) for p in range(20) for index in permutation(length, -1 - p)]
+    sampler = seeded(seed, length, ratio)
+    for epoch in range(8):
+        samples = [(repeat, index) for repeat in range(whole) for index in range(length)]
+        part = sequence[epoch * size : (epoch + 1) * size]
+        samples += [(whole + p - part[0][0], index) for p, index in part]
+        expected = [samples[number] for number in permutation(len(samples), epoch)]
+        assert [(i.repeat, int(i)) for i in order(sampler, epoch)] == expected
 
 
 @pytest.mark.parametrize('ratio', [0.5, 1, 1.5, 2])
