@@ -1,6 +1,7 @@
 """Names that torch does not promise to keep, all that this package uses: seen in torch 2.14.1.
 
-Each says what happens where a torch does not have it. Nothing else of this package names what torch calls private.
+Each says what happens where a torch does not have it. Nothing else of this package names what torch calls private, but
+for `nn.Module._apply`, which archs/inference.py overrides: without it packed weights stay behind when a network moves.
 """
 
 from __future__ import annotations
