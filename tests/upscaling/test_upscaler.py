@@ -217,6 +217,13 @@ def test_a_network_in_training_goes_on_as_it_was(net: GSASR, fails: bool, frozen
         assert all(parameter.grad is not None for parameter in trained.parameters())
 
 
+def test_a_network_stays_on_its_device(net: GSASR, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('gsasr_plugin.upscaling.upscaler.choose_device', torch.device)
+    moved = Upscaler(net, device='meta', dtype='float32').net
+    assert {parameter.device.type for parameter in moved.parameters()} == {'meta'}
+    assert {parameter.device.type for parameter in net.parameters()} == {'cpu'}
+
+
 def test_memory_is_of_the_largest_tile_all_gaussians_and_all_results(net: GSASR) -> None:
     """Density 4, windows of 4: an image of 12 x 18 is padded to 12 x 20."""
     pixel_bytes = network_bytes('EDSR', net.options['embed_dim'], 4)
