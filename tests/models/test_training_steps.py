@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +185,26 @@ def test_the_average_moves_by_what_the_decay_leaves(tmp_path: Path, decay: float
         torch.testing.assert_close(averaged.detach().double(), expected[name], rtol=6 * 2**-24, atol=1e-8)
         moved = max(moved, float((averaged - dict(model.net_g.named_parameters())[name]).detach().abs().max()))
     assert moved > 1e-3  # the steps are long enough to tell
+
+
+def test_several_processes_exchange_the_gradient_with_the_last_part(tmp_path: Path) -> None:
+    model = make_model(tmp_path, accumulate=3)
+    bare, calls = model.net_g, []
+
+    class Wrapper(torch.nn.parallel.DistributedDataParallel):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.module = bare
+
+        @contextmanager
+        def no_sync(self) -> Iterator[None]:
+            calls.append('wait')
+            yield
+
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            calls.append('pass')
+            return self.module(*arguments, **options)
+
+    model.net_g = Wrapper()
+    step(model, 1, drawn_batch())
+    assert calls == ['wait', 'pass', 'wait', 'pass', 'pass']
