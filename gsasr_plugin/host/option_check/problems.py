@@ -1,6 +1,5 @@
 """What is wrong with an option: one message that names file, key path, what was given and what is accepted."""
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,10 +40,6 @@ class Problem:
     suggestion: str | None = None
     line: int | None = None
     is_error: bool = True
-
-    def as_warning(self) -> 'Problem':
-        """The same, which does not stop a run."""
-        return dataclasses.replace(self, is_error=False)
 
     def message(self, file: str) -> str:
         """The problem in one or two lines, `file` first."""

@@ -27,8 +27,10 @@ class Report:
         self, path: KeyPath, fault: str, accepted: str = '', suggestion: str | None = None, *, is_error: bool = True
     ) -> None:
         """Note that the option at `path` cannot be used."""
-        problem = Problem(path=path, fault=fault, accepted=accepted, suggestion=suggestion, line=self._line(path))
-        self.problems.append(problem if is_error else problem.as_warning())
+        line = self._line(path)
+        self.problems.append(
+            Problem(path=path, fault=fault, accepted=accepted, suggestion=suggestion, line=line, is_error=is_error)
+        )
 
     def warn(self, path: KeyPath, fault: str, accepted: str = '', suggestion: str | None = None) -> None:
         """Note that the option at `path` is probably not what was meant."""
