@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from gsasr_plugin import cli
+from gsasr_plugin.host import pipeline
 from tests.host.conftest import write_options
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +46,7 @@ def test_a_malicious_force_yml_is_refused_or_a_plain_text(
 ) -> None:
     write_options(gsasr_options, Path('train.yml'))
     handed_over = []
-    monkeypatch.setattr(cli, 'run_pipeline', lambda task, file, flags, command: handed_over.append((file, flags)))
+    monkeypatch.setattr(pipeline, 'run_pipeline', lambda task, file, flags, command: handed_over.append((file, flags)))
     status = cli.main(['train', '-opt', 'train.yml', '--force_yml', entry])
     assert not Path('planted').exists()
     # As the key of a section that nobody reads it may pass; the host gets options, and never the entry itself.
