@@ -3,10 +3,11 @@
 from dataclasses import fields
 from typing import Any
 
+import pydantic
 import pytest
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions as Options
-from gsasr_plugin.data.loader_options import TrainLoaderOptions
+from gsasr_plugin.data.loader_options import FolderName, TrainLoaderOptions
 from gsasr_plugin.option_types import accepted_by_dataclass
 
 TRAIN = {'name': 'DIV2K', 'type': 'ArbitraryScalePairedDataset', 'phase': 'train', 'dataroot_gt': 'gt'}
@@ -107,3 +108,12 @@ def test_every_option_is_documented_and_typed():
     options = {**accepted_by_dataclass(Options).options, **accepted_by_dataclass(TrainLoaderOptions).options}
     assert options.keys() == {field.name for field in fields(Options)}
     assert [name for name, option in options.items() if not option.sentence or option.annotation is Any] == []
+
+
+def test_names_are_those_of_folders():
+    adapter = pydantic.TypeAdapter(FolderName)
+    for name in ('DIV2K', 'my set', 'a.b', '...x', 'Fotos für später', 'x' * 150):
+        assert adapter.validate_python(name) == name
+    for name in ('', '.', '..', ' . ', 'a/b', 'a\\b', 'a\nb', 'a\0b', 'x' * 151):
+        with pytest.raises(pydantic.ValidationError):
+            adapter.validate_python(name)
