@@ -130,7 +130,7 @@ def test_only_the_network_draws() -> None:
     asking = PLUGIN / 'commands' / 'info.py'  # what draws, and why
     assert not uses(asking, 'gsasr_ops.rasterize_gaussians', 'gsasr_ops.rasterizer')
     assert {file: sorted(names)[1:] for file, names in used.items() if names and file != asking} == {
-        PLUGIN / 'archs' / 'gsasr_arch.py': ['gsasr_ops.rasterize_gaussians'],
+        PLUGIN / 'archs' / 'rendering.py': ['gsasr_ops.rasterize_gaussians'],
         PLUGIN / 'archs' / 'window_attention.py': ['gsasr_ops.window_attention'],
         PLUGIN / 'archs' / 'encoders' / 'hat.py': ['gsasr_ops.window_attention'],
         PLUGIN / 'archs' / 'inference.py': [],

@@ -27,45 +27,35 @@ CheckpointedParts = Literal['heads', 'decoder']
 class GaussianDecoder(nn.Module):
     """Gaussian embeddings -> condition injection -> Gaussian interaction -> primary head.
 
-    The defaults are the paper's; the authors' later, enhanced version has `position_encoding='rope'` and
-    `closing_conv=True`, and shares all else.
+    The authors' later, enhanced version has `position_encoding='rope'` and `closing_conv=True`, and shares all else
+    with the paper's.
 
-    The arguments are those of `GSASR` of the same names, and `num_features`, the width C of the features.
+    The arguments are those of `GSASR` of the same names, which checks their bounds, and `num_features`, the width C of
+    the features.
     """
 
     def __init__(
         self,
         *,
         num_features: int,
-        embed_dim: int = 180,
-        num_heads: int = 6,
-        window_size: int = 12,
-        num_injection_blocks: int = 1,
-        num_injection_layers: int = 2,
-        num_interaction_blocks: int = 6,
-        num_interaction_layers: int = 6,
-        gaussian_density: int = 16,
-        sigma_max: float = 1 / 1.2,
-        scale_condition: bool = True,
-        position_encoding: PositionEncoding = 'bias',
-        closing_conv: bool = False,
-        use_reference_points: bool = True,
-        relative_colors: bool = False,
-        initial_sigma: float | None = None,
-        feature_skip: bool = False,
+        embed_dim: int,
+        num_heads: int,
+        window_size: int,
+        num_injection_blocks: int,
+        num_injection_layers: int,
+        num_interaction_blocks: int,
+        num_interaction_layers: int,
+        gaussian_density: int,
+        sigma_max: float,
+        scale_condition: bool,
+        position_encoding: PositionEncoding,
+        closing_conv: bool,
+        use_reference_points: bool,
+        relative_colors: bool,
+        initial_sigma: float | None,
+        feature_skip: bool,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ('embed_dim', embed_dim, 1),
-            ('num_heads', num_heads, 1),
-            ('window_size', window_size, 1),
-            ('num_injection_blocks', num_injection_blocks, 1),
-            ('num_injection_layers', num_injection_layers, 1),
-            ('num_interaction_blocks', num_interaction_blocks, 0),
-            ('num_interaction_layers', num_interaction_layers, 1),
-        ):
-            if value < least:
-                raise ValueError(f'{name} must be at least {least}, got {value}')
         if embed_dim % num_heads:
             raise ValueError(f'num_heads must divide embed_dim: got num_heads {num_heads}, embed_dim {embed_dim}')
         self.window_size = window_size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,18 +16,25 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gsasr_ops import rasterize_gaussians
 from gsasr_plugin.archs.base_colors import base_colors
 from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.padding import pad_to_multiple
+from gsasr_plugin.archs.rendering import SUPPORT, render
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.archs.tile_options import TileOptions
-from gsasr_plugin.archs.tiles import Part, Progress, cut_axis, gaussians_by_tiles
+from gsasr_plugin.archs.tiles import Part, Progress, gaussians_by_tiles
 from gsasr_plugin.archs.window_attention import PositionEncoding
-from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber
-from gsasr_plugin.sizes import ScaleLike, Size, SizesLike, is_pair, output_sizes
+from gsasr_plugin.option_types import (
+    Accepted,
+    NonNegativeInt,
+    PositiveInt,
+    PositiveNumber,
+    accepted_by_call,
+    check_values,
+)
+from gsasr_plugin.sizes import ScaleLike, Size, SizesLike, output_sizes
 
 
 class GSASR(nn.Module):
@@ -93,36 +101,18 @@ class GSASR(nn.Module):
         relative_colors: bool = False,
         initial_sigma: PositiveNumber | None = None,
         feature_skip: bool = False,
-        support: PositiveNumber = 4.5,
+        support: PositiveNumber = SUPPORT,
         raster_ratio: PositiveNumber | None = None,
     ) -> None:
         # What self-describing checkpoints store; first of all, while nothing but the arguments is local.
         options = {name: value for name, value in locals().items() if name not in ('self', '__class__')}
         super().__init__()
-        for name, value in (('support', support), ('raster_ratio', raster_ratio)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f'{name} must be positive and finite, got {value}')
+        own = {name: value for name, value in options.items() if name != 'encoder_opt'}
+        check_values(_accepted(), own, 'GSASR: ')
         self.options = copy.deepcopy(options)
         self.encoder = build_encoder(encoder_opt)
-        self.decoder = GaussianDecoder(
-            num_features=self.encoder.num_features,
-            embed_dim=embed_dim,
-            num_heads=num_heads,
-            window_size=window_size,
-            num_injection_blocks=num_injection_blocks,
-            num_injection_layers=num_injection_layers,
-            num_interaction_blocks=num_interaction_blocks,
-            num_interaction_layers=num_interaction_layers,
-            gaussian_density=gaussian_density,
-            sigma_max=sigma_max,
-            use_reference_points=use_reference_points,
-            scale_condition=scale_condition,
-            position_encoding=position_encoding,
-            closing_conv=closing_conv,
-            relative_colors=relative_colors,
-            initial_sigma=initial_sigma,
-            feature_skip=feature_skip,
-        )
+        of_decoder = {name: value for name, value in own.items() if name not in ('support', 'raster_ratio')}
+        self.decoder = GaussianDecoder(num_features=self.encoder.num_features, **of_decoder)
         self.padding_multiple = math.lcm(self.encoder.multiple, window_size)
         self.density_per_axis = math.isqrt(gaussian_density)
         self.relative_colors = relative_colors
@@ -237,20 +227,15 @@ class GSASR(nn.Module):
             if isinstance(options.tile, int):
                 raise ValueError(f'tile is {options.tile}, but there are no tiles {obstacle}')
             return None
-        B, _, h, w = shape
-        width, density = self.options['embed_dim'], self.options['gaussian_density']
-        size = options.tile_size(
-            h,
-            w,
+        B, width, density = shape[0], self.options['embed_dim'], self.options['gaussian_density']
+        return options.parts(
+            shape[2:],
             multiple=self.padding_multiple,
+            density_per_axis=self.density_per_axis,
             pixel_bytes=B * network_bytes(self.encoder.type_name, width, density),
             joined_bytes=B * density * JOINED_BYTES,
             device=device,
         )
-        if size is None:
-            return None
-        rows, columns = (cut_axis(n, *size, self.padding_multiple, self.density_per_axis) for n in (h, w))
-        return rows, columns
 
     def _obstacle_to_tiles(self) -> str | None:
         if self.training:
@@ -262,59 +247,10 @@ class GSASR(nn.Module):
         return None
 
 
-def render(
-    gaussians: Gaussians, size: SizesLike, *, support: float = 4.5, raster_ratio: float | None = None
-) -> Tensor | list[Tensor]:
-    """Draws Gaussians without the network that predicted them; see `GSASR` and `GSASR.render` for the arguments."""
-    h, w = gaussians.lq_size
-    sizes = output_sizes((h, w), gaussians.means.shape[0], None, size)
-    target = sizes[0] if is_pair(size.tolist() if hasattr(size, 'tolist') else size) else sizes
-    return _rasterized(gaussians, target, [(H / h, W / w) for H, W in sizes], support, raster_ratio)
-
-
-def render_part(
-    gaussians: Gaussians, size: Size, whole: Size, *, support: float = 4.5, raster_ratio: float | None = None
-) -> Tensor:
-    """Draws a part of an image as `render` draws it in the whole, whose size the raster ratio refers to.
-
-    Args:
-        gaussians: those that reach into the part, with positions and `lq_size` of the part.
-        size: (H, W) of the part.
-        whole: (h, w) of the whole LR image.
-        support, raster_ratio: see `GSASR`. A cut may be off by half an output pixel along one axis where part and whole
-            differ in shape.
-
-    Returns:
-        (B, 3, H, W).
-    """
-    if raster_ratio is None:
-        image = render(gaussians, size, support=support)
-        assert isinstance(image, Tensor)
-        return image
-    (H, W), (h, w) = size, gaussians.lq_size
-    # The rasterizer's window is a share of what it draws along both axes: so it draws an area of the whole's
-    # proportions, of which the part is a corner.
-    share = max(h / whole[0], w / whole[1])
-    area = (round(H * share * whole[0] / h), round(W * share * whole[1] / w))
-    image = _rasterized(gaussians, area, (H / h, W / w), support, raster_ratio / share)
-    assert isinstance(image, Tensor)
-    return image[..., :H, :W]
-
-
-def _rasterized(
-    gaussians: Gaussians, size: Size | list[Size], factors: Any, support: float, window: float | None
-) -> Tensor | list[Tensor]:
-    return rasterize_gaussians(
-        gaussians.means,
-        gaussians.sigmas,
-        gaussians.rhos,
-        gaussians.opacities,
-        gaussians.colors,
-        size,
-        factors,
-        support=support,
-        window=window,
-    )
+@functools.cache
+def _accepted() -> Accepted:
+    """Types and bounds of the network's options; the encoder looks after its own."""
+    return accepted_by_call(GSASR, leave_out=('encoder_opt',))
 
 
 def _lq_size(lq: Tensor) -> Size:

@@ -62,26 +62,22 @@ class GaussianPrimaryHead(nn.Module):
         recompute: compute the hidden layers again in the backward pass, slice by slice, instead of keeping them.
 
     Raises:
-        ValueError: gaussian_density or initial_sigma is out of range.
+        ValueError: initial_sigma is not less than sigma_max.
     """
 
     def __init__(
         self,
         *,
         embed_dim: int,
-        gaussian_density: int = 16,
-        sigma_max: float = 1 / 1.2,
-        use_reference_points: bool = True,
-        relative_colors: bool = False,
-        initial_sigma: float | None = None,
+        gaussian_density: int,
+        sigma_max: float,
+        use_reference_points: bool,
+        relative_colors: bool,
+        initial_sigma: float | None,
     ) -> None:
         super().__init__()
-        if gaussian_density not in UPSAMPLING_STEPS:
-            raise ValueError(f'gaussian_density must be one of {sorted(UPSAMPLING_STEPS)}, got {gaussian_density}')
-        if not sigma_max > 0:
-            raise ValueError(f'sigma_max must be positive (LR pixels), got {sigma_max}')
-        if initial_sigma is not None and not 0 < initial_sigma < sigma_max:
-            raise ValueError(f'initial_sigma must lie between 0 and sigma_max = {sigma_max:.4g}, got {initial_sigma}')
+        if initial_sigma is not None and not initial_sigma < sigma_max:
+            raise ValueError(f'initial_sigma must be less than sigma_max, {sigma_max:.4g}, got {initial_sigma}')
         self.density_per_axis = math.isqrt(gaussian_density)  # k
         self.sigma_max = sigma_max
         self.use_reference_points = use_reference_points

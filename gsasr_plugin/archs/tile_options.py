@@ -5,12 +5,14 @@ Tile sizes and overlaps are in LR pixels, and come as whole windows (multiples o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from gsasr_plugin.archs.tile_memory import free_budget, largest_side
+from gsasr_plugin.archs.tiles import Part, cut_axis
 from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber, check_fields
 
 # What neighbouring tiles share by default, before rounding up to whole windows. Measured on a photograph at x2 beside a
@@ -44,6 +46,24 @@ class TileOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    def parts(
+        self, lq_size: Sequence[int], *, multiple: int, density_per_axis: int, **memory: Any
+    ) -> tuple[list[Part], list[Part]] | None:
+        """The parts of a padded image's rows and columns, or None for the whole image at once.
+
+        Args:
+            lq_size: (h, w), multiples of `multiple`.
+            multiple: the padding multiple.
+            density_per_axis: k, of k * k Gaussians per LR pixel.
+            memory: `pixel_bytes`, `joined_bytes` and `device`, as for `tile_size`.
+        """
+        h, w = lq_size
+        size = self.tile_size(h, w, multiple=multiple, **memory)
+        if size is None:
+            return None
+        rows, columns = (cut_axis(length, *size, multiple, density_per_axis) for length in (h, w))
+        return rows, columns
 
     def tile_size(
         self, h: int, w: int, *, multiple: int, pixel_bytes: int, joined_bytes: int, device: torch.device

@@ -88,11 +88,11 @@ class WindowAttention(nn.Module):
         position_encoding: 'bias' (relative position bias, the paper) or 'rope' (RoPE-mixed, the enhanced version).
 
     Raises:
-        ValueError: position_encoding is neither, or d / num_heads does not suit it.
+        ValueError: d / num_heads does not suit the rotary positions.
     """
 
     def __init__(
-        self, *, embed_dim: int, num_heads: int, window_size: int, position_encoding: PositionEncoding = 'bias'
+        self, *, embed_dim: int, num_heads: int, window_size: int, position_encoding: PositionEncoding
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -104,10 +104,8 @@ class WindowAttention(nn.Module):
         self.bias = self.rope = None
         if position_encoding == 'bias':
             self.bias = RelativePositionBias(num_heads=num_heads, window_size=window_size)
-        elif position_encoding == 'rope':
-            self.rope = MixedRotaryEmbedding(num_heads=num_heads, head_dim=embed_dim // num_heads, side=window_size)
         else:
-            raise ValueError(f'position_encoding must be bias or rope, got {position_encoding!r}')
+            self.rope = MixedRotaryEmbedding(num_heads=num_heads, head_dim=embed_dim // num_heads, side=window_size)
 
     def forward(self, queries: Tensor, context: Tensor | None = None, *, shift: int = 0) -> Tensor:
         """Attends inside windows.

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.gsasr_arch import render
+from gsasr_plugin.archs.rendering import SUPPORT, render
 from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.pictures.formats import GAUSSIANS_SUFFIX
 from gsasr_plugin.whole_file import replacing
@@ -52,7 +52,7 @@ class StoredGaussians:
 
     gaussians: Gaussians
     scale: tuple[float, float]
-    support: float = 4.5
+    support: float = SUPPORT
     raster_ratio: float | None = None
 
     def draw(self, size: Size) -> Tensor:

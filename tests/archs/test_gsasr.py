@@ -191,14 +191,15 @@ def test_state_dict_holds_no_sizes_of_images() -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'gaussian_density': 5}, r'gaussian_density must be one of \[1, 4, 9, 16\], got 5'),
+        ({'gaussian_density': 5}, 'gaussian_density: given 5; accepted: 1 or 4 or 9 or 16'),
         ({'num_heads': 3}, 'num_heads must divide embed_dim'),
-        ({'initial_sigma': 0.9}, 'initial_sigma must lie between 0 and sigma_max'),
-        ({'sigma_max': 0}, 'sigma_max must be positive'),
-        ({'window_size': 0}, 'window_size must be at least 1'),
-        ({'support': 0}, 'support must be positive'),
-        ({'raster_ratio': -0.5}, 'raster_ratio must be positive'),
-        ({'position_encoding': 'sine'}, "position_encoding must be bias or rope, got 'sine'"),
+        ({'initial_sigma': 0.9}, 'initial_sigma must be less than sigma_max, 0.8333, got 0.9'),
+        ({'sigma_max': 0}, 'sigma_max: given 0; accepted: a number, greater than 0'),
+        ({'window_size': 0}, 'window_size: given 0; accepted: a whole number, at least 1'),
+        ({'support': float('inf')}, 'support: given .*inf.*; accepted: a number, greater than 0'),
+        ({'embed_dim': 16.5, 'initial_sigma': 0}, 'embed_dim: given 16.5; .*; initial_sigma: given 0; '),
+        ({'raster_ratio': -0.5}, 'raster_ratio: given -0.5; accepted: '),
+        ({'position_encoding': 'sine'}, "position_encoding: given 'sine'.*; accepted: .*bias"),
         ({'position_encoding': 'rope', 'embed_dim': 12}, 'embed_dim / num_heads to be a multiple of 4, got 6'),
     ],
 )

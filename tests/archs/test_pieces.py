@@ -9,8 +9,8 @@ from torch import Tensor
 from gsasr_plugin.archs import primary_head
 from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
 from gsasr_plugin.archs.window_attention import RelativePositionBias
+from tests.archs.decoders import make_decoder, make_head
 
 FIELDS = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 
@@ -18,7 +18,7 @@ FIELDS = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 def small_decoder(**options) -> GaussianDecoder:
     torch.manual_seed(0)
     sizes = {'num_features': 6, 'embed_dim': 16, 'num_heads': 2, 'window_size': 4, 'num_interaction_blocks': 1}
-    return GaussianDecoder(**{**sizes, 'num_interaction_layers': 2, **options}).double()
+    return make_decoder(**{**sizes, 'num_interaction_layers': 2, **options}).double()
 
 
 def assert_same(got: Gaussians, expected: Gaussians, tolerance: float) -> None:
@@ -29,7 +29,7 @@ def assert_same(got: Gaussians, expected: Gaussians, tolerance: float) -> None:
 @pytest.mark.parametrize('density', [1, 4, 9, 16])
 def test_bands_and_slices_change_nothing(density: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    head = GaussianPrimaryHead(embed_dim=8, gaussian_density=density).double()
+    head = make_head(embed_dim=8, gaussian_density=density).double()
     x = torch.randn(2, 11, 7, 8, dtype=torch.float64)
     with torch.no_grad():
         whole = head(x)

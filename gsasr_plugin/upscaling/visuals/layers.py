@@ -14,7 +14,8 @@ import torch
 from scipy import special
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.gsasr_arch import GSASR, render_part
+from gsasr_plugin.archs.gsasr_arch import GSASR
+from gsasr_plugin.archs.rendering import SUPPORT, render_part
 from gsasr_plugin.sizes import Size
 
 # Deviation of the dots that show positions: of the grid's spacing, but not finer than the pixels show.
@@ -40,7 +41,7 @@ class Cutoff(NamedTuple):
         whole: (h, w) of the LR image to which the raster ratio refers; None where there is no ratio.
     """
 
-    support: float = 4.5
+    support: float = SUPPORT
     raster_ratio: float | None = None
     whole: Size | None = None
 

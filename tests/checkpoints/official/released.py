@@ -21,6 +21,7 @@ from gsasr_plugin.checkpoints.official.convert import ReleasedState, built
 from gsasr_plugin.checkpoints.official.decoder import DECODER
 from gsasr_plugin.checkpoints.official.encoder import ENCODERS
 from gsasr_plugin.checkpoints.state_file import StateSource
+from tests.archs.decoders import make_decoder
 
 GOLDEN = Path(__file__).parents[2] / 'golden'
 
@@ -133,6 +134,6 @@ def encoder_from_official(source: StateSource) -> Encoder:
 def decoder_from_official(source: StateSource) -> GaussianDecoder:
     """A released decoder alone, as `gsasr_from_official` makes it."""
     released = ReleasedState(source, (DECODER,))
-    decoder = built(released.name, lambda options: GaussianDecoder(**options), released.options)
+    decoder = built(released.name, lambda options: make_decoder(**options), released.options)
     released.fill(decoder)
     return decoder.eval()

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.checkpoints.official.decoder import DECODER
 from gsasr_plugin.checkpoints.official.encoder import ENCODERS
 from gsasr_plugin.checkpoints.official.released_networks import ReleasedNetwork, recognise
 from gsasr_plugin.checkpoints.official.shapes import Shapes
 from gsasr_plugin.checkpoints.official.unused_keys import UNUSED_KEYS, unused_key
+from tests.archs.decoders import make_decoder
 from tests.checkpoints.official.released import layout, released
 
 VARIANTS = released()['variants']
@@ -38,7 +38,7 @@ def built(kind: ReleasedNetwork, name: str) -> nn.Module:
         return build_encoder({'type': kind.name, **options}).net
     with torch.device('meta'):
         if kind is DECODER:
-            return GaussianDecoder(**options)
+            return make_decoder(**options)
         return build_encoder({'type': kind.name, **options}).net
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.gsasr_arch import render
+from gsasr_plugin.archs.rendering import render
 from gsasr_plugin.upscaling.visuals import layers
 
 

@@ -1,0 +1,82 @@
+"""Gaussians to images: what the rasterizer is told of a record of Gaussians. No network is needed for it.
+
+Letters: B images, h x w LR size, H x W output size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from gsasr_ops import rasterize_gaussians
+from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.sizes import Size, SizesLike, is_pair, output_sizes
+
+# Half-width of the box in which a Gaussian is drawn, in standard deviations, where nothing else is said: it loses at
+# most 8e-5 of the range 0..1, 0.02 of an 8-bit level.
+SUPPORT = 4.5
+
+
+def render(
+    gaussians: Gaussians, size: SizesLike, *, support: float = SUPPORT, raster_ratio: float | None = None
+) -> Tensor | list[Tensor]:
+    """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
+
+    Args:
+        gaussians: of B images.
+        size: (H, W), or a list of B pairs.
+        support, raster_ratio: see `GSASR`.
+
+    Returns:
+        (B, 3, H, W) for one size, a list of (3, H_i, W_i) for a list of them.
+    """
+    h, w = gaussians.lq_size
+    sizes = output_sizes((h, w), gaussians.means.shape[0], None, size)
+    target = sizes[0] if is_pair(size.tolist() if hasattr(size, 'tolist') else size) else sizes
+    return _rasterized(gaussians, target, [(H / h, W / w) for H, W in sizes], support, raster_ratio)
+
+
+def render_part(
+    gaussians: Gaussians, size: Size, whole: Size, *, support: float = SUPPORT, raster_ratio: float | None = None
+) -> Tensor:
+    """Draws a part of an image as `render` draws it in the whole, whose size the raster ratio refers to.
+
+    Args:
+        gaussians: those that reach into the part, with positions and `lq_size` of the part.
+        size: (H, W) of the part.
+        whole: (h, w) of the whole LR image.
+        support, raster_ratio: see `GSASR`. A cut may be off by half an output pixel along one axis where part and whole
+            differ in shape.
+
+    Returns:
+        (B, 3, H, W).
+    """
+    if raster_ratio is None:
+        image = render(gaussians, size, support=support)
+        assert isinstance(image, Tensor)
+        return image
+    (H, W), (h, w) = size, gaussians.lq_size
+    # The rasterizer's window is a share of what it draws along both axes: so it draws an area of the whole's
+    # proportions, of which the part is a corner.
+    share = max(h / whole[0], w / whole[1])
+    area = (round(H * share * whole[0] / h), round(W * share * whole[1] / w))
+    image = _rasterized(gaussians, area, (H / h, W / w), support, raster_ratio / share)
+    assert isinstance(image, Tensor)
+    return image[..., :H, :W]
+
+
+def _rasterized(
+    gaussians: Gaussians, size: Size | list[Size], factors: Any, support: float, window: float | None
+) -> Tensor | list[Tensor]:
+    return rasterize_gaussians(
+        gaussians.means,
+        gaussians.sigmas,
+        gaussians.rhos,
+        gaussians.opacities,
+        gaussians.colors,
+        size,
+        factors,
+        support=support,
+        window=window,
+    )

@@ -1,0 +1,26 @@
+"""Decoders and heads by themselves, with the defaults of the network's signature for what is not given."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.decoder import GaussianDecoder
+from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
+
+DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(GSASR).parameters.items()}
+
+
+def make_decoder(**options: Any) -> GaussianDecoder:
+    return GaussianDecoder(**_with_defaults(GaussianDecoder, options))
+
+
+def make_head(**options: Any) -> GaussianPrimaryHead:
+    return GaussianPrimaryHead(**_with_defaults(GaussianPrimaryHead, options))
+
+
+def _with_defaults(cls: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
+    return {name: DEFAULTS[name] for name in inspect.signature(cls).parameters if name in DEFAULTS} | options
