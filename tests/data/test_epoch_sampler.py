@@ -137,6 +137,10 @@ def test_each_process_has_a_sample_even_if_there_are_too_few():
     assert [len(order(EpochSampler(range(2), 3, rank))) for rank in range(3)] == [1, 1, 1]
 
 
+def test_nothing_is_drawn_from_nothing():
+    assert order(EpochSampler([], 1, 0, 1.5), epoch=3) == []
+
+
 def test_an_iterator_keeps_its_epoch():
     sampler = EpochSampler(range(50), 1, 0)
     expected = order(sampler, 0)

@@ -162,9 +162,9 @@ def test_a_batch_in_parts_is_the_whole_batch(tmp_path: Path, accumulate: int, au
     assert [image.shape for image in parts.output] == [gt.shape for gt in parts.gt]
 
 
-@pytest.mark.parametrize(('accumulate', 'sizes'), [(1, [3]), (2, [2, 1]), (3, [1, 1, 1]), (8, [1, 1, 1])])
-def test_a_step_takes_as_many_passes_as_parts(tmp_path: Path, accumulate: int, sizes: list[int]) -> None:
-    model = make_model(tmp_path, accumulate=accumulate)
+@pytest.mark.parametrize(('accumulate', 'sizes'), [(None, [3]), (1, [3]), (2, [2, 1]), (3, [1, 1, 1]), (8, [1, 1, 1])])
+def test_a_step_takes_as_many_passes_as_parts(tmp_path: Path, accumulate: int | None, sizes: list[int]) -> None:
+    model = make_model(tmp_path, **({} if accumulate is None else {'accumulate': accumulate}))
     passes = []
     model.net_g.register_forward_pre_hook(lambda _, arguments: passes.append(len(arguments[0])))
     step(model, 1, drawn_batch())
