@@ -1,5 +1,8 @@
 """Why a run ended before its time or a command did nothing, in a message for the user rather than a traceback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RunError(RuntimeError):
     """A run cannot start or go on, and the message says why and what to do."""
@@ -15,6 +18,17 @@ class MissingDataError(RunError, FileNotFoundError):
 
 class CommandError(ValueError):
     """A wrong argument or file of a command line; the message names it, and says what is accepted."""
+
+
+@contextmanager
+def told_as_command_error(prefix: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turns errors of these kinds into a CommandError, whose message begins with the prefix."""
+    try:
+        yield
+    except CommandError:
+        raise
+    except kinds as error:
+        raise CommandError(f'{prefix}{error}') from error
 
 
 def ends_run(error: Exception) -> bool:

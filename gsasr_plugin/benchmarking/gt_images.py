@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 
 
@@ -15,10 +15,8 @@ def listed_images(root: str) -> list[ImageFile]:
     Raises:
         CommandError: there are none, or two would be written to the same file.
     """
-    try:
+    with told_as_command_error('--gt: ', FileNotFoundError, ValueError):
         images = list_images(root, 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk')
-    except (FileNotFoundError, ValueError) as error:
-        raise CommandError(f'--gt: {error}') from None
     by_stem: dict[str, str] = {}
     for image in images:
         if image.stem in by_stem:
@@ -33,10 +31,8 @@ def listed_sizes(images: Sequence[ImageFile]) -> list[Size]:
     Raises:
         CommandError: some cannot be read.
     """
-    try:
+    with told_as_command_error('--gt: ', ValueError):
         return image_sizes(list(images))
-    except ValueError as error:
-        raise CommandError(f'--gt: {error}') from None
 
 
 def check_large_enough(images: Sequence[ImageFile], scales: Sequence[Scale]) -> None:

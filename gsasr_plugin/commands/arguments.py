@@ -1,4 +1,4 @@
-"""The arguments that several subcommands have, and what they stand for.
+"""The arguments that several subcommands have, and what they stand for; CommandError where they are wrong.
 
 Parsers are built without torch, NumPy or Pillow, whose imports take seconds: what needs them imports them when it runs.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
 from gsasr_plugin.precision import DTYPES
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.sizes import Scale, as_scale
 from gsasr_plugin.upscaling.hardware import AUTO, DEVICES
 from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
 DEFAULT_SCALE = 4.0
+SCALE_HELP = 'one factor, or those of rows and of columns'
 PAPERS_SCALES = (2, 3, 4, 6, 8, 12)
 
 
@@ -80,21 +81,15 @@ def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) 
 
 
 def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False) -> Upscaler:
-    """The network of the arguments, ready to work.
-
-    Raises:
-        CommandError: an argument or a file is wrong.
-    """
+    """The network of the arguments, ready to work."""
     from gsasr_plugin.checkpoints.loading import load
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
     models = arguments.model
     source = None if models is None else models[0] if len(models) == 1 else models
     options = None if arguments.opt is None else network_section(arguments.opt)
-    try:
+    with told_as_command_error('--model: ', FileNotFoundError, ValueError):
         net = load(source, options)
-    except (FileNotFoundError, ValueError) as error:
-        raise CommandError(f'--model: {error}') from error
     if arguments.memory is not None and not arguments.memory > 0:
         raise CommandError(f'--memory is a number of GiB above 0, got {arguments.memory:g}')
     tile = {AUTO: AUTO, 'none': None}.get(arguments.tile, arguments.tile)
@@ -102,7 +97,7 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
         if not tile.isdecimal() or int(tile) < 1:
             raise CommandError(f'--tile is a number of pixels from 1 on, {AUTO} or none; got {tile!r}')
         tile = int(tile)
-    try:
+    with told_as_command_error('', ValueError):
         return Upscaler(
             net,
             device=arguments.device,
@@ -112,33 +107,21 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
             tile_overlap=arguments.tile_overlap,
             memory_budget=arguments.memory,
         )
-    except ValueError as error:
-        raise CommandError(str(error)) from error
 
 
 def network_section(file: str) -> dict[str, Any]:
-    """The section network_g of the option file of a checkpoint's training.
-
-    Raises:
-        CommandError: the file cannot be read, or has no such section.
-    """
+    """The section network_g of the option file of a checkpoint's training."""
     from gsasr_plugin.host.option_check import OptionError, read_option_file
 
-    try:
+    with told_as_command_error(f'--opt {file}: ', OptionError):
         section = read_option_file(file).options.get('network_g')
-    except OptionError as error:
-        raise CommandError(f'--opt {file}: {error}') from error
     if not isinstance(section, dict):
         raise CommandError(f'--opt {file}: there is no section network_g')
     return section
 
 
 def read_input(argument: str) -> Picture:
-    """The picture of a subcommand that takes one, by its file or from the standard input.
-
-    Raises:
-        CommandError: it cannot be read.
-    """
+    """The picture of a subcommand that takes one, by its file or from the standard input."""
     from gsasr_plugin.upscaling.pictures.picture import PictureError
     from gsasr_plugin.upscaling.pictures.reading import read_picture
     from gsasr_plugin.upscaling.pictures.sources import find_sources
@@ -148,21 +131,15 @@ def read_input(argument: str) -> Picture:
         raise CommandError(f'{argument}: one picture is accepted, not {len(more) + 1}')
     if source.problem is not None:
         raise CommandError(f'{argument}: {source.problem}')
-    try:
+    with told_as_command_error(f'{argument}: ', PictureError):
         picture = read_picture(source.content())
-    except PictureError as error:
-        raise CommandError(f'{argument}: {error}') from error
     for remark in picture.remarks:
         print(f'{argument}: {remark}', file=sys.stderr)
     return picture
 
 
 def one_input(arguments: argparse.Namespace) -> str:
-    """The only input.
-
-    Raises:
-        CommandError: there is another number of them.
-    """
+    """The only input."""
     take_swallowed_inputs(arguments)
     if len(arguments.inputs) != 1:
         raise CommandError(f'one input is accepted, got {len(arguments.inputs)}')
@@ -184,29 +161,24 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def add_one_scale_argument(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """--scale of a subcommand that takes one: see `one_scale`."""
-    parser.add_argument(
-        '--scale',
-        nargs='+',
-        action='append',
-        metavar='S',
-        help=f'{meaning}: one factor, or those of rows and of columns (default: {DEFAULT_SCALE:g})',
-    )
+def add_one_picture_arguments(parser: argparse.ArgumentParser, suffix: str, scale_meaning: str) -> None:
+    """A picture, a file of that suffix, and a scale: see `one_input`, `new_file` and `one_scale`."""
+    parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
+    parser.add_argument('-o', '--output', required=True, metavar='OUT', help=f'a name that ends in {suffix}')
+    _add_scale_argument(parser, f'{scale_meaning}: {SCALE_HELP} (default: {DEFAULT_SCALE:g})')
+    parser.add_argument('--overwrite', action='store_true', help='replace what exists')
+
+
+def _add_scale_argument(parser: argparse._ActionsContainer, meaning: str) -> None:
+    parser.add_argument('--scale', nargs='+', action='append', metavar='S', help=meaning)
 
 
 def one_scale(arguments: argparse.Namespace) -> Scale:
-    """The scale of a subcommand that takes one.
-
-    Raises:
-        CommandError: several, or none that is accepted.
-    """
+    """The scale of a subcommand that takes one."""
     if len(arguments.scale or []) > 1:
         raise CommandError('one --scale is accepted')
-    try:
+    with told_as_command_error('--scale: ', ValueError):
         return parse_scale(arguments.scale[0]) if arguments.scale else (DEFAULT_SCALE, DEFAULT_SCALE)
-    except ValueError as error:
-        raise CommandError(f'--scale: {error}') from error
 
 
 def add_scales_argument(parser: argparse.ArgumentParser) -> None:
@@ -232,9 +204,7 @@ def _scale(text: str) -> Scale:
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     """How large the results are: see `targets_of`."""
     group = parser.add_argument_group('how large (repeat --scale and --size for several results of each picture)')
-    group.add_argument(
-        '--scale', nargs='+', action='append', metavar='S', help='one factor, or those of rows and of columns'
-    )
+    _add_scale_argument(group, SCALE_HELP)
     group.add_argument('--size', action='append', metavar='WIDTHxHEIGHT', help='exactly this size in pixels')
     group.add_argument('--width', type=int, help='this width; alone, proportions are kept')
     group.add_argument('--height', type=int, help='this height; alone, proportions are kept')
@@ -244,22 +214,16 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def targets_of(arguments: argparse.Namespace) -> list[Target]:
-    """The sizes asked for.
-
-    Raises:
-        CommandError: none, contradictory ones, or words that are none.
-    """
+    """The sizes asked for, one at least."""
     lengths = [length for length in (arguments.width, arguments.height) if length is not None]
     if any(length < 1 for length in lengths):
         raise CommandError(f'--width and --height are pixels, at least 1; got {min(lengths)}')
-    try:
+    with told_as_command_error('', ValueError):
         bound = parse_pixels(arguments.max_pixels) if arguments.max_pixels is not None else None
         targets = [Target(scale=parse_scale(words), max_pixels=bound) for words in arguments.scale or []]
         for text in arguments.size or []:
             height, width = parse_size(text)
             targets.append(Target(height=height, width=width, max_pixels=bound))
-    except ValueError as error:
-        raise CommandError(str(error)) from error
     if lengths:
         if targets:
             raise CommandError('give one of --scale, --size, and --width or --height')
@@ -290,37 +254,25 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentG
 
 
 def checked_quality(arguments: argparse.Namespace) -> int:
-    """--quality.
-
-    Raises:
-        CommandError: it is out of its range.
-    """
+    """--quality, 1 to 100."""
     if not 1 <= arguments.quality <= 100:
         raise CommandError(f'--quality is 1 to 100, got {arguments.quality}')
     return arguments.quality
 
 
 def destination_of(arguments: argparse.Namespace, results: int) -> Destination:
-    """Where so many results go.
-
-    Raises:
-        CommandError: see `destination`.
-    """
+    """Where so many results go."""
     from gsasr_plugin.upscaling.plan import destination
 
-    try:
+    with told_as_command_error('-o: ', ValueError):
         return destination(arguments.output, results, arguments.format and arguments.format.upper())
-    except ValueError as error:
-        raise CommandError(f'-o: {error}') from error
 
 
-def check_new_file(arguments: argparse.Namespace, path: Path, suffix: str) -> None:
-    """Whether -o names a file of a kind that is not there, or may be replaced.
-
-    Raises:
-        CommandError: it does not.
-    """
+def new_file(arguments: argparse.Namespace, suffix: str) -> Path:
+    """The file that -o names, of that suffix, which is not there or may be replaced."""
+    path = Path(arguments.output).expanduser()
     if path.suffix.lower() != suffix:
         raise CommandError(f'-o {path}: the name must end in {suffix}')
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it')
+    return path

@@ -14,7 +14,7 @@ from gsasr_plugin.commands.arguments import (
     positive_number,
 )
 from gsasr_plugin.precision import FLOAT32
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 
 if TYPE_CHECKING:
     from gsasr_plugin.benchmarking.cost.enlargers import Enlarger
@@ -59,11 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.upscaling.hardware import choose_device, choose_dtype
     from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
-    try:
+    with told_as_command_error('--device, --dtype: ', ValueError):
         device = choose_device(arguments.device)
         dtype = choose_dtype(arguments.dtype, device)
-    except ValueError as error:
-        raise CommandError(f'--device, --dtype: {error}') from None
     files = listed_images(arguments.gt)[: arguments.images]
     if not 0 <= arguments.warmup < len(files):
         raise CommandError(f'--warmup: {arguments.warmup} of {len(files)} images warm up; one at least must count')
@@ -87,7 +85,10 @@ def _enlarger(given: str) -> Enlarger:
     from gsasr_plugin.host.option_check import OptionError, read_option_file
 
     path = Path(given)
-    try:
+    unusable = told_as_command_error(
+        f'--network: {given}: no network can be made of it: ', KeyError, TypeError, ValueError, FileNotFoundError
+    )
+    with unusable, told_as_command_error('--network: ', OptionError):
         if path.suffix not in OPTION_SUFFIXES:
             return from_network(path.stem, load(given))
         options = read_option_file(given).options
@@ -96,9 +97,3 @@ def _enlarger(given: str) -> Enlarger:
             raise CommandError(f'--network: {given} has no section network_g')
         weights = (options.get('path') or {}).get('pretrain_network_g')
         return from_options(str(options.get('name', path.stem)), section, weights)
-    except OptionError as error:
-        raise CommandError(f'--network: {error}') from None
-    except CommandError:
-        raise
-    except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        raise CommandError(f'--network: {given}: no network can be made of it: {error}') from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 
 DESCRIPTION = """\
 Decodes all images of folders, of LMDBs made by BasicSR, or of the data sets of option files, in parallel, and names
@@ -33,11 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.host.option_check import OptionError, read_option_file
 
     roots: list[tuple[str, str | None]] = [(root, None) for root in arguments.root]
-    for file in arguments.opt:
-        try:
+    with told_as_command_error('', OptionError):
+        for file in arguments.opt:
             roots += _roots(read_option_file(file).options)
-        except OptionError as error:
-            raise CommandError(str(error)) from error
     if not roots:
         raise CommandError(NOTHING)
     faults = 0

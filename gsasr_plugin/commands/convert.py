@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gsasr_plugin.checkpoints import PARAMETER_KEYS, SUFFIXES
 from gsasr_plugin.commands.arguments import network_section
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 
 if TYPE_CHECKING:
     from gsasr_plugin.archs import GSASR
@@ -60,15 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.checkpoints.model_file import save_model
 
     sources = arguments.source
-    try:
+    with told_as_command_error('', ValueError):
         net = load(
             sources[0] if len(sources) == 1 else sources,
             None if arguments.opt is None else network_section(arguments.opt),
             param_keys=[arguments.param_key] if arguments.param_key else PARAMETER_KEYS,
         )
         save_model(net, output, half=arguments.half)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
     _report(net, output)
     return 0
 

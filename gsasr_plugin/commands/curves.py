@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from gsasr_plugin.commands.arguments import positive_number
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 
 DESCRIPTION = """\
 Draws a value of several training runs over the iterations, such as the loss with and without reference positions (the
@@ -30,25 +30,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.suffix not in ('.png', '.csv'):
         raise CommandError(f'--out: {arguments.out} does not end in .png or .csv')
     from gsasr_plugin.upscaling.visuals.curves import draw_curves, read_curve, write_curves
-    from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
 
     write = draw_curves if arguments.out.suffix == '.png' else write_curves
     curves = []
     for given in arguments.runs:
         name, equals, folder = given.partition('=')
         folder = Path(folder if equals else given)
-        try:
+        with told_as_command_error('--tag: ', ValueError):
             curve = read_curve(name if equals else folder.name, folder, arguments.tag)
-        except ValueError as error:
-            raise CommandError(f'--tag: {error}') from None
         if len(curve.values) < arguments.smooth:
             raise CommandError(f'--smooth: {folder} has {len(curve.values)} values, fewer than {arguments.smooth}')
         curves.append(curve.smoothed(arguments.smooth))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        write(arguments.out, curves, arguments.tag)
-    except PlotsMissing as error:
-        raise CommandError(str(error)) from None
+    write(arguments.out, curves, arguments.tag)
     for curve in curves:
         print(f'{curve.name}: {curve.values[0]:.4g} at {curve.iterations[0]:.0f}, ', end='')
         print(f'{curve.values[-1]:.4g} at {curve.iterations[-1]:.0f}')

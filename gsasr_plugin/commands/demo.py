@@ -6,7 +6,7 @@ import argparse
 import os
 
 from gsasr_plugin.commands.arguments import add_model_arguments, load_upscaler
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import told_as_command_error
 
 DESCRIPTION = """\
 Open a page in the browser: choose a picture, drag the scale from x1 to x12, compare with bicubic interpolation under
@@ -29,15 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     # Before gradio is imported: it reports home otherwise.
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
-    from gsasr_plugin.upscaling.demo.page import DemoMissing, build_page, launch
+    from gsasr_plugin.upscaling.demo.page import build_page, launch
 
-    upscaler = load_upscaler(arguments)
-    try:
-        page = build_page(upscaler)
-    except DemoMissing as error:
-        raise CommandError(str(error)) from error
-    try:
+    page = build_page(load_upscaler(arguments))
+    with told_as_command_error(f'--host {arguments.host}, --port {arguments.port}: ', OSError):
         launch(page, arguments.host, arguments.port, open_browser=not arguments.no_browser)
-    except OSError as error:
-        raise CommandError(f'--host {arguments.host}, --port {arguments.port}: {error}') from error
     return 0

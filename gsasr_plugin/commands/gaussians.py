@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from gsasr_plugin.commands.arguments import (
     add_model_arguments,
-    add_one_scale_argument,
-    check_new_file,
+    add_one_picture_arguments,
     load_upscaler,
+    new_file,
     one_input,
     one_scale,
     read_input,
@@ -30,17 +29,13 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
-    parser.add_argument('-o', '--output', required=True, metavar='FILE', help=f'a name that ends in {GAUSSIANS_SUFFIX}')
-    add_one_scale_argument(parser, 'the scale that the network is told')
-    parser.add_argument('--overwrite', action='store_true', help='replace an existing file')
+    add_one_picture_arguments(parser, GAUSSIANS_SUFFIX, 'the scale that the network is told')
     add_model_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     source, scale = one_input(arguments), one_scale(arguments)
-    path = Path(arguments.output).expanduser()
-    check_new_file(arguments, path, GAUSSIANS_SUFFIX)
+    path = new_file(arguments, GAUSSIANS_SUFFIX)
     from gsasr_plugin.upscaling.gaussian_file import StoredGaussians, write_gaussians
     from gsasr_plugin.upscaling.upscaler import lq_tensor
 

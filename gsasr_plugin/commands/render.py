@@ -14,7 +14,7 @@ from gsasr_plugin.commands.arguments import (
     one_input,
     targets_of,
 )
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 
 DESCRIPTION = """\
@@ -49,11 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.upscaling.pictures.writing import cannot_hold, encode_picture, write_picture
 
     file = Path(source).expanduser()
-    try:
+    with told_as_command_error('', ValueError):
         stored = read_gaussians(file)
         sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]
-    except ValueError as error:
-        raise CommandError(str(error)) from error
     for size in sizes:  # drawn one after the other
         problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([size])
         if problem:
@@ -67,13 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
             print(f'{path}: kept (it exists; --overwrite replaces it)', file=sys.stderr)
             continue
         picture = Picture(stored.draw(size).permute(1, 2, 0).numpy(), bits=arguments.bits, format=format.name)
-        try:
+        with told_as_command_error('', PictureError):
             if path is None:
                 sys.stdout.buffer.write(encode_picture(picture, quality=quality))
             else:
                 write_picture(picture, path, quality=quality)
-        except PictureError as error:
-            raise CommandError(str(error)) from error
         written += 1
     print(f'gsasr render: {written} written', file=sys.stderr)
     return 0

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from gsasr_plugin.commands.arguments import (
     add_model_arguments,
-    add_one_scale_argument,
-    check_new_file,
+    add_one_picture_arguments,
     load_upscaler,
+    new_file,
     one_input,
     one_scale,
     read_input,
@@ -41,14 +41,11 @@ EXAMPLES = """\
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('inputs', nargs='*', metavar='IN', help="a picture, or '-' for standard input")
-    parser.add_argument('-o', '--output', required=True, metavar='OUT', help='a name that ends in .png')
-    add_one_scale_argument(parser, 'of the SR image; that of GT where it is given')
+    add_one_picture_arguments(parser, '.png', 'of the SR image; that of GT where it is given')
     parser.add_argument('--gt', metavar='FILE', help='the ground truth, at least as large as IN')
     parser.add_argument('--crop', metavar='X,Y,WIDTH,HEIGHT', help='show this region only, in pixels of IN')
     parser.add_argument('--highlight', type=int, default=200, metavar='N', help='Gaussians in red (default: 200)')
     parser.add_argument('--seed', type=int, default=0, help='which ones (default: 0)')
-    parser.add_argument('--overwrite', action='store_true', help='replace existing files')
     add_model_arguments(parser)
 
 
@@ -56,10 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     source = one_input(arguments)
     if min(arguments.highlight, arguments.seed) < 0:
         raise CommandError(f'--highlight and --seed are 0 or more, got {min(arguments.highlight, arguments.seed)}')
-    path = Path(arguments.output).expanduser()
-    check_new_file(arguments, path, '.png')
+    path = new_file(arguments, '.png')
     from gsasr_plugin.upscaling.estimate import beyond_memory
-    from gsasr_plugin.upscaling.visuals.plotting import PlotsMissing
     from gsasr_plugin.upscaling.visuals.sheet import make_panels, write_panel, write_sheet
 
     picture = read_input(source)
@@ -71,14 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     if problem:
         raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     subject = _subject(arguments, Path(source).name, picture, region, size, gt)
-    try:
-        panels = make_panels(subject)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for name, panel in panels.items():
-            write_panel(panel, path.with_name(f'{path.stem}_{name}.png'))
-        write_sheet(subject, panels, path)
-    except PlotsMissing as error:
-        raise CommandError(str(error)) from error
+    panels = make_panels(subject)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name, panel in panels.items():
+        write_panel(panel, path.with_name(f'{path.stem}_{name}.png'))
+    write_sheet(subject, panels, path)
     print(f'gsasr visualize: {path} and {len(panels)} panels written', file=sys.stderr)
     return 0
 

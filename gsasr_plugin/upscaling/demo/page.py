@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.upscaling.demo.region_view import view_region
 from gsasr_plugin.upscaling.upscaler import Upscaler
 from gsasr_plugin.upscaling.visuals.layers import Region
@@ -23,7 +24,7 @@ TITLE = 'GSASR: any scale from one set of Gaussians'
 INTRODUCTION = 'Choose a picture, click on a region, drag the scale. The left half of the large view is bicubic.'
 
 
-class DemoMissing(ImportError):
+class DemoMissing(CommandError, ImportError):
     """gradio is not installed; the message says how to install it."""
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gsasr_plugin.run_errors import CommandError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EXTRA = "pip install 'gsasr-plugin[plots]'"
 
 
-class PlotsMissing(ImportError):
+class PlotsMissing(CommandError, ImportError):
     """matplotlib is not installed; the message says how to install it."""
 
 
