@@ -24,3 +24,8 @@ def test_hooks_run_what_ci_runs() -> None:
     assert {hook['language'] for hook in hooks} == {'system'}  # the environment's
     in_ci = re.findall(r'\.venv/bin/((?:ruff|mypy)[^.&"]*)', (ROOT / '.ci' / 'run').read_text())
     assert [hook['entry'] for hook in hooks] == [command.strip() for command in in_ci]
+
+
+def test_ci_names_tests_that_are_there() -> None:
+    named = re.findall(r'\btests/[\w./]+', (ROOT / '.ci' / 'run').read_text())
+    assert named and all((ROOT / name).exists() for name in named), named
