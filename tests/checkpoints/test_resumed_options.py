@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from gsasr_plugin.archs.gsasr_arch import GSASR
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.checkpoints.resumed_options import (
     OPTIONS,
     check_resumable,
@@ -158,6 +160,23 @@ def test_a_state_of_an_older_version_goes_on_with_its_data() -> None:
     assert check_resumable(opt, basicsr, Path('30.state'))['manual_seed'] is None
     merged, lines = merge_options(options_in_force(opt), basicsr)
     assert merged['manual_seed'] == 3 and len(lines) == 1
+
+
+def test_the_network_of_an_older_state_describes_itself(tmp_path: Path) -> None:
+    opt = options()
+    opt['path']['models'] = str(tmp_path)
+    with pytest.raises(RunError, match=r'net_g_30\.pth'):
+        check_resumable(opt, STATE, Path('30.state'))
+    section = {key: value for key, value in opt['network_g'].items() if key != 'type'}
+    net = GSASR(**{**section, 'embed_dim': 16})
+    save_model(net, tmp_path / 'net_g_30.pth')
+    with pytest.raises(RunError, match=r'of another network .*\n  embed_dim: 8 in network_g, 16 in the checkpoint'):
+        check_resumable(opt, STATE, Path('30.state'))
+    torch.save({'params': net.state_dict()}, tmp_path / 'net_g_30.pth')  # says nothing
+    check_resumable(opt, STATE, Path('30.state'))
+    # A network of BasicSR's says nothing either, and its file is not read.
+    (tmp_path / 'net_g_30.pth').unlink()
+    check_resumable({**opt, 'network_g': EDSR}, STATE, Path('30.state'))
 
 
 @pytest.mark.parametrize(

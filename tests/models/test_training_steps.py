@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from gsasr_plugin.checkpoints.loading import load
+from gsasr_plugin.models.bad_steps import judge
 from gsasr_plugin.run_errors import RunError
 from tests.models.test_gsasr_model import batch, make_model
 
@@ -208,3 +210,43 @@ def test_several_processes_exchange_the_gradient_with_the_last_part(tmp_path: Pa
     model.net_g = Wrapper()
     step(model, 1, drawn_batch())
     assert calls == ['wait', 'pass', 'wait', 'pass', 'pass']
+
+
+def scaler(scale: float | None) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler('cpu', enabled=scale is not None, init_scale=scale or 1.0)
+
+
+@pytest.mark.parametrize(
+    ('loss', 'norm', 'scale', 'bad'),
+    [
+        (1.0, 1.0, None, False),
+        (math.nan, 1.0, None, True),
+        (1.0, math.inf, None, True),
+        (1.0, math.inf, 2.0, False),  # the scaler's to handle, while it has something to lower
+        (1.0, math.inf, 1.0, True),
+        (math.inf, 1.0, 2.0, True),
+    ],
+)
+def test_what_makes_a_step_bad(loss: float, norm: float, scale: float | None, bad: bool) -> None:
+    losses = {'l_pix': torch.tensor(1.0), 'l_percep': torch.tensor(loss)}
+    assert judge(losses, torch.tensor(norm), scaler(scale), dist=False)[::2] == (bad, 0)
+
+
+@pytest.mark.parametrize(
+    ('ours', 'others', 'expected'),
+    [
+        (1.0, (0, 0, 0), (False, True, 0)),
+        (1.0, (1, 0, 15), (True, False, 15)),  # another one's batch, and another one was told to stop
+        (math.nan, (1, 0, 0), (True, True, 0)),
+        (1.0, (0, 1, 0), (True, True, 0)),  # nobody knows whose gradient it was
+    ],
+)
+def test_all_processes_judge_alike(
+    monkeypatch: pytest.MonkeyPatch, ours: float, others: tuple[int, int, int], expected: tuple[bool, bool, int]
+) -> None:
+    def all_reduce(found: torch.Tensor, operation: Any) -> None:
+        assert operation == torch.distributed.ReduceOp.MAX
+        found.copy_(torch.maximum(found, torch.tensor(others, dtype=found.dtype)))
+
+    monkeypatch.setattr(torch.distributed, 'all_reduce', all_reduce)
+    assert judge({'l_pix': torch.tensor(ours)}, torch.tensor(1.0), scaler(None), dist=True) == expected
