@@ -1,4 +1,5 @@
-"""How far tiled inference is from whole, beside the seam of two tiles and elsewhere, for several overlaps.
+"""How far tiled inference is from whole, beside the seam of two tiles, in the image's outermost windows and elsewhere,
+for several overlaps.
 
 `python tests/benchmarks/measure_tile_borders.py [MODEL ...]`, each a packaged model, a file or official/NAME. Without:
 gsasr-small, and the paper's full size with each of the authors' encoders and initial weights, which takes minutes.
@@ -57,19 +58,16 @@ def report(name: str, net: GSASR) -> None:
     with torch.inference_mode():
         whole = net(lq, scale=SCALE, tile=None)
         print(f'\n{name}, windows of {net.padding_multiple}')
-        print(
-            f'{"overlap":>8}{"beside the seam: largest":>26}{"mean":>10}{"elsewhere: largest":>20}{"mean":>10}',
-            flush=True,
-        )
+        places = ('beside the seam', 'outermost windows', 'elsewhere')
+        print('overlap' + ''.join(f'{place + ": largest":>28}{"mean":>10}' for place in places), flush=True)
         for overlap in OVERLAPS:
             tiled = net(lq, scale=SCALE, tile=SEAM + overlap // 2, tile_overlap=overlap)
             difference = 255 * (tiled - whole).abs()[0].amax(0)  # (H, W)
-            distance = (torch.arange(difference.shape[1]) + 0.5) / SCALE - SEAM
-            beside = distance.abs() < BESIDE
-            near, far = difference[:, beside], difference[:, ~beside]
-            print(
-                f'{overlap:>8}{near.max():>26.4f}{near.mean():>10.5f}{far.max():>20.4f}{far.mean():>10.5f}', flush=True
-            )
+            column = (torch.arange(difference.shape[1]) + 0.5) / SCALE
+            beside = (column - SEAM).abs() < BESIDE
+            outermost = (column < net.options['window_size']) | (column > WIDTH - net.options['window_size'])
+            parts = (difference[:, chosen] for chosen in (beside, outermost, ~(beside | outermost)))
+            print(f'{overlap:>7}' + ''.join(f'{part.max():>28.4f}{part.mean():>10.5f}' for part in parts), flush=True)
 
 
 def main() -> None:
