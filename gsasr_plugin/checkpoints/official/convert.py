@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.checkpoints.official.decoder import DECODER
@@ -13,10 +14,11 @@ from gsasr_plugin.checkpoints.official.encoder import ENCODERS
 from gsasr_plugin.checkpoints.official.released_networks import (
     OfficialCheckpointError,
     ReleasedNetwork,
-    fill,
+    listed,
     recognise,
 )
 from gsasr_plugin.checkpoints.official.shapes import Shapes
+from gsasr_plugin.checkpoints.official.unused_keys import unused_key
 from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, StateSource, read_state_dict
 
 
@@ -36,7 +38,53 @@ class ReleasedState:
         self.options: dict[str, Any] = options if self.kind is DECODER else {'type': self.kind.name, **options}
 
     def fill(self, net: nn.Module) -> None:
-        fill(net, self.kind, self.state, self.name)
+        """Loads the state dict into a network that was built with its options; every key must be used or redundant.
+
+        Raises:
+            OfficialCheckpointError: keys are missing, unexpected or of a wrong shape; the message lists them.
+        """
+        targets = net.state_dict()
+        places = {key: self.kind.place(key) for key in targets}
+        used = dict.fromkeys(key for place in places.values() for key in place.keys)
+        missing = [key for key in used if key not in self.state]
+        unexpected = [key for key in self.state if key not in used and unused_key(self.kind.name, key) is None]
+        faults = []
+        if missing:
+            faults.append(f'missing: {listed(missing)}')
+        if unexpected:
+            faults.append(f'unexpected: {listed(unexpected)}')
+
+        ours: dict[str, Tensor] = {}
+        unfit = []
+        for key, place in places.items():
+            given = [self.state[released] for released in place.keys if released in self.state]
+            if len(given) < len(place.keys):
+                continue
+            try:
+                ours[key] = place.convert(*given)
+                fits = ours[key].shape == targets[key].shape
+            except (RuntimeError, IndexError):
+                fits = False
+            if not fits:
+                shapes = ', '.join(f'{name} {tuple(tensor.shape)}' for name, tensor in zip(place.keys, given))
+                unfit.append(f'{shapes} (for {tuple(targets[key].shape)})')
+        if unfit:
+            faults.append(f'of a shape that does not fit the other tensors: {listed(unfit)}')
+        if faults:
+            text = f'{self.name} is no complete {self.kind.title}; {"; ".join(faults)}'
+            raise OfficialCheckpointError(text, missing=missing, unexpected=unexpected)
+        net.load_state_dict(ours)
+        self._warn_of_surprises()
+
+    def _warn_of_surprises(self) -> None:
+        """Says which redundant tensors are not what makes them redundant."""
+        surprises: dict[str, list[str]] = {}
+        for key, tensor in self.state.items():
+            entry = unused_key(self.kind.name, key)
+            if entry is not None and entry.follows is not None and not entry.follows(key, tensor):
+                surprises.setdefault(entry.reason, []).append(key)
+        for reason, keys in surprises.items():
+            warnings.warn(f'{self.name}: left out are {reason}; but these are not: {listed(keys)}', stacklevel=4)
 
 
 def gsasr_from_official(

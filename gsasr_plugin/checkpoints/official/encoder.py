@@ -9,13 +9,7 @@ from gsasr_plugin.checkpoints.official.released_networks import Place, ReleasedN
 from gsasr_plugin.checkpoints.official.shapes import Shapes, ratio, side_of_square, window_of_table
 
 
-def same_place(key: str) -> Place:
-    """For networks whose keys are the released ones."""
-    return Place((key,))
-
-
-def edsr_options(shapes: Shapes) -> dict[str, Any]:
-    """The arguments of our EDSR for a released state dict."""
+def _edsr_options(shapes: Shapes) -> dict[str, Any]:
     return {
         'num_feat': shapes.size(r'conv_first\.(weight|bias)', 0, 64),
         'num_block': shapes.count(r'body\.(\d+)\..+'),
@@ -26,13 +20,11 @@ EDSR = ReleasedNetwork(
     name='EDSR',
     title='encoder EDSR (EDSRNOUP)',
     signature=r'body\.\d+\.conv[12]\.(weight|bias)',
-    options=edsr_options,
-    place=same_place,
+    options=_edsr_options,
 )
 
 
-def rdn_options(shapes: Shapes) -> dict[str, Any]:
-    """The arguments of our RDN for a released state dict."""
+def _rdn_options(shapes: Shapes) -> dict[str, Any]:
     return {
         'num_feat': shapes.size(r'SFENet[12]\.(weight|bias)', 0, 64),
         'num_block': max(1, shapes.count(r'RDBs\.(\d+)\..+')),
@@ -53,13 +45,12 @@ RDN = ReleasedNetwork(
     name='RDN',
     title='encoder RDN (RDNNOUP)',
     signature=r'(SFENet[12]|RDBs|GFF)\..+',
-    options=rdn_options,
+    options=_rdn_options,
     place=lambda key: Place((rename(key, _RDN_RENAMES),)),
 )
 
 
-def swinir_options(shapes: Shapes) -> dict[str, Any]:
-    """The arguments of our SwinIR for a released state dict."""
+def _swinir_options(shapes: Shapes) -> dict[str, Any]:
     embed_dim = shapes.size(r'(conv_first|norm)\.(weight|bias)', 0, 180)
     groups = max(1, shapes.count(r'layers\.(\d+)\..+'))
     blocks = [rf'layers\.{i}\.residual_group\.blocks' for i in range(groups)]
@@ -80,13 +71,11 @@ SWINIR = ReleasedNetwork(
     name='SwinIR',
     title='encoder SwinIR (SwinIRNOUP)',
     signature=r'layers\.(?!.*(rope_|overlap_attn|conv_block)).+',
-    options=swinir_options,
-    place=same_place,
+    options=_swinir_options,
 )
 
 
-def hat_options(shapes: Shapes) -> dict[str, Any]:
-    """The arguments of our HAT for a released state dict."""
+def _hat_options(shapes: Shapes) -> dict[str, Any]:
     embed_dim = shapes.size(r'(conv_first|norm)\.(weight|bias)', 0, 192)
     groups = max(1, shapes.count(r'layers\.(\d+)\..+'))
     parts = [rf'layers\.{i}\.residual_group' for i in range(groups)]
@@ -129,7 +118,7 @@ _HAT_RENAMES = (
 )
 
 
-def hat_place(key: str) -> Place:
+def _hat_place(key: str) -> Place:
     """Where the tensor of our HAT under a key comes from: queries, keys and values are one projection there."""
     third = re.search(r'\.(query|key|value)\.', key)
     if third is None:
@@ -142,8 +131,8 @@ HAT = ReleasedNetwork(
     name='HAT',
     title='encoder HAT with RoPE (HATNOUP_ROPE_AMP)',
     signature=r'layers\.(?!.*(relative_position|attn_mask)).+',
-    options=hat_options,
-    place=hat_place,
+    options=_hat_options,
+    place=_hat_place,
 )
 
 ENCODERS = (EDSR, RDN, HAT, SWINIR)
