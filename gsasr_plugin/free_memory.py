@@ -20,7 +20,6 @@ def free_bytes(device: torch.device, root: Path = Path('/')) -> int:
     that the system merely keeps in memory count as free, for they make room. Swap is not counted.
 
     Args:
-        device: the device.
         root: below which the system's files are read.
     """
     if device.type == 'cuda':

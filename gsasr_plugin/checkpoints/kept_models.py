@@ -33,8 +33,6 @@ def once(paths: Sequence[Path], read: Callable[[], Value], *keys: object) -> Val
     """What files hold: as kept, where they have been read within `reading_once` and are the same files as then.
 
     Args:
-        paths: the files.
-        read: reads them.
         keys: what else distinguishes this way of reading them.
     """
     if _kept is None or not all(path.is_file() for path in paths):

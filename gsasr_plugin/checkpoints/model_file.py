@@ -30,7 +30,6 @@ def save_model(net: GSASR, path: PathLike, *, half: bool = False) -> None:
     """Writes a self-describing file, under a temporary name first.
 
     Args:
-        net: the network.
         path: `.safetensors` or `.pth`; its folder is made if need be.
         half: store floating-point numbers as float16: half the size, numbers rounded to 11 bits. Whoever reads the
             file computes with them in float32.
@@ -86,7 +85,6 @@ def described_options(path: Path, held: Any) -> dict[str, Any] | None:
     """The `network_g` section that a file describes, None where it does not.
 
     Args:
-        path: the file.
         held: what it holds, see `read_file`.
 
     Raises:

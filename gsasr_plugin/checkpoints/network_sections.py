@@ -17,10 +17,6 @@ def differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str
     """The options that differ, one line each: 'embed_dim: 180 in network_g, 192 in the checkpoint'.
 
     Defaults are filled in, and `FREE_OPTIONS` left out.
-
-    Args:
-        given: a section of an option file.
-        stored: that of a checkpoint.
     """
     mine, theirs = _flat(given), _flat(stored)
     if mine['encoder_opt.type'] != theirs['encoder_opt.type']:  # the options of two encoders do not compare

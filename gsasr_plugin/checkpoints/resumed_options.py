@@ -36,8 +36,6 @@ def check_resumable(opt: Mapping[str, Any], state: Mapping[str, Any], path: Path
 
     Args:
         opt: the options, as BasicSR's training loop has them.
-        state: the training state.
-        path: its file.
 
     Returns:
         What the data loader needs of it: `epoch`, `iter`, `position` and `manual_seed`, None where it is not known.
@@ -94,7 +92,6 @@ def merge_options(now: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[dic
 
     Args:
         now: what `options_in_force` says of its options.
-        state: the training state.
     """
     merged, lines = _plain(now), []
     kept = () if now['train'].get(RESTART) else _KEPT

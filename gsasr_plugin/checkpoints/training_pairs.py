@@ -83,8 +83,6 @@ def newest_pair(states: Path, models: Path, labels: Iterable[str]) -> tuple[Path
     Those left out are named on stderr: the log is not open yet.
 
     Args:
-        states: folder of the states.
-        models: folder of the networks.
         labels: of the networks that are needed.
 
     Raises:
@@ -132,14 +130,7 @@ def read_pair(state: Path, models: Path, labels: Iterable[str]) -> dict[str, Any
 
 
 def prune(states: Path, models: Path, keep_last: int, newest: int) -> None:
-    """Deletes all but the last pairs up to an iteration; those beyond it are an earlier attempt's, and stay.
-
-    Args:
-        states: folder of the states.
-        models: folder of the networks.
-        keep_last: how many pairs stay.
-        newest: the iteration of the newest.
-    """
+    """Deletes all but the last pairs up to an iteration; those beyond it are an earlier attempt's, and stay."""
     state_files = {number: paths for number, paths in _numbered(states, _STATE).items() if number <= newest}
     kept = sorted(state_files)[-keep_last:]
     # A network without its state does no harm, a state without its network would be reported as damaged.

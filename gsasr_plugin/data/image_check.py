@@ -22,7 +22,6 @@ def check_images(images: Sequence[ImageFile], *, progress: str | None = None) ->
     """Decodes images, in threads, and says what is wrong with those that cannot be used.
 
     Args:
-        images: the images.
         progress: name of a progress bar on stderr, shown on a terminal; None for none.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -38,7 +38,6 @@ class ImageFile(NamedTuple):
         root: folder or LMDB.
         path: the file's path, or the key in the LMDB.
         stem: name within the root without extension, `/` between folders; LR and GT of a pair are matched by it.
-        backend: 'disk' or 'lmdb'.
         recorded_size: (H, W) from the LMDB's meta_info.txt; None on disk, where the file itself is asked.
     """
 
@@ -59,7 +58,6 @@ def list_images(
 
     Args:
         root: folder, LMDB (a folder whose name ends in `.lmdb`), or `package:NAME` (see `resolve_root`).
-        backend: 'disk' or 'lmdb'.
         meta_info_file: text file whose lines begin with the names to use, relative to the root, in this order; anything
             in brackets after a name is ignored. Without it all images of the root, sorted by name.
         recursive: search the sub-folders of a folder too.

@@ -60,7 +60,6 @@ class TrainingCrops:
         and crops.
 
         Args:
-            rng: source of the randomness.
             image: (H, W, 3), at least as large as `largest` says.
 
         Returns:

@@ -17,7 +17,6 @@ def usable_for_training(
     """The images whose headers, or with `check_images` all of whose pixels, can be read, and that are large enough.
 
     Args:
-        images: all images.
         options: say what to do about others: `on_error`, `small_images`.
         least: (H, W) of the largest crop.
 

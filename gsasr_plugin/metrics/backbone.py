@@ -61,7 +61,6 @@ class Backbone(nn.Module):
     """The features after the last ReLU of each stage.
 
     Args:
-        net: which network.
         convolutions: its weights, in their order.
         pool: what stands between stages; None: the network's max pooling.
     """

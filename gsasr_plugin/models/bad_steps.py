@@ -39,9 +39,7 @@ def judge(losses: Mapping[str, Tensor], norm: Tensor, scaler: torch.amp.GradScal
     as long as there is one.
 
     Args:
-        losses: of this process.
         norm: of the gradient, unscaled.
-        scaler: of the losses.
         dist: there are several processes, which all call this.
     """
     loss_is_bad = ~torch.stack([value.detach() for value in losses.values()]).isfinite().all()

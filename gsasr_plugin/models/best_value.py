@@ -10,7 +10,6 @@ class BestValue:
 
     Args:
         metric: its name in `val.metrics`; None follows nothing.
-        better: whether higher or lower values are better.
     """
 
     def __init__(self, metric: str | None, better: Literal['higher', 'lower'] = 'higher') -> None:

@@ -35,7 +35,6 @@ def backward(
         lq: (B, 3, h, w).
         gt: B images (3, H_i, W_i).
         criteria: at least one.
-        scaler: scales the loss.
         options: `train`: how to compute, and in how many parts (`accumulate`).
 
     Returns:

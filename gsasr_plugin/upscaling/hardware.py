@@ -44,7 +44,6 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     Args:
         name: 'auto' or a name of `DTYPES`. 'auto' is bf16 where the hardware multiplies it faster than float32
             (`bfloat16_is_fast`).
-        device: where they run.
 
     Raises:
         ValueError: an unknown type, or fp16 on a CPU.

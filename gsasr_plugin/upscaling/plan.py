@@ -30,10 +30,8 @@ class PictureJob:
     """One picture to read, and the files to make of it.
 
     Attributes:
-        source: where it is.
         content: the file, or what the standard input gave.
         lq_size: (h, w).
-        format: of the files.
         outputs: at least one.
     """
 

@@ -31,8 +31,6 @@ class Cost:
     """One row: an enlarger at a scale.
 
     Attributes:
-        name: the enlarger's.
-        scale: the scale's name.
         dtype: the name of the type in which its network multiplies.
         images: how many images the means are over.
         milliseconds: by stage: `encoder`, `decoder`, `rendering` (all the rest) of GSASR; and `total`.
@@ -98,7 +96,6 @@ def measure(
     Args:
         enlarger: its network is on the device.
         images: LR (1, 3, h, w) on the CPU and size (H, W) of the result.
-        scale: their scale.
         device: where to compute; a transfer to it is not counted.
         dtype: in which a network multiplies.
         warmup: so many images come first and do not count.

@@ -20,8 +20,6 @@ def write_tables(folder: Path, costs: Sequence[Cost], conditions: str) -> None:
     """Writes `cost.md` and `cost.json`, each whole.
 
     Args:
-        folder: where to.
-        costs: the rows.
         conditions: the machine, the images and what else the figures hold for.
     """
     with replacing(folder / 'cost.md') as path:

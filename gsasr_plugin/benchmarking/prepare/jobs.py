@@ -44,8 +44,6 @@ class BenchmarkJob:
     """The paper's protocol: GT cropped to the scale, its bicubic reduction, and the reduction enlarged again.
 
     Attributes:
-        source: the GT image.
-        scale: the factors of rows and columns.
         folders: where the images of `BENCHMARK_KINDS` go.
     """
 
@@ -66,7 +64,6 @@ class SubImageJob:
     """Overlapping squares that cover the image; the last ones of rows and columns end at its border.
 
     Attributes:
-        source: the GT image.
         image_size: its (H, W).
         folder: where the sub-images go, as `<name>_s001.png`, row by row, or `<name>_r2_s001.png` of a reduced image.
         side: their rows and columns; an image that is smaller is kept at its own size along that axis.
@@ -112,7 +109,6 @@ class CentreCropJob:
     """The square in the middle of an image that is large enough.
 
     Attributes:
-        source: the GT image.
         folder: where the crop goes, under the image's name.
         side: its rows and columns.
     """

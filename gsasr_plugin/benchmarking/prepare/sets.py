@@ -35,10 +35,7 @@ def prepare_benchmarks(
 
     Args:
         given: `[NAME=]FOLDER` of each set.
-        scales: (rows, columns) of each scale.
-        out: folder for all sets.
         lmdb: whether to make databases of BasicSR instead of folders.
-        workers: how many processes.
     """
     sets: dict[str, list[ImageFile]] = {}
     for text in given:
@@ -72,11 +69,8 @@ def prepare_sub_images(
     """Overlapping sub-images of training images; see `SubImageJob`.
 
     Args:
-        root: of the GT images.
         target: the folder, or the database where its name ends in `.lmdb`.
         size, step, reductions: sides, distances, and factors by which images are made smaller before they are cut.
-        lmdb: whether it is a database.
-        workers: how many processes.
     """
     if step > size:
         raise CommandError(f'--step: {step} leaves gaps between sub-images of {size}; at most the size')

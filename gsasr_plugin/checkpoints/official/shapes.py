@@ -14,11 +14,7 @@ from torch import Tensor
 
 
 class Shapes:
-    """Questions about a state dict; all patterns are regular expressions of the whole key.
-
-    Args:
-        state: the state dict.
-    """
+    """Questions about a state dict; all patterns are regular expressions of the whole key."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self._shapes = {key: tuple(value.shape) for key, value in state.items()}

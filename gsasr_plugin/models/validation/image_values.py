@@ -28,9 +28,7 @@ class ImageValues:
     """The metrics of one image at one scale.
 
     Attributes:
-        dataset: the data set's name.
         scale: the scale's name, such as '3.7'.
-        image: the image's name.
         file: the file that it comes from, or the key in an LMDB.
         model: each metric's value, by its name in the option file, as far as it could be computed.
         bicubic: the same of the LR image's bicubic enlargement; empty where it was not asked for.
@@ -50,7 +48,6 @@ class ValuesFile:
     """The values of a test so far: one JSON line per image, under a key for the weights and options that made it.
 
     Args:
-        folder: the results' folder.
         key: what `run_key` gives. Values under other keys are of no use, and leave the file.
         rank: of the process, each of which writes to a file of its own.
     """

@@ -38,7 +38,6 @@ class ValidationOptions:
     """How a data set is validated.
 
     Attributes:
-        is_train: whether in a training.
         label: the iteration of a training, or the name of a run that tests.
         folder: where the data set's pictures go.
         suffix: ends the names of a test's pictures.
@@ -82,9 +81,7 @@ def validate(
     processes take a share of the images each.
 
     Args:
-        super_resolve: the network.
         dataset: of GT and LR images, or of either.
-        options: what to do with each.
         tb_logger: tensorboard's, which gets the grids of a training.
         values_file: where a test keeps each image's values as soon as they are known. With `auto_resume`, images that
             are in it already, and whose pictures are there, are not computed again.

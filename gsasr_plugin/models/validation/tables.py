@@ -30,12 +30,9 @@ class Mean(NamedTuple):
 
     Attributes:
         iteration: of a training; '' when testing.
-        dataset: the data set's name.
         scale: the scale's name, such as '3.7'.
-        images: how many images.
         left_out: how many others the metric could not be computed of.
         metric: the metric's name in the option file.
-        model: the model's value.
         bicubic: the value of the LR image's bicubic enlargement, or None if it was not asked for.
         paper: what the paper prints, or None.
         difference: model minus paper, or None.
@@ -70,7 +67,6 @@ def means(
     """The means of each data set, scale and metric, in the order of their first images.
 
     Args:
-        values: of all images.
         metrics: `val.metrics`: how each was computed.
         row: the row of the paper to compare with, or None.
         iteration: of a training.
@@ -114,11 +110,7 @@ def write_test_tables(
     """Writes a test's files, each whole.
 
     Args:
-        folder: the results' folder.
-        values: of all images so far.
-        table: their means.
         name: the run's, which names the column of its values.
-        row: the row of the paper, or None.
     """
     per_image = [
         (image.dataset, image.scale, image.image, metric, value, image.bicubic.get(metric))
@@ -133,13 +125,7 @@ def write_test_tables(
 
 
 def add_to_training_tables(folder: Path, table: Sequence[Mean], name: str) -> None:
-    """Adds the means of a validation to a training's files.
-
-    Args:
-        folder: the experiment's.
-        table: the means.
-        name: the run's.
-    """
+    """Adds the means of a validation to a training's files."""
     # A resumed run validates again what it had validated after its last checkpoint.
     new = {_identity(mean) for mean in table}
     every = [mean for mean in _read_csv(folder / 'metrics.csv') if _identity(mean) not in new] + list(table)

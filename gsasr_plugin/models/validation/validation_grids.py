@@ -26,10 +26,8 @@ class Grids:
 
     Args:
         folder: where they go.
-        dataset: the data set's name.
         label: ends the files' names; an iteration is tensorboard's step too.
         most: how many images of each scale are shown: the first ones.
-        tb_logger: tensorboard's, or None.
 
     Attributes:
         drawn: the scales whose grids are there.

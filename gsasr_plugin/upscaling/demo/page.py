@@ -107,7 +107,6 @@ def launch(page: Any, host: str, port: int | None, *, open_browser: bool, wait: 
     Args:
         host: 127.0.0.1 for this machine only.
         port: None for the first that is free, from 7860 on.
-        open_browser: whether a browser is opened.
         wait: until the process is interrupted.
     """
     _, address, _ = page.launch(

@@ -26,9 +26,7 @@ class Metadata:
     """Everything but pixels.
 
     Attributes:
-        icc: the ICC profile.
         exif: as `PIL.Image.Exif.tobytes` writes it, without an orientation: pictures are upright once read.
-        xmp: the XMP packet.
         dpi: (x, y) in dots per inch.
         texts: keyword -> text, as PNG files have them; a JPEG file's comment is 'Comment'.
     """

@@ -23,7 +23,6 @@ class Picture:
         alpha: (H, W), float32, 0 (transparent) to 1, not multiplied into `color`; None where the picture has none.
         bits: per channel, 8 or 16.
         format: a name of `FORMATS`.
-        metadata: profile, EXIF and the like.
         remarks: what could not be kept as it was.
     """
 

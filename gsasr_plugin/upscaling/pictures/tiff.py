@@ -31,7 +31,6 @@ def tiff_content(levels: np.ndarray, metadata: Metadata, *, alpha: bool) -> byte
 
     Args:
         levels: (H, W, channels), uint8 or uint16.
-        metadata: what else it holds.
         alpha: whether the last channel is one.
 
     Raises:

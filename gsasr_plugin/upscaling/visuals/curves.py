@@ -17,7 +17,6 @@ class Curve(NamedTuple):
     """One run's values.
 
     Attributes:
-        name: the run's.
         iterations: (N,), rising.
         values: (N,).
     """
@@ -37,8 +36,6 @@ def read_curve(name: str, folder: Path, tag: str) -> Curve:
     """One value of a run, by iteration; where a resumed run went through an iteration twice, the later value.
 
     Args:
-        name: what to call the run.
-        folder: where its event files are.
         tag: the value's name, such as 'losses/l_pix'.
 
     Raises:

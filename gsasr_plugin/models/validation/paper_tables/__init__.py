@@ -49,7 +49,6 @@ def paper_figure(row: PaperRow, dataset: str, scale: str, metric: str) -> PaperF
     """What the paper prints, or None where it prints nothing.
 
     Args:
-        row: the row of the paper.
         dataset: the data set's name, in any capitals, such as 'DIV2K100' (the paper's DIV2K) or 'BSDS100'.
         scale: the scale's name, such as '4'.
         metric: one of `METRICS`.
