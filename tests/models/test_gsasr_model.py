@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import torch
 from basicsr.models import build_model
+from torch import nn
 
 from gsasr_plugin import stop_signals
+from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.checkpoints.training_pairs import read_pair
+from gsasr_plugin.models import gsasr_model
 from gsasr_plugin.run_errors import RunError
 
 
@@ -267,6 +270,24 @@ def test_val_says_how_large_images_are_tiled(tmp_path: Path) -> None:
     model.test()
     assert tiles == [(8, 16)] * 3
     assert model.output[0].shape == (3, 12, 60)
+
+
+def test_a_validation_takes_one_snapshot_and_drops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(tmp_path)
+    taken: list[nn.Module] = []
+    monkeypatch.setattr(gsasr_model, 'for_inference', lambda net: taken.append(net) or for_inference(net))
+    model.feed_data(batch())
+
+    def two_images(*_: Any, **__: Any) -> None:
+        model.test()
+        model.test()
+
+    monkeypatch.setattr(model, '_validate', two_images)
+    monkeypatch.setattr(model, '_keep_best', lambda iteration: None)
+    model.nondist_validation(types.SimpleNamespace(dataset='one'), 4, None, False)
+    assert taken == [model.tested_net()] and model.snapshot is None
+    model.test()  # weights may have changed since
+    assert len(taken) == 2
 
 
 def test_the_last_iteration_is_validated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
