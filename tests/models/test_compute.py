@@ -61,6 +61,19 @@ def test_checkpointing_trains_alike(tmp_path: Path, train: dict[str, Any]) -> No
     assert loss(tmp_path, **train) == pytest.approx(loss(tmp_path), rel=1e-5)
 
 
+@pytest.mark.parametrize(('parts', 'passes'), [(None, 1), ('heads', 1), ('decoder', 2)])
+def test_checkpointing_computes_again(tmp_path: Path, parts: str | None, passes: int) -> None:
+    """The results are the same with and without: what tells is how often the attention runs."""
+    model = make_model(tmp_path, gradient_checkpointing=parts)
+    assert model.net_g.decoder.primary_head.recompute == (parts is not None)
+    attentions = [module for module in model.net_g.decoder.modules() if type(module).__name__ == 'WindowAttention']
+    calls = []
+    attentions[-1].register_forward_pre_hook(lambda *_: calls.append(1))
+    model.feed_data(batch())
+    model.optimize_parameters(1)
+    assert len(calls) == passes
+
+
 def test_channels_last_changes_the_layout_and_no_result(tmp_path: Path) -> None:
     model = make_model(tmp_path, channels_last=True)
     assert any(

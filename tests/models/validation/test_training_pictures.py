@@ -55,8 +55,10 @@ def test_validation_leaves_a_grid_of_each_scale(tmp_path: Path) -> None:
     np.testing.assert_array_equal(shown, np.rint(sr.clip(0, 1) * 255))
 
 
-def test_tensorboard_gets_the_means_of_each_scale(tmp_path: Path) -> None:
+@pytest.mark.parametrize('dist', [False, True])
+def test_tensorboard_gets_the_means_of_each_scale(tmp_path: Path, dist: bool) -> None:
     model = make_model(tmp_path)
+    model.opt['dist'] = dist  # BasicSR then calls another method
     model.opt['val'] = {'metrics': {'psnr': {'type': 'calculate_psnr', 'crop_border': 'auto'}}}
     logger = Logger()
     model.validation(photos(tmp_path), 7, logger, save_img=False)
