@@ -23,9 +23,7 @@ def attend_basicsr() -> None:
         importlib.import_module(BASICSR)  # another thread may be about to finish it
         _complete()
     else:
-        # What an import that failed has left would be found without BasicSR itself, and without us.
-        for name in [name for name in sys.modules if name.startswith(f'{BASICSR}.')]:
-            del sys.modules[name]
+        _forget({name for name in sys.modules if not name.startswith(f'{BASICSR}.')})
 
 
 def register_classes() -> None:
@@ -55,6 +53,17 @@ def _complete() -> None:
 
     repair_basicsr()
     register_classes()
+
+
+def _forget(before: set[str]) -> None:
+    """Drops what an import that failed has left: it would be found again without BasicSR itself, and without us.
+
+    Args:
+        before: the modules that are meant to stay.
+    """
+    for name in set(sys.modules) - before:
+        if name.startswith((f'{BASICSR}.', 'gsasr_plugin.')):
+            sys.modules.pop(name, None)
 
 
 class _Watch(importlib.abc.MetaPathFinder):
@@ -87,7 +96,12 @@ class _Loader(importlib.abc.Loader):
         module.__spec__.loader = module.__loader__ = self.loader  # the one that knows its source and files
         from gsasr_plugin.host.repairs.vanished_modules import stand_in_for_modules
 
-        stand_in_for_modules()
-        self.loader.exec_module(module)
-        # Our rooms import BasicSR in turn: they find it loaded, for all of it is by now.
-        _complete()
+        before = set(sys.modules)
+        try:
+            stand_in_for_modules()
+            self.loader.exec_module(module)
+            # Our rooms import BasicSR in turn: they find it loaded, for all of it is by now.
+            _complete()
+        except BaseException:  # Ctrl-C in a notebook too
+            _forget(before)
+            raise

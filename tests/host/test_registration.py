@@ -26,10 +26,27 @@ try:
 except ModuleNotFoundError:
     pass
 """
+# Ctrl-C in a notebook, whose cell is then run again.
+INTERRUPTED_IMPORT = """
+import sys, gsasr_plugin
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == '{}':
+            sys.meta_path.remove(self)
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+try:
+    from basicsr.archs import build_network
+except KeyboardInterrupt:
+    interrupted = True
+assert interrupted
+"""
 ORDERS = {
     'ours first': 'import gsasr_plugin',
     'theirs first, by an alias of others': f'{OTHERS_ALIAS}\nimport basicsr, gsasr_plugin',
     'theirs first, in vain': f'{FAILED_IMPORT}\nimport gsasr_plugin',
+    'interrupted in theirs': INTERRUPTED_IMPORT.format('basicsr.models'),
+    'interrupted in ours': INTERRUPTED_IMPORT.format('gsasr_plugin.models.gsasr_model'),
     'twice': 'import importlib, gsasr_plugin, basicsr\nimportlib.reload(gsasr_plugin)\nimportlib.reload(basicsr)',
     'a file of models': 'import gsasr_plugin.models.resumable_model',
     'the data set': 'from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset',
