@@ -56,20 +56,8 @@ class HATFeatures(nn.Module):
         drop_path_rate: float = 0.1,
     ) -> None:
         super().__init__()
-        if len(depths) != len(num_heads):
-            raise ValueError(f'depths has {len(depths)} entries and num_heads {len(num_heads)}; as many are needed')
-        if any(heads < 1 or embed_dim % heads for heads in num_heads):
-            raise ValueError(f'num_heads is {list(num_heads)}; each has to divide embed_dim ({embed_dim})')
-        if window_size < 2:
-            raise ValueError(f'window_size is {window_size}; at least 2 is needed')
-        for name, divisor in (('compress_ratio', compress_ratio), ('squeeze_factor', squeeze_factor)):
-            if not 1 <= divisor <= embed_dim:
-                raise ValueError(f'{name} is {divisor}; 1 to embed_dim ({embed_dim}) is accepted')
-        reach = int(window_size * overlap_ratio)
-        if reach < 0 or reach % 2:
-            raise ValueError(
-                f'overlap_ratio is {overlap_ratio}; window_size * overlap_ratio has to be even, and is {reach}'
-            )
+        _check_sizes(embed_dim, depths, num_heads, window_size, compress_ratio, squeeze_factor)
+        reach = _reach(window_size, overlap_ratio)
         self.padding_multiple = window_size
         self.feature_channels = num_feat
         hidden_dim = int(embed_dim * mlp_ratio)
@@ -251,3 +239,32 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
+
+
+def _check_sizes(
+    embed_dim: int,
+    depths: Sequence[int],
+    num_heads: Sequence[int],
+    window_size: int,
+    compress_ratio: int,
+    squeeze_factor: int,
+) -> None:
+    if len(depths) != len(num_heads):
+        raise ValueError(f'depths has {len(depths)} entries and num_heads {len(num_heads)}; as many are needed')
+    if any(heads < 1 or embed_dim % heads for heads in num_heads):
+        raise ValueError(f'num_heads is {list(num_heads)}; each has to divide embed_dim ({embed_dim})')
+    if window_size < 2:
+        raise ValueError(f'window_size is {window_size}; at least 2 is needed')
+    for name, divisor in (('compress_ratio', compress_ratio), ('squeeze_factor', squeeze_factor)):
+        if not 1 <= divisor <= embed_dim:
+            raise ValueError(f'{name} is {divisor}; 1 to embed_dim ({embed_dim}) is accepted')
+
+
+def _reach(window_size: int, overlap_ratio: float) -> int:
+    """How many pixels an overlapping window is longer than a window."""
+    reach = int(window_size * overlap_ratio)
+    if reach < 0 or reach % 2:
+        raise ValueError(
+            f'overlap_ratio is {overlap_ratio}; window_size * overlap_ratio has to be even, and is {reach}'
+        )
+    return reach
