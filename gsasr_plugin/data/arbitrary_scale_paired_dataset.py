@@ -73,7 +73,7 @@ class ArbitraryScalePairedDataset(Dataset):
         self.images: list[ImageFile] = []  # training
         self.items: list[EvaluationItem] = []  # validation, testing
         if options.phase == 'train':
-            self.crops = TrainingCrops.from_options(options)
+            self.crops = TrainingCrops(options)
             self.images = usable_for_training(list_gt_images(options), options, self.crops.largest)
         else:
             self.items = list_evaluation_items(options)

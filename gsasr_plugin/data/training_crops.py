@@ -1,7 +1,5 @@
 """Random training samples of a GT image: scale, crop, flips and LR patch (paper, Section 4.1)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import cv2
@@ -14,38 +12,15 @@ from gsasr_plugin.sizes import Scale, Size, as_scale, enlarged_size
 PAPERS_RANGE = (1.0, 4.0)  # of factors
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainingCrops:
-    """Draws samples of `lq_size` x `lq_size` LR pixels.
+    """Draws samples as the section of an option file says; see `ArbitraryScalePairedDatasetOptions`."""
 
-    Attributes:
-        lq_size: side of the LR patch, LR pixels.
-        scale_range: (lowest, highest) factor s, drawn uniformly; used when `scales` is None.
-        scales: scales to choose from, or None.
-        unequal_scales: draw the factors of rows and columns independently from `scale_range`.
-        use_hflip: flip left-right in half of the samples.
-        use_rot: flip upside down in half of the samples and transpose in half of them.
-    """
-
-    lq_size: int
-    scale_range: tuple[float, float]
-    scales: Sequence[Scale] | None
-    unequal_scales: bool
-    use_hflip: bool
-    use_rot: bool
-
-    @classmethod
-    def from_options(cls, options: ArbitraryScalePairedDatasetOptions) -> 'TrainingCrops':
-        """As the section of an option file says."""
-        low, high = options.scale_range or PAPERS_RANGE
-        return cls(
-            lq_size=options.lq_size,
-            scale_range=(float(low), float(high)),
-            scales=None if options.scales is None else [as_scale(scale) for scale in options.scales],
-            unequal_scales=options.unequal_scales,
-            use_hflip=options.use_hflip,
-            use_rot=options.use_rot,
-        )
+    def __init__(self, options: ArbitraryScalePairedDatasetOptions) -> None:
+        self.options = options
+        self.lq_size = options.lq_size
+        lowest, highest = options.scale_range or PAPERS_RANGE
+        self.scale_range = (lowest, highest)
+        self.scales = None if options.scales is None else [as_scale(scale) for scale in options.scales]
 
     @cached_property
     def largest(self) -> Size:
@@ -72,11 +47,11 @@ class TrainingCrops:
         flip_x, flip_y, transpose = rng.random(3) < 0.5
         crop = np.ascontiguousarray(image[top : top + height, left : left + width])  # (H, W, 3)
         # Several times as fast as NumPy's, which goes through reversed views number by number.
-        if self.use_hflip and flip_x:
+        if self.options.use_hflip and flip_x:
             crop = cv2.flip(crop, 1)
-        if self.use_rot and flip_y:
+        if self.options.use_rot and flip_y:
             crop = cv2.flip(crop, 0)
-        if self.use_rot and transpose:
+        if self.options.use_rot and transpose:
             crop = cv2.transpose(crop)
         return crop
 
@@ -97,7 +72,7 @@ class TrainingCrops:
         choice = rng.random()
         if self.scales is not None:
             return self.scales[int(choice * len(self.scales))]
-        return (rows, columns if self.unequal_scales else rows)
+        return (rows, columns if self.options.unequal_scales else rows)
 
     def _crop_size(self, scale: Scale) -> Size:
         return enlarged_size((self.lq_size, self.lq_size), scale)
