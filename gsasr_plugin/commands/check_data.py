@@ -58,19 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _roots(options: dict[str, Any]) -> list[tuple[str, str | None]]:
     """The folders and LMDBs of all data sets, each with its meta information file or None."""
+    from gsasr_plugin.data.data_roots import named_paths
+
     found: list[tuple[str, str | None]] = []
     datasets = options.get('datasets')
     for section in (datasets if isinstance(datasets, dict) else {}).values():
         if not isinstance(section, dict):
             continue
         for key in ('dataroot_gt', 'dataroot_lq'):
-            roots = _as_list(section.get(key))
-            files = _as_list(section.get('meta_info_file')) if key == 'dataroot_gt' else []
+            roots = named_paths(section.get(key))
+            files = named_paths(section.get('meta_info_file')) if key == 'dataroot_gt' else []
             found += zip(roots, files if len(files) == len(roots) else [None] * len(roots), strict=True)
     return found
-
-
-def _as_list(value: Any) -> list[Any]:
-    """A path, several, or a mapping to paths, as a list of the texts in it."""
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
-    return [text for text in values if isinstance(text, str)]

@@ -4,10 +4,17 @@ import contextlib
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 from gsasr_plugin.run_errors import MissingDataError
 
 PACKAGE_PREFIX = 'package:'
+
+
+def named_paths(option: Any) -> list[str]:
+    """The paths that an option names: one, a list, or a mapping to them. What else stands there is left out."""
+    values = option.values() if isinstance(option, dict) else option if isinstance(option, list) else [option]
+    return [path for path in values if isinstance(path, str)]
 
 
 def resolve_root(root: str) -> str:

@@ -101,8 +101,8 @@ class DecodedImages:
 
 
 def _state(image: ImageFile) -> tuple[int, int]:
-    """Bytes and time of change (ns) of the file, or of the LMDB's, which changes when one is added to it or remade."""
-    found = os.stat(image.path if image.backend == 'disk' else os.path.join(image.root, 'data.mdb'))
+    """Bytes and time of change (ns) of the file that holds an image."""
+    found = image.stored_in.stat()
     return found.st_size, found.st_mtime_ns
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
+from gsasr_plugin.data.data_roots import named_paths
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
 from gsasr_plugin.run_errors import DataError, MissingDataError
 from gsasr_plugin.sizes import (
@@ -43,8 +44,8 @@ class EvaluationItem(NamedTuple):
 
 def list_gt_images(options: ArbitraryScalePairedDatasetOptions) -> list[ImageFile]:
     """All GT images, root by root."""
-    roots = _as_list(options.dataroot_gt)
-    meta_info_files: Sequence[str | None] = _as_list(options.meta_info_file) or [None] * len(roots)
+    roots = named_paths(options.dataroot_gt)
+    meta_info_files: Sequence[str | None] = named_paths(options.meta_info_file) or [None] * len(roots)
     backend = options.io_backend['type']
     return [image for root, file in zip(roots, meta_info_files) for image in list_images(root, backend, file)]
 
@@ -66,7 +67,7 @@ def list_evaluation_items(options: ArbitraryScalePairedDatasetOptions) -> list[E
         ]
     if options.dataroot_gt is None:
         backend = options.io_backend['type']
-        images = [image for root in _as_list(options.dataroot_lq) for image in list_images(root, backend)]
+        images = [image for root in named_paths(options.dataroot_lq) for image in list_images(root, backend)]
         sizes = list(zip(images, image_sizes(images)))
         return [
             EvaluationItem(scale, None, image, enlarged_size(size, scale))
@@ -93,7 +94,7 @@ def _cropped(
 def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationItem]:
     gt_images = list_gt_images(options)
     gt_sizes = image_sizes(gt_images)
-    roots = _as_list(options.dataroot_lq)
+    roots = named_paths(options.dataroot_lq)
     scales: Sequence[Scale | None]
     if isinstance(options.dataroot_lq, dict):
         scales = [as_scale(scale) for scale in options.dataroot_lq]
@@ -171,9 +172,3 @@ def pair_crop(item: EvaluationItem, gt_size: Size, lq_size: Size) -> Size:
 
 def _scales(options: ArbitraryScalePairedDatasetOptions) -> list[Scale]:
     return [as_scale(scale) for scale in options.scales or ()]
-
-
-def _as_list(paths: str | list[str] | dict[float, str] | None) -> list[str]:
-    if paths is None or isinstance(paths, str):
-        return [] if paths is None else [paths]
-    return list(paths.values()) if isinstance(paths, dict) else paths

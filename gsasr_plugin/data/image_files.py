@@ -50,6 +50,11 @@ class ImageFile(NamedTuple):
     def __str__(self) -> str:
         return self.path if self.backend == 'disk' else f'{self.root}[{self.path}]'
 
+    @property
+    def stored_in(self) -> Path:
+        """The file that holds it: its own, or the LMDB's, which changes when one is added to it or it is remade."""
+        return Path(self.path) if self.backend == 'disk' else Path(self.root, 'data.mdb')
+
 
 def list_images(
     root: str, backend: Backend, meta_info_file: str | None = None, *, recursive: bool = False

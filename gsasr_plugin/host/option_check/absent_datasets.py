@@ -1,8 +1,6 @@
 """Leaving out data sets that are not on this machine, for those who asked for it."""
 
-from typing import Any
-
-from gsasr_plugin.data.data_roots import resolve_root
+from gsasr_plugin.data.data_roots import named_paths, resolve_root
 from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.problems import OptionError, Problem
 from gsasr_plugin.host.option_check.report import Report
@@ -26,7 +24,7 @@ def skip_absent_datasets(file: OptionFile) -> list[Problem]:
     for key, section in list(datasets.items()):
         if not isinstance(section, dict):
             continue
-        absent = [(root, path) for root in _ROOTS for path in _paths(section.get(root)) if not _exists(path)]
+        absent = [(root, path) for root in _ROOTS for path in named_paths(section.get(root)) if not _exists(path)]
         if absent:
             root, path = absent[0]
             report.warn(('datasets', key, root), f'there is no {path!r}: {section.get("name", key)} is skipped')
@@ -35,11 +33,6 @@ def skip_absent_datasets(file: OptionFile) -> list[Problem]:
         report.error(('datasets',), 'none of the data sets is there')
         raise OptionError(file.path, report.problems)
     return report.problems
-
-
-def _paths(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
-    return [path for path in values if isinstance(path, str)]
 
 
 def _exists(path: str) -> bool:
