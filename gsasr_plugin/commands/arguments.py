@@ -195,8 +195,7 @@ def add_scales_argument(parser: argparse.ArgumentParser) -> None:
 
 def _scale(text: str) -> Scale:
     try:
-        numbers = [float(part) for part in text.split('x')]
-        return as_scale(numbers[0] if len(numbers) == 1 else numbers)
+        return parse_scale(text.split('x'))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -11,7 +11,6 @@ from gsasr_plugin.commands.arguments import examples_of
 from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.stop_signals import until_nobody_reads
 
-EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.upscaling.estimate import beyond_memory
     from gsasr_plugin.upscaling.gaussian_file import read_gaussians
     from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
-    from gsasr_plugin.upscaling.pictures.writing import cannot_hold, encode_picture, write_picture
+    from gsasr_plugin.upscaling.pictures.writing import cannot_hold, write_picture
 
     file = Path(source).expanduser()
     with told_as_command_error('', ValueError):
@@ -58,18 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
             raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     written = 0
     for target, size in zip(targets, sizes):
-        path = goal.path
-        if path is not None and goal.is_folder:
-            path /= f'{file.stem}_{target.label(size)}{format.suffixes[0]}'
+        path = goal.file_of(Path(file.name), target.label(size), format)
         if path is not None and path.exists() and not arguments.overwrite:
             print(f'{path}: kept (it exists; --overwrite replaces it)', file=sys.stderr)
             continue
         picture = Picture(stored.draw(size).permute(1, 2, 0).numpy(), bits=arguments.bits, format=format.name)
         with told_as_command_error('', PictureError):
-            if path is None:
-                sys.stdout.buffer.write(encode_picture(picture, quality=quality))
-            else:
-                write_picture(picture, path, quality=quality)
+            write_picture(picture, path, quality=quality)
         written += 1
     print(f'gsasr render: {written} written', file=sys.stderr)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.reading import read_picture
-from gsasr_plugin.upscaling.pictures.writing import encode_picture, write_picture
+from gsasr_plugin.upscaling.pictures.writing import write_picture
 from gsasr_plugin.upscaling.plan import PictureJob
 from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
@@ -62,11 +61,7 @@ def upscale_pictures(
             for output, (color, alpha) in zip(job.outputs, results):
                 metadata = picture.metadata.of_size(output.size)
                 large = dataclasses.replace(picture, color=color, alpha=alpha, format=job.format, metadata=metadata)
-                if output.path is None:
-                    sys.stdout.buffer.write(encode_picture(large, quality=quality))
-                    sys.stdout.buffer.flush()
-                else:
-                    write_picture(large, output.path, quality=quality)
+                write_picture(large, output.path, quality=quality)
                 outcome.written.append(output.path)
         except PictureError as error:
             outcome.failures.append((str(job.source), str(error)))

@@ -65,6 +65,12 @@ class Destination:
     is_folder: bool
     format: Format | None
 
+    def file_of(self, name: Path, label: str, format: Format) -> Path | None:
+        """The file of a result of the picture of that name; None for the standard output."""
+        if self.path is None or not self.is_folder:
+            return self.path
+        return self.path / name.with_name(f'{name.stem}_{label}{format.suffixes[0]}')
+
 
 def destination(out: str, results: int, format_name: str | None) -> Destination:
     """What `-o OUT` and `--format` mean for that many results.
@@ -115,9 +121,7 @@ def make_plan(
         format = destination.format or FORMATS[header.format]
         outputs = []
         for target, size in sizes:
-            path = destination.path
-            if path is not None and destination.is_folder:
-                path /= source.name.with_name(f'{source.name.stem}_{target.label(size)}{format.suffixes[0]}')
+            path = destination.file_of(source.name, target.label(size), format)
             complaint = None if path is None else _complaint(path, source, taken)
             complaint = complaint or cannot_hold(size, format.name, alpha=header.alpha)
             if complaint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.tiff import tiff_content
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_whole
 
 PNG_HEADER_BYTES = 33  # signature and IHDR, which come first
 
@@ -31,16 +32,19 @@ def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool) -> str | Non
     return None
 
 
-def write_picture(picture: Picture, path: Path, *, quality: int = DEFAULT_QUALITY) -> None:
-    """Writes a picture in its `format`, whole or not at all; the folder is made if need be.
+def write_picture(picture: Picture, path: Path | None, *, quality: int = DEFAULT_QUALITY) -> None:
+    """Writes a picture in its `format`: to the standard output, or a file, whole or not at all, and its folder.
 
     Raises:
         PictureError: see `encode_picture`.
     """
     content = encode_picture(picture, quality=quality)
+    if path is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as unfinished:
-        unfinished.write_bytes(content)
+    write_whole(path, content)
 
 
 def encode_picture(picture: Picture, *, quality: int = DEFAULT_QUALITY) -> bytes:
