@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 STAGING = '.unfinished_'  # what the names of files begin with while they are written
 
@@ -23,6 +24,18 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     with replacing_together() as unfinished:
         yield unfinished(path)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file, whole or not at all; text as UTF-8."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a CSV file, whole or not at all."""
+    with replacing(path) as unfinished, unfinished.open('w', newline='') as file:
+        csv.writer(file, lineterminator='\n').writerows([header, *rows])
 
 
 @contextmanager

@@ -6,12 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from gsasr_plugin.benchmarking.cost.measure import STAGES, Cost
 from gsasr_plugin.models.validation.paper_tables import paper_cost
 from gsasr_plugin.upscaling.visuals.plotting import new_figure
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import replacing, write_whole
 
 MEGABYTE = 1 << 20
 
@@ -22,11 +21,9 @@ def write_tables(folder: Path, costs: Sequence[Cost], conditions: str) -> None:
     Args:
         conditions: the machine, the images and what else the figures hold for.
     """
-    with replacing(folder / 'cost.md') as path:
-        path.write_text(f'{conditions}\n\n{markdown(costs)}', encoding='utf-8')
-    content: dict[str, Any] = {'conditions': conditions, 'costs': [asdict(cost) for cost in costs]}
-    with replacing(folder / 'cost.json') as path:
-        path.write_text(json.dumps(content, indent=1), encoding='utf-8')
+    write_whole(folder / 'cost.md', f'{conditions}\n\n{markdown(costs)}')
+    content = {'conditions': conditions, 'costs': [asdict(cost) for cost in costs]}
+    write_whole(folder / 'cost.json', json.dumps(content, indent=1))
 
 
 def markdown(costs: Sequence[Cost]) -> str:

@@ -14,7 +14,7 @@ from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
 from gsasr_plugin.sizes import protocol_sizes
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_whole
 
 
 def bicubic_psnr(image: np.ndarray) -> float:
@@ -43,8 +43,7 @@ def list_detailed(images: Sequence[ImageFile], limit: float, target: Path, *, wo
     found = in_processes(_psnr, images, workers=workers)
     psnrs = tqdm(found, total=len(images), desc='detail', unit='image')
     detailed = [f'{image.stem}.png' for image, psnr in zip(images, psnrs, strict=True) if psnr < limit]
-    with replacing(target) as path:
-        path.write_text(''.join(f'{name}\n' for name in detailed))
+    write_whole(target, ''.join(f'{name}\n' for name in detailed))
     return len(detailed)
 
 

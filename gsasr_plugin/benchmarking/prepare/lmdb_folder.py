@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from gsasr_plugin.benchmarking.prepare.runner import PNG_COMPRESSION, modified
 from gsasr_plugin.data.image_files import ImageFile
-from gsasr_plugin.whole_file import STAGING, replacing
+from gsasr_plugin.whole_file import STAGING, write_whole
 
 RECORD = 'sources.json'  # beside BasicSR's data.mdb and meta_info.txt: what the database was made of
 COMMIT_EVERY = 500  # images; BasicSR keeps them in memory until then
@@ -53,8 +53,7 @@ def pack(folder: Path, files: Sequence[Path], database: Path, sources: Sequence[
             maker.put(file.read_bytes(), key, (height, width, 3))
         maker.close()
         (unfinished / 'lock.mdb').unlink(missing_ok=True)  # belongs to this process
-        with replacing(unfinished / RECORD) as path:
-            path.write_text(json.dumps(_record(sources)))
+        write_whole(unfinished / RECORD, json.dumps(_record(sources)))
         if database.exists():
             shutil.rmtree(database)
         os.replace(unfinished, database)

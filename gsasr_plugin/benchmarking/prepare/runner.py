@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from gsasr_plugin.benchmarking.prepare.jobs import Job
 from gsasr_plugin.data.image_files import ImageFile
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_whole
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -66,16 +65,14 @@ def is_done(job: Job) -> bool:
 
 def modified(image: ImageFile) -> int:
     """When an image, or the database that holds it, was changed last, in nanoseconds."""
-    path = Path(image.path) if image.backend == 'disk' else Path(image.root) / 'data.mdb'
-    return path.stat().st_mtime_ns
+    return image.stored_in.stat().st_mtime_ns
 
 
 def _run(job: Job) -> list[str]:
     """The message of what went wrong, if anything."""
     try:
         for output, image in zip(job.outputs(), job.images(), strict=True):
-            with replacing(output) as path:
-                path.write_bytes(encoded(image))
+            write_whole(output, encoded(image))
     except (OSError, ValueError, cv2.error) as error:
         return [f'{job.source}: {error}']
     return []

@@ -21,7 +21,7 @@ from gsasr_plugin.benchmarking.prepare.runner import run_jobs
 from gsasr_plugin.data.image_files import ImageFile, list_some
 from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.sizes import Scale, format_scale
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_whole
 
 OPTIONS_FILE = '.prepared.json'
 # Folders of these names do not name the set: the folder above does.
@@ -123,8 +123,7 @@ def _note_options(folder: Path, options: dict[str, Any]) -> None:
     """Writes down how the images of a folder are made."""
     _check_options(folder, options)
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / OPTIONS_FILE) as path:
-        path.write_text(json.dumps(options))
+    write_whole(folder / OPTIONS_FILE, json.dumps(options))
 
 
 def _check_options(folder: Path, options: dict[str, Any]) -> None:

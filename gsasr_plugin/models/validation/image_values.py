@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_whole
 
 WHOLE_IMAGE = 'everything'
 FILE = 'values.jsonl'  # of the first process; the others' have a number
@@ -68,8 +68,7 @@ class ValuesFile:
             elif key == self.key:
                 kept.append(line)
                 found.append(values)
-        with replacing(self.path) as path:  # without a last line that a kill cut short
-            path.write_text(''.join(f'{line}\n' for line in kept))
+        write_whole(self.path, ''.join(f'{line}\n' for line in kept))  # without a last line that a kill cut short
         for path in self._files():
             if path != self.path:
                 path.unlink()

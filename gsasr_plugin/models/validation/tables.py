@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gsasr_plugin.models.validation.image_values import ImageValues
 from gsasr_plugin.models.validation.paper_tables import PaperRow, paper_figure
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_table, write_whole
 
 _PAPER_METRICS = {
     'calculate_psnr': 'PSNR',
@@ -117,11 +117,11 @@ def write_test_tables(
         for image in values
         for metric, value in image.model.items()
     ]
-    _write_csv(folder / 'per_image.csv', ('dataset', 'scale', 'image', 'metric', 'model', 'bicubic'), per_image)
-    _write_csv(folder / 'metrics.csv', _OF_TEST, [mean[1:] for mean in table])
+    write_table(folder / 'per_image.csv', ('dataset', 'scale', 'image', 'metric', 'model', 'bicubic'), per_image)
+    write_table(folder / 'metrics.csv', _OF_TEST, [mean[1:] for mean in table])
     stored = [dict(zip(_OF_TEST, mean[1:])) for mean in table]
-    _write(folder / 'metrics.json', json.dumps({'name': name, 'paper_row': row, 'means': stored}, indent=1))
-    _write(folder / 'metrics.md', markdown(table, name, row))
+    write_whole(folder / 'metrics.json', json.dumps({'name': name, 'paper_row': row, 'means': stored}, indent=1))
+    write_whole(folder / 'metrics.md', markdown(table, name, row))
 
 
 def add_to_training_tables(folder: Path, table: Sequence[Mean], name: str) -> None:
@@ -129,9 +129,9 @@ def add_to_training_tables(folder: Path, table: Sequence[Mean], name: str) -> No
     # A resumed run validates again what it had validated after its last checkpoint.
     new = {_identity(mean) for mean in table}
     every = [mean for mean in _read_csv(folder / 'metrics.csv') if _identity(mean) not in new] + list(table)
-    _write_csv(folder / 'metrics.csv', _OF_TRAINING, [mean[: len(_OF_TRAINING)] for mean in every])
+    write_table(folder / 'metrics.csv', _OF_TRAINING, [mean[: len(_OF_TRAINING)] for mean in every])
     last = {(mean.dataset, mean.scale, mean.metric): mean for mean in every}
-    _write(folder / 'metrics.md', markdown(list(last.values()), name))
+    write_whole(folder / 'metrics.md', markdown(list(last.values()), name))
 
 
 def markdown(table: Sequence[Mean], name: str, row: PaperRow | None = None) -> str:
@@ -188,15 +188,3 @@ def _read_csv(path: Path) -> list[Mean]:
         row |= {'images': int(row['images']), 'left_out': int(row.get('left_out') or 0), 'model': float(row['model'])}
         row['bicubic'] = float(row['bicubic']) if row['bicubic'] else None
     return [Mean(**row) for row in rows]
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with replacing(path) as unfinished, unfinished.open('w', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding='utf-8')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gsasr_plugin.upscaling.visuals.plotting import new_figure
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import replacing, write_table
 
 
 class Curve(NamedTuple):
@@ -87,9 +86,9 @@ def draw_curves(path: Path, curves: Sequence[Curve], tag: str) -> None:
 
 def write_curves(path: Path, curves: Sequence[Curve], tag: str) -> None:
     """Writes the curves as CSV: run, tag, iteration, value."""
-    with replacing(path) as unfinished, unfinished.open('w', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(('run', 'tag', 'iteration', 'value'))
-        for curve in curves:
-            for iteration, value in zip(curve.iterations, curve.values):
-                writer.writerow((curve.name, tag, f'{iteration:g}', f'{value:.6g}'))
+    rows = [
+        (curve.name, tag, f'{iteration:g}', f'{value:.6g}')
+        for curve in curves
+        for iteration, value in zip(curve.iterations, curve.values)
+    ]
+    write_table(path, ('run', 'tag', 'iteration', 'value'), rows)

@@ -13,7 +13,7 @@ from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.upscaling.visuals import layers
 from gsasr_plugin.upscaling.visuals.layers import Cutoff, Ellipses, Region
 from gsasr_plugin.upscaling.visuals.plotting import new_figure
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import replacing, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,8 +152,7 @@ def write_sheet(subject: Subject, panels: dict[str, Panel], path: Path) -> None:
 
 def write_panel(panel: Panel, path: Path) -> None:
     """Writes a panel alone as a PNG file, see `panel_png`."""
-    with replacing(path) as unfinished:
-        unfinished.write_bytes(panel_png(panel))
+    write_whole(path, panel_png(panel))
 
 
 def panel_png(panel: Panel) -> bytes:
