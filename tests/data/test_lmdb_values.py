@@ -1,6 +1,7 @@
 """What is in LMDBs: values, keys of any bytes, and databases that a forked worker inherits."""
 
 import multiprocessing
+from pathlib import Path
 
 import lmdb
 import pytest
@@ -58,3 +59,13 @@ def test_a_forked_worker_closes_what_it_inherits(root):
     assert answers.get(timeout=30) == (b'22', 'one')
     assert lmdb_values._environment(root) is environment  # the parent's own stays open
     assert lmdb_value(root, 'one') == b'1'
+
+
+def test_an_lmdb_is_only_read(root):
+    """As a user who may not write there: neither is it locked."""
+    lock = Path(root) / 'lock.mdb'
+    lock.unlink()
+    assert lmdb_value(root, 'one') == b'1'
+    assert not lock.exists()
+    with pytest.raises(lmdb.ReadonlyError):
+        lmdb_values._environment(root).begin(write=True)

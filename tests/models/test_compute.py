@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from gsasr_plugin.models.compute import prepare
 from tests.models.test_gsasr_model import batch, make_model
 
 
@@ -104,3 +107,16 @@ def test_where_compiling_fails_the_log_says_why(
     for part in ('encoder', 'decoder'):
         reason = 'could not be compiled, and runs as it is: RuntimeError: no compiler here'
         assert f'compile: the {part} {reason}' in caplog.messages
+
+
+def test_what_is_compiled_gets_all_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Part(nn.Module):
+        def forward(self, x: int, *, factor: int) -> int:
+            return factor * x
+
+    compiled = []
+    monkeypatch.setattr(torch, 'compile', lambda plain: lambda *args, **kwargs: compiled.append(plain(*args, **kwargs)))
+    net = types.SimpleNamespace(encoder=Part(), decoder=Part())
+    prepare(net, {'compile': True})
+    assert net.encoder(2, factor=3) is None and net.decoder(5, factor=7) is None
+    assert compiled == [6, 35]

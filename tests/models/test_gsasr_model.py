@@ -290,15 +290,33 @@ def test_a_validation_takes_one_snapshot_and_drops_it(tmp_path: Path, monkeypatc
     assert len(taken) == 2
 
 
+@pytest.mark.parametrize('ema_decay', [0, 0.9])
+@pytest.mark.parametrize('compiled', ['train', 'val'])
+def test_what_is_compiled_is_tested_itself(tmp_path: Path, ema_decay: float, compiled: str) -> None:
+    """Without averaging the training network is tested, which is compiled as `train` says; another as `val` says."""
+    model = make_model(tmp_path, ema_decay=ema_decay)
+    model.opt['val'] = {}
+    model.opt[compiled]['compile'] = True
+    itself = compiled == ('val' if ema_decay else 'train')
+    assert (model._for_inference() is model.tested_net()) == itself
+    model.is_train = False
+    assert (model._for_inference() is model.tested_net()) == (compiled == 'val')
+
+
 def test_the_last_iteration_is_validated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """BasicSR ends with a validation that it gives a number beyond the last one."""
     model = make_model(tmp_path, total_iter=6)
     calls = []
-    monkeypatch.setattr(model, '_validate', lambda dataset, iteration, *_, **__: calls.append((dataset, iteration)))
+
+    def validate(dataset: str, iteration: int, tb_logger: str, *, save_img: bool) -> None:
+        assert (tb_logger, save_img) == ('logger', True)
+        calls.append((dataset, iteration))
+
+    monkeypatch.setattr(model, '_validate', validate)
     monkeypatch.setattr(model, '_keep_best', lambda iteration: calls.append(('best', iteration)))
     one, two = (types.SimpleNamespace(dataset=name) for name in ('one', 'two'))
     for loader, iteration in ((one, 4), (one, 6), (one, 7), (two, 7), (two, 8)):
-        model.dist_validation(loader, iteration, None, False)
+        model.dist_validation(loader, iteration, 'logger', True)
     assert calls == [('one', 4), ('best', 4), ('one', 6), ('best', 6), ('two', 6), ('best', 6)]
     assert {iteration for _, iteration in model.validated} == {4, 6}
 

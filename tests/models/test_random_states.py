@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from gsasr_plugin.models.random_states import random_states, restore_random_states
@@ -36,3 +37,15 @@ def test_a_gpus_state_without_a_gpu_is_left_out() -> None:
     states = random_states()
     assert (states['cuda'] is None) == (not torch.cuda.is_available())
     restore_random_states({**states, 'cuda': torch.zeros(16, dtype=torch.uint8) if states['cuda'] is None else None})
+
+
+def test_a_gpus_state_is_kept_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = torch.arange(16, dtype=torch.uint8)
+    restored: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'get_rng_state', lambda: state)
+    monkeypatch.setattr(torch.cuda, 'set_rng_state', restored.append)
+    states = random_states()
+    assert states['cuda'] is state
+    restore_random_states(states)
+    assert restored == [state]

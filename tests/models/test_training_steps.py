@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gsasr_plugin.checkpoints.loading import load
-from gsasr_plugin.models.bad_steps import judge
+from gsasr_plugin.models.bad_steps import describe_batch, judge
 from gsasr_plugin.run_errors import RunError
 from tests.models.test_gsasr_model import batch, make_model
 
@@ -250,3 +250,10 @@ def test_all_processes_judge_alike(
 
     monkeypatch.setattr(torch.distributed, 'all_reduce', all_reduce)
     assert judge({'l_pix': torch.tensor(ours)}, torch.tensor(1.0), scaler(None), dist=True) == expected
+
+
+def test_a_batch_is_described_by_what_it_has() -> None:
+    images = [torch.zeros(3, 4, 6), torch.full((3, 2, 2), torch.inf)]
+    assert describe_batch({'lq': torch.zeros(2, 3, 2, 2), 'gt': images}) == (
+        '  sample 0, crop 4 x 6\n  sample 1, crop 2 x 2, gt is not finite'
+    )

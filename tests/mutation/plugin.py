@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from itertools import accumulate
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mutant = os.environ.get('MUTANT_UNDER_TEST', '')
     if not mutant.startswith('gsasr_plugin.'):
         return  # the runs before mutants, of all tests
+    forget_results()
     module = mutant.rpartition('.')[0].split('.')
     measured = json.loads((MUTANTS / 'mutmut-stats.json').read_text())['duration_by_test']
 
@@ -37,6 +39,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     count = 1 + sum(total < MOST_SECONDS for total in seconds[1:])
     config.hook.pytest_deselected(items=items[count:])
     del items[count:]
+
+
+def forget_results() -> None:
+    """Empties the caches of functions: a mutant's process is a fork of that which ran all tests without it."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith('gsasr_plugin'):
+            for value in vars(module).values():
+                if hasattr(value, 'cache_clear'):
+                    value.cache_clear()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,13 +14,14 @@ from basicsr.metrics import calculate_psnr
 from basicsr.models import build_model
 from basicsr.utils import tensor2img
 from basicsr.utils.matlab_functions import imresize
+from basicsr.utils.registry import METRIC_REGISTRY
 from torch.utils.data import DataLoader
 
 from gsasr_plugin.models.validation.image_values import ImageValues, ValuesFile
-from gsasr_plugin.models.validation.metric_values import crop_border
+from gsasr_plugin.models.validation.metric_values import crop_border, measure, needs_gt, size_fault
 from gsasr_plugin.models.validation.scale_validation import ValidationOptions, _known_and_left
 from gsasr_plugin.models.validation.validation_grids import Grids
-from gsasr_plugin.sizes import format_scale
+from gsasr_plugin.sizes import Size, format_scale
 from tests.models.test_gsasr_model import make_model, options
 from tests.models.validation.photos import photos
 
@@ -31,6 +32,45 @@ from tests.models.validation.photos import photos
 )
 def test_border_of_the_protocol(scale: tuple[float, float], border: int) -> None:
     assert crop_border(scale) == border
+
+
+@pytest.mark.parametrize(
+    ('metric', 'size', 'least'),
+    [
+        ({'type': 'calculate_psnr', 'crop_border': 2}, (5, 5), None),
+        ({'type': 'calculate_ssim', 'crop_border': 'auto'}, (15, 15), None),
+        ({'type': 'calculate_ssim', 'crop_border': 'auto'}, (15, 14), '11 x 11'),
+        ({'type': 'calculate_niqe'}, (192, 96), None),
+        ({'type': 'calculate_niqe'}, (95, 192), '96 x 192'),
+        ({'type': 'calculate_niqe'}, (191, 96), '96 x 192'),
+        ({'type': 'calculate_lpips'}, (31, 31), None),
+        ({'type': 'calculate_lpips', 'net': 'alex'}, (30, 31), '31 x 31'),
+        ({'type': 'calculate_lpips', 'net': 'vgg'}, (16, 16), None),
+        ({'type': 'calculate_lpips', 'net': 'vgg'}, (16, 15), '16 x 16'),
+    ],
+)
+def test_sizes_of_which_a_metric_can_be_computed(metric: dict[str, Any], size: Size, least: str | None) -> None:
+    fault = size_fault(metric, size, (2, 2))
+    if least is None:
+        assert fault is None
+    else:
+        border = 2 if 'crop_border' in metric else 0
+        image = f'this is an image of {size[0]} x {size[1]} pixels'
+        assert fault == f'{least} pixels are needed, without a border of {border}, and {image}'
+
+
+def test_metrics_that_compare_with_ground_truth() -> None:
+    assert needs_gt(calculate_psnr) and needs_gt(lambda img, img2: 0) and not needs_gt(lambda img, IMG2: 0)
+    assert not needs_gt(lambda img: 0) and not needs_gt(lambda img, img2=None: 0) and not needs_gt(lambda **_: 0)
+
+
+def test_a_metric_gets_the_options_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking: dict[str, Any] = {'better': lambda img, better: len(better), 'any': lambda img, **options: len(options)}
+    taking['none'] = lambda img: len(img)
+    monkeypatch.setattr(METRIC_REGISTRY, '_obj_map', taking)
+    image = np.zeros((7, 5, 3), np.uint8)
+    for name, expected in (('better', 5), ('any', 1), ('none', 7)):
+        assert measure({'type': name, 'better': 'lower'}, [image], None, scale=(2, 2), device='cpu') == [expected]
 
 
 def validated(folder: Path, **val: Any) -> Any:

@@ -166,8 +166,11 @@ def test_files_in_the_papers_layout(tmp_path: Path) -> None:
     ]
     assert float(rows[0]['difference']) == pytest.approx(0.17)
     stored = json.loads((tmp_path / 'metrics.json').read_text())
-    assert stored['paper_row'] == 'EDSR' and len(stored['means']) == len(rows) == 6
-    assert len((tmp_path / 'per_image.csv').read_text().splitlines()) == 1 + 2 * len(values())
+    assert (stored['name'], stored['paper_row'], len(rows)) == ('ours', 'EDSR', 6)
+    written = [{key: '' if value is None else str(value) for key, value in mean.items()} for mean in stored['means']]
+    assert written == rows
+    lines = (tmp_path / 'per_image.csv').read_text().splitlines()
+    assert lines[0] == 'dataset,scale,image,metric,model,bicubic' and len(lines) == 1 + 2 * len(values())
     assert b'\r' not in (tmp_path / 'per_image.csv').read_bytes()
     text = (tmp_path / 'metrics.md').read_text()
     assert text == markdown(table, 'ours', 'EDSR')
@@ -233,13 +236,16 @@ def test_values_of_other_weights_or_options_are_not_reused(tmp_path: Path) -> No
         run_key(state, {'a': 1}, {3.8: 'x'}),
     ]
     assert key not in others and len(set(others)) == 4
+    assert run_key(state, {'a': 1, 'b': 2}) == run_key(state, {'b': 2, 'a': 1})
     assert run_key(state, {'a': Path('x')}) != run_key(state, {'a': Path('y')})
 
     for image in values():
         ValuesFile(tmp_path, key).add(image)
     with (tmp_path / FILE).open('a') as file:
         file.write('{"key": "cut sho')  # killed while writing
-    assert ValuesFile(tmp_path, key).read('Set5') == values()[:3]
+    other = dataclasses.replace(values()[0], image='of another process')
+    ValuesFile(tmp_path, key, rank=1).add(other)
+    assert ValuesFile(tmp_path, key).read('Set5') == [*values()[:3], other]
     assert ValuesFile(tmp_path, others[0]).read('Set5') == []
     assert ValuesFile(tmp_path, key).read('photos') == values()[3:]  # another set's values have stayed
     assert ValuesFile(tmp_path, key).read('Set5') == []

@@ -81,6 +81,8 @@ def test_a_grid_shows_the_middle_of_large_images() -> None:
     middle = (slice(172, 428), slice(72, 328))
     np.testing.assert_array_equal(row['GT'], gt[middle])
     np.testing.assert_allclose(row['difference x4'], 0.4 * gt[middle], atol=1e-12)
+    beyond = row_of(lq, np.where(gt < 0.5, gt - 1, gt + 1), gt)['difference x4']  # shown as 0 and 1
+    np.testing.assert_allclose(beyond, 4 * np.minimum(gt, 1 - gt)[middle], atol=1e-12)
     np.testing.assert_array_equal(row['LR'], np.kron(lq, np.ones((4, 4, 1)))[middle])
     np.testing.assert_array_equal(row['bicubic'], resize_bicubic(lq, (600, 400))[middle])
     small = row_of(lq[:20, :30], gt[:80, :120], gt[:80, :120])
@@ -102,6 +104,8 @@ def test_rows_and_columns_of_a_grid_stand_where_their_sizes_put_them() -> None:
             part[:] = 255
     assert (left == 255).all()  # white around them
     assert all((grid[:LABEL_HEIGHT, x : x + 50] < 128).any() for x in (0, 50 + GAP))  # labels
+    inked = np.flatnonzero((grid[:LABEL_HEIGHT, :50] < 128).any(axis=(1, 2)))
+    assert 9 <= len(inked) == inked[-1] + 1 - inked[0] <= 12  # capitals of a font of 14 pixels
 
 
 def test_without_ground_truth_there_are_three_columns() -> None:
