@@ -14,7 +14,7 @@ from PIL import Image
 
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.models.training_speed import TrainingSpeed
-from gsasr_plugin.models.validation.validation_grids import GAP, LABEL_HEIGHT, grid_of, row_of
+from gsasr_plugin.models.validation.validation_grids import GAP, LABEL_HEIGHT, Grids, grid_of, row_of
 from tests.models.test_gsasr_model import make_model
 from tests.models.validation.photos import photos
 
@@ -72,6 +72,18 @@ def test_no_grids_unless_asked_for(tmp_path: Path) -> None:
     model.opt['val'] = {}
     model.validation(photos(tmp_path), 7, Logger(), save_img=False)
     assert not (tmp_path / 'visualization').exists()
+
+
+def test_grids_of_fewer_images_are_written_at_the_end(tmp_path: Path) -> None:
+    grids = Grids(tmp_path, 'photos', 'run', 2)
+    image = torch.zeros(1, 3, 8, 6)
+    for scale, images in (((2, 2), 1), ((3, 3), 3)):
+        for _ in range(images):
+            grids.add(scale, image[..., :4, :3], image, None)
+    assert [path.name for path in tmp_path.iterdir()] == ['x3_run.png'] and grids.drawn == {(3, 3)}
+    grids.finish()
+    sizes = {path.name: Image.open(path).height - LABEL_HEIGHT for path in tmp_path.iterdir()}
+    assert sizes == {'x2_run.png': 8, 'x3_run.png': 8 + GAP + 8} and grids.drawn == {(2, 2), (3, 3)}
 
 
 def test_a_grid_shows_the_middle_of_large_images() -> None:
