@@ -63,11 +63,13 @@ def test_a_resumed_model_is_where_the_first_one_was(tmp_path: Path) -> None:
     step(first, 1, drawn_batch())
     first.scaler.update(512.0)
     first.best_metric_results = {'photos': {'psnr': {'better': 'higher', 'val': 30.5, 'iter': 1}}}
+    first.best.value, first.best.iteration = 30.5, 1
     first.save(2, 1)
     drawn = torch.rand(3), np.random.rand(3), random.random()
     model = resumed_from(tmp_path, 1, autocast='fp16')
     assert (model.iteration, model.saved_iteration, model.epoch, model.position) == (1, 1, 2, 12)
     assert model.best_metric_results == first.best_metric_results
+    assert model.best.state_dict() == first.best.state_dict() == {'metric': None, 'value': 30.5, 'iteration': 1}
     assert model.scaler.get_scale() == 512.0
     again = torch.rand(3), np.random.rand(3), random.random()
     assert torch.equal(drawn[0], again[0]) and np.array_equal(drawn[1], again[1]) and drawn[2] == again[2]
@@ -75,6 +77,21 @@ def test_a_resumed_model_is_where_the_first_one_was(tmp_path: Path) -> None:
 
 
 NETS = ('net_g', 'net_g_ema')
+
+
+def test_a_state_of_basicsrs_own_has_less(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = make_model(tmp_path)
+    step(first, 1, drawn_batch())
+    first.save(2, 1)
+    state = load(tmp_path / 'training_states' / '1.state')
+    model = make_model(tmp_path)
+    with caplog.at_level(logging.WARNING, logger='basicsr'):
+        model.resume_training({key: state[key] for key in ('epoch', 'iter', 'optimizers', 'schedulers')})
+    assert (model.iteration, model.saved_iteration, model.epoch, model.position) == (1, 1, 2, None)
+    assert model.best_metric_results == {}
+    assert model.best.state_dict() == {'metric': None, 'value': None, 'iteration': 0}
+    assert same(model.optimizer_g.state_dict(), state['optimizers'][0])
+    assert 'has the random generators of 0 processes, this run has 1: they start anew' in caplog.text
 
 
 def test_the_end_of_a_run_saves_its_last_step_once(tmp_path: Path) -> None:
@@ -223,3 +240,18 @@ def test_another_networks_weights_are_refused_or_taken_where_they_fit(tmp_path: 
     model.load_network(model.net_g, path, strict=False)
     theirs = larger.net_g.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in model.net_g.state_dict().items())
+
+
+def test_networks_of_others_are_loaded_by_basicsr(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    stored = {key: {'weight': torch.full((2, 2), value)} for key, value in (('params', 1.0), ('params_ema', 2.0))}
+    torch.save(stored, tmp_path / 'other.pth')
+    for key, value in (('params', 1.0), ('params_ema', 2.0)):
+        net = torch.nn.Linear(2, 2, bias=False)
+        model.load_network(net, str(tmp_path / 'other.pth'), True, key)
+        assert (net.weight == value).all()
+    net = torch.nn.Linear(2, 2)
+    with pytest.raises(RuntimeError, match='Missing key.*bias'):
+        model.load_network(net, str(tmp_path / 'other.pth'), True, 'params_ema')
+    model.load_network(net, str(tmp_path / 'other.pth'), False, 'params_ema')
+    assert (net.weight == 2).all()
