@@ -1,7 +1,5 @@
 """The GT images of a command, listed and measured before any work is done."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some

@@ -1,7 +1,5 @@
 """Models that are read for a check of the options are kept for the run that follows: their files are read once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path

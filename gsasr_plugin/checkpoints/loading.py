@@ -1,7 +1,5 @@
 """The one door to a trained network: `load`, and `read_model`, which it is made of."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

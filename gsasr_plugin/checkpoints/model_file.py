@@ -5,8 +5,6 @@ It is a `.safetensors` file whose metadata hold, under `gsasr`, the JSON text `{
 are such files, with `params_ema` beside. Nothing that a file says is run.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Two `network_g` sections side by side: in which options does the network of a checkpoint differ from a given one?"""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The small trained networks that come with this package, by name."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

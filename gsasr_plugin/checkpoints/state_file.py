@@ -1,7 +1,5 @@
 """Reading weights from files without running anything that a file says: torch's weights-only loader, or safetensors."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ The networks are `models/net_<label>_<iteration>.pth`, the state is `training_st
 last and holds the digests of its networks. A state of BasicSR's own has none: then its networks need only be whole.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """`gsasr check-data`: every image decoded before a training meets it."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

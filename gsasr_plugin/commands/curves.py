@@ -1,7 +1,5 @@
 """`gsasr curves`: the curves of training runs in one picture, or as numbers."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

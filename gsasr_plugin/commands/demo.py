@@ -1,7 +1,5 @@
 """`gsasr demo`: a page in the browser."""
 
-from __future__ import annotations
-
 import argparse
 import os
 

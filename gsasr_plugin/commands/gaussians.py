@@ -1,7 +1,5 @@
 """`gsasr gaussians`: writes the Gaussians of a picture into a file."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 

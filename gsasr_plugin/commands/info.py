@@ -1,7 +1,5 @@
 """`gsasr info`: what is installed, what is in force, what is missing."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -1,7 +1,5 @@
 """The command line of `gsasr`: finds the subcommand, and turns its errors into messages."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import sys

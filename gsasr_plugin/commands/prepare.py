@@ -1,7 +1,5 @@
 """`gsasr prepare`: the paper's benchmark images, sub-images for training, crops to measure costs with."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

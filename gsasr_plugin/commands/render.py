@@ -1,7 +1,5 @@
 """`gsasr render`: draws Gaussians from a file."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

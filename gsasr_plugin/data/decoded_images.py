@@ -5,8 +5,6 @@ it is, and then the pixels, row by row. It is mapped into memory: a crop reads i
 cache, which all processes of a machine share.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import mmap

@@ -1,7 +1,5 @@
 """The check of all images of a data set, down to the last pixel: what can be read at all, and read right."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Sequence

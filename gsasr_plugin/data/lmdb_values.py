@@ -3,8 +3,6 @@
 LMDB refuses to open a database twice in a process, and two data sets often share one (the GT of two scales).
 """
 
-from __future__ import annotations
-
 import os
 import threading
 

@@ -1,7 +1,5 @@
 """AlexNet and VGG16 as feature extractors: five stages of convolutions, each after the first behind a pooling."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """DISTS, the unified similarity of structure and texture (Ding et al., TPAMI 2020)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal

@@ -4,8 +4,6 @@ A pickle names the functions that rebuild what it holds. Here the names that a f
 records of this module, and any other name is refused: nothing that the file says is imported or called.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From BasicSR's 8-bit images to batches that the metrics' networks read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 

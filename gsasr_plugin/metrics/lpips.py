@@ -1,7 +1,5 @@
 """LPIPS, the learned perceptual distance of images (Zhang et al., CVPR 2018), version 0.1."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal

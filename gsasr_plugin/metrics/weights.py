@@ -4,8 +4,6 @@ LPIPS and DISTS share their VGG16: both take torchvision's, trained on ImageNet.
 (convolutions only), with LPIPS's heads of version 0.1; dists-pytorch carries DISTS's heads.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Steps whose loss or gradient is not finite are left out; the batch goes to a file that computes the step again."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple

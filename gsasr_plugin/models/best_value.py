@@ -1,7 +1,5 @@
 """Which validation was the best so far, by the mean of one metric."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 

@@ -1,7 +1,5 @@
 """How a network computes, with the same weights: half precision, layout in memory, compilation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """GSASRModel: BasicSR's SRModel, fed with scales."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from dataclasses import fields
 from pathlib import Path

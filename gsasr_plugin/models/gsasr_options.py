@@ -1,7 +1,5 @@
 """What GSASRModel accepts in an option file beside BasicSR's keys."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The losses of a batch of images of different sizes, and their gradient, computed in one part or in several."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence

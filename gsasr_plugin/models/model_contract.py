@@ -5,8 +5,6 @@ does not state has the default given here, and the check then says less about it
 state nothing, are described in `gsasr_plugin.host.option_check.pairings`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 

@@ -1,7 +1,5 @@
 """The states of all random generators of a process, in plain containers and tensors that a checkpoint can hold."""
 
-from __future__ import annotations
-
 import random
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How fast a training is, and how much memory it has taken: two more numbers on BasicSR's line of progress."""
 
-from __future__ import annotations
-
 import sys
 import time
 

@@ -1,7 +1,5 @@
 """The work itself: picture after picture, where the failure of one does not stop the others."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field

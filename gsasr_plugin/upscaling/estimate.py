@@ -1,7 +1,5 @@
 """What pictures take of the memory, by the estimates of `gsasr_plugin.archs.tile_memory`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -18,8 +18,6 @@ The image at the position p is the sum over the Gaussians of opacity * color * e
 (u, v) = (p - mean) / sigma the form q is (u^2 - 2 rho u v + v^2) / (1 - rho^2). Nothing is normalised.
 """
 
-from __future__ import annotations
-
 import math
 import zipfile
 from dataclasses import dataclass

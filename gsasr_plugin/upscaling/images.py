@@ -1,7 +1,5 @@
 """`upscale`: one function for NumPy arrays, Pillow images and tensors, that gives back what it got, larger."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, TypeVar

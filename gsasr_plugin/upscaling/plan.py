@@ -1,7 +1,5 @@
 """Which pictures become which files, settled before any work is done."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How large the result shall be: what a user asks for, turned into a size for each picture."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

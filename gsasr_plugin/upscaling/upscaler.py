@@ -3,8 +3,6 @@
 Letters: B images, h x w LR size, H x W output size.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What enlarges images, and whose cost is measured: GSASR, other networks of BasicSR, bicubic interpolation."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

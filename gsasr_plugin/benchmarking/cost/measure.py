@@ -1,7 +1,5 @@
 """Measuring: stage by stage, the mean over images after the first ones, and the peak of memory."""
 
-from __future__ import annotations
-
 import platform
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The costs as markdown, JSON and a chart."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import asdict

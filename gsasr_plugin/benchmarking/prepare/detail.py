@@ -1,7 +1,5 @@
 """Which sub-images are worth training on: flat ones teach a network little, and their L1 gradients are as large."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

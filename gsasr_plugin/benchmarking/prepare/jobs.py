@@ -1,7 +1,5 @@
 """What is made of one GT image: benchmark images at a scale, sub-images for training, a crop of one size."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

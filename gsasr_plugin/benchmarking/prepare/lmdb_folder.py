@@ -1,7 +1,5 @@
 """Packing PNG files into a database of BasicSR, there whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

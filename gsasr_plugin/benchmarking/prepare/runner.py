@@ -1,7 +1,5 @@
 """Running jobs: in parallel, without those whose files are there, and with every file written whole."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar

@@ -4,8 +4,6 @@ What is there already is left out, so that a command that was interrupted goes o
 returns a message for each image that failed, and raises CommandError before any work.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """The authors' released state dicts to modules of ours."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The released Gaussian decoders under their own keys: Fea2GS (paper) and Fea2GS_ROPE_AMP (enhanced version)."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

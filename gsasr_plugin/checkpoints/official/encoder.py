@@ -1,7 +1,5 @@
 """The released encoders (EDSRNOUP, RDNNOUP, SwinIRNOUP, HATNOUP_ROPE_AMP) under their own keys."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -4,8 +4,6 @@ The files of a variant are fetched through huggingface_hub (the extra `hub`) and
 and `HF_HUB_OFFLINE=1` confines to what is there. Files that a user has placed in `folder(name)` go first.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 from pathlib import Path

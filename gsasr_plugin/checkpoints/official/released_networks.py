@@ -1,7 +1,5 @@
 """How a kind of released network leads to one of ours: sizes from shapes, and where each of our tensors comes from."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

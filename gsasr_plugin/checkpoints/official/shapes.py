@@ -4,8 +4,6 @@ Every reader has a default for a key that is missing, so that an incomplete dict
 can be compared with: the error then lists all that is missing, not only the first.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The keys of the released state dicts that are not needed here, in one list with the reasons."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 for each section. Both hold what GSASR is trained and tested with; of other plugins' classes nothing is known here.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -3,8 +3,6 @@
 A class that neither states anything nor is BasicSR's goes with everything.
 """
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap

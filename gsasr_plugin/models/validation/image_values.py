@@ -1,7 +1,5 @@
 """The metrics of single images, kept in a file while a test runs, so that a killed test goes on where it was."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator, Mapping

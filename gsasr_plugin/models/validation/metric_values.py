@@ -1,7 +1,5 @@
 """The metrics of one image, as `val.metrics` names them: BasicSR's, ours and other plugins'."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Validation and testing at several scales: a data set goes through a network, image by image."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

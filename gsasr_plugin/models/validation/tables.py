@@ -4,8 +4,6 @@
 training the last ones. A test also leaves `metrics.json` and each image's values, `per_image.csv`.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import defaultdict

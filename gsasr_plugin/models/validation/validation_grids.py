@@ -1,7 +1,5 @@
 """Pictures of a validation: for each scale a grid of LR, bicubic, SR, GT and their difference, a row for each image."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path

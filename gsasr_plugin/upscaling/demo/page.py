@@ -1,7 +1,5 @@
 """The page itself, made with gradio."""
 
-from __future__ import annotations
-
 import time
 from importlib import resources
 from pathlib import Path
@@ -42,11 +40,8 @@ def build_page(upscaler: Upscaler) -> Any:
     def shown(*chosen: Any) -> tuple:
         return _shown(upscaler, *chosen)
 
-    def clicked(event: gr.SelectData) -> tuple[float, float]:
+    def clicked(event: gr.SelectData) -> tuple[float, float]:  # gradio reads the annotation
         return event.index[0], event.index[1]
-
-    # SelectData is recognised by the annotation itself.
-    clicked.__annotations__['event'] = gr.SelectData
 
     with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         gr.Markdown(f'# {TITLE}\n{INTRODUCTION}')

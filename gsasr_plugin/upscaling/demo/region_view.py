@@ -1,7 +1,5 @@
 """What the page shows of one region of a picture: computed here, without the page."""
 
-from __future__ import annotations
-
 import io
 from dataclasses import dataclass
 

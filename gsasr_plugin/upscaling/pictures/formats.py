@@ -1,7 +1,5 @@
 """The kinds of files, and what each of them can hold."""
 
-from __future__ import annotations
-
 from pathlib import PurePath
 from typing import NamedTuple
 

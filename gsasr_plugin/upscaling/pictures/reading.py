@@ -3,8 +3,6 @@
 Pillow reads the files. Where it would cut 16 bits to 8, the pixels are OpenCV's.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 from pathlib import Path

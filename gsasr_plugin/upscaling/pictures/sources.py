@@ -1,7 +1,5 @@
 """Finding pictures: files, folders, patterns, and the standard input."""
 
-from __future__ import annotations
-
 import glob
 import os
 import sys

@@ -4,8 +4,6 @@ No library at hand writes 16 bits together with EXIF's sub-directories: tifffile
 bits of colour, and OpenCV writes no metadata. So Pillow writes the directory, and here come the pixels behind it.
 """
 
-from __future__ import annotations
-
 import zlib
 from typing import Any, Literal
 

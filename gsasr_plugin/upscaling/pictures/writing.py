@@ -1,7 +1,5 @@
 """Writing pictures, with their metadata: Pillow writes 8 bits, OpenCV PNG files of 16 bits, tiff.py TIFF files."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import sys

@@ -5,8 +5,6 @@ A row of the paper is named by the encoder, `EDSR` or `RDN` (16 Gaussians per LR
 appendix's Table 8, by encoder and Gaussians per LR pixel: `EDSR-1`, `EDSR-4`, `EDSR-9`, `EDSR-16`.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping
 from functools import cache
