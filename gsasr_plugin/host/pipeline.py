@@ -9,7 +9,7 @@ import tempfile
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch.distributed as dist
 from basicsr.utils.dist_util import master_only
@@ -22,7 +22,6 @@ def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: l
     """Run `basicsr.train.train_pipeline` or `basicsr.test.test_pipeline` with the current folder as root path.
 
     Args:
-        task: Which of the two.
         file: Checked options.
         host_flags: Flags of the host's own parser, beside `-opt` and `--force_yml`, which are settled.
         command: The command line as the user gave it, noted in the copy of the options that the run keeps.
@@ -31,9 +30,13 @@ def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: l
     pipeline = getattr(module, f'{task}_pipeline')
     with (
         _file_for_host(file, command) as path,
+        # BasicSR parses these, and later writes them into the copy of the options.
+        _in_place(sys, 'argv', [f'basicsr {task}', '-opt', path, *host_flags]),
+        # A spawned worker process first imports the main module of its parent, unless that is a package's `__main__`,
+        # as after `python -m gsasr_plugin`. Under the name of the command line's, this package is imported, and BasicSR
+        # repaired, before anything is unpickled.
+        _in_place(sys.modules['__main__'], '__spec__', importlib.util.find_spec('gsasr_plugin.cli')),
         _given_file_kept(module, file) if task == 'train' else contextlib.nullcontext(),
-        _arguments([f'basicsr {task}', '-opt', path, *host_flags]),
-        _main_module(),
         stop_signals() if task == 'train' else contextlib.nullcontext(),
     ):
         pipeline(os.getcwd())
@@ -53,6 +56,17 @@ def _file_for_host(file: OptionFile, command: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def _in_place(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """For a while, something else under a name of an object."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+@contextlib.contextmanager
 def _given_file_kept(train: types.ModuleType, file: OptionFile) -> Iterator[None]:
     """Beside the options in force, the folder of the run gets the user's own file, with `_as_given` in its name."""
     host_copy = train.copy_opt_file
@@ -63,35 +77,5 @@ def _given_file_kept(train: types.ModuleType, file: OptionFile) -> Iterator[None
         stem, extension = os.path.splitext(os.path.basename(opt_file))
         Path(experiments_root, f'{stem}_as_given{extension}').write_text(file.text, encoding='utf-8')
 
-    train.copy_opt_file = copy_both  # type: ignore[attr-defined]
-    try:
+    with _in_place(train, 'copy_opt_file', copy_both):
         yield
-    finally:
-        train.copy_opt_file = host_copy  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def _arguments(argv: list[str]) -> Iterator[None]:
-    """The host parses sys.argv, and later writes it into the copy of the options."""
-    before = sys.argv
-    sys.argv = argv
-    try:
-        yield
-    finally:
-        sys.argv = before
-
-
-@contextlib.contextmanager
-def _main_module() -> Iterator[None]:
-    """Let spawned worker processes import this package, and with it the host's repairs, before they unpickle anything.
-
-    A spawned process first imports the main module of its parent, unless that is a package's `__main__`, as after
-    `python -m gsasr_plugin`. So the main module goes by the name of the command line's.
-    """
-    main = sys.modules['__main__']
-    before = main.__spec__
-    main.__spec__ = importlib.util.find_spec('gsasr_plugin.cli')
-    try:
-        yield
-    finally:
-        main.__spec__ = before
