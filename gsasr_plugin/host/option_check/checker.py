@@ -13,11 +13,11 @@ from gsasr_plugin.host.option_check.pairings import check_pairings
 from gsasr_plugin.host.option_check.path_check import check_path
 from gsasr_plugin.host.option_check.pretrained_check import check_pretrained, take_pretrained_options
 from gsasr_plugin.host.option_check.problems import OptionError, Problem, leaves
-from gsasr_plugin.host.option_check.registered import registered, registered_names, texts_in_code
+from gsasr_plugin.host.option_check.registered import registered, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val
-from gsasr_plugin.host.option_check.type_check import check_network, metric_options, type_name
-from gsasr_plugin.option_types import Option, accepted_by_dataclass, closest, listed
+from gsasr_plugin.host.option_check.type_check import check_network, metric_options, registered_type
+from gsasr_plugin.option_types import Option, accepted_by_dataclass, closest
 
 _NETWORK = 'network_'
 
@@ -31,7 +31,6 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     Args:
         file: The options; defaults are added in place.
         is_train: Whether they are for training; the sections `train` and `logger` are for training only.
-        auto_resume: Whether an earlier run goes on.
 
     Returns:
         The warnings.
@@ -41,7 +40,7 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     """
     report = Report(file)
     root = file.options
-    model = _model(report, root)
+    model = registered_type(report, root, (), MODEL_REGISTRY, 'models', key='model_type')
     _check_root(report, root, model, is_train=is_train)
     if not take_pretrained_options(report, file):
         raise OptionError(file.path, report.problems)
@@ -117,14 +116,6 @@ def _check_root(report: Report, root: dict[str, Any], model: type | None, *, is_
         report.error(
             ('num_gpu',), f'given {num_gpu}, but torch sees {gpus} GPUs', f'auto, or 0 to {gpus} (0: on the CPU)'
         )
-
-
-def _model(report: Report, root: dict[str, Any]) -> type | None:
-    """The class that `model_type` names; None, with an error, where there is none."""
-    names = registered_names(MODEL_REGISTRY)
-    known = [*names, *MODEL_REGISTRY.keys()]
-    name = type_name(report, root, (), known, f'models that are registered: {listed(names)}', key='model_type')
-    return None if name is None else registered(MODEL_REGISTRY, name)
 
 
 def _add_defaults(file: OptionFile, *, is_train: bool) -> None:

@@ -117,9 +117,6 @@ def check_metric(report: Report, section: dict[str, Any], path: KeyPath, *, crop
     """Check one metric of `val.metrics`.
 
     Args:
-        report: Where problems go.
-        section: The metric's options.
-        path: Its place.
         crop_border_auto: Whether the model works out `crop_border: auto`.
 
     Returns:
@@ -189,10 +186,13 @@ def check_arguments(report: Report, section: dict[str, Any], path: KeyPath, acce
     return report.check({key: value for key, value in section.items() if key != 'type'}, path, accepted)
 
 
-def registered_type(report: Report, section: dict[str, Any], path: KeyPath, registry: Registry, what: str) -> Any:
-    """The class that `type` names in a registry of BasicSR's; None, with an error, where there is none."""
+def registered_type(
+    report: Report, section: dict[str, Any], path: KeyPath, registry: Registry, what: str, key: str = 'type'
+) -> Any:
+    """The class that `key` names in a registry of BasicSR's; None, with an error, where there is none."""
     names = registered_names(registry)
-    name = type_name(report, section, path, [*names, *registry.keys()], f'{what} that are registered: {listed(names)}')
+    known = [*names, *registry.keys()]
+    name = type_name(report, section, path, known, f'{what} that are registered: {listed(names)}', key)
     return None if name is None else registered(registry, name)
 
 
