@@ -27,12 +27,6 @@ def check_datasets(
 ) -> dict[str, type]:
     """Check `datasets` with all of its sections.
 
-    Args:
-        report: Where problems go.
-        datasets: The section.
-        root: The whole file.
-        is_train: Whether the file is for training.
-
     Returns:
         The classes of the sections, where there are such classes.
     """
@@ -97,12 +91,7 @@ def _check_dataset(
 
 
 def dataset_options(cls: type | None, phase: str) -> Accepted:
-    """What a section accepts for a class of data sets: what BasicSR's loop and loader read, and what the class states.
-
-    Args:
-        cls: The class.
-        phase: train, val or test.
-    """
+    """What a section accepts in a phase: what BasicSR's loop and loader read, and what the data set's class states."""
     loader = accepted_by_dataclass(TrainLoaderOptions if phase == 'train' else EvalLoaderOptions)
     options_class = stated(cls, DatasetContract, 'options_class')
     own = Accepted({}) if options_class is None else accepted_by_dataclass(options_class).without(_SET_BY_BASICSR)

@@ -24,7 +24,7 @@ from gsasr_plugin.host.option_check.training_check import shared_options
 from gsasr_plugin.host.option_check.type_check import loss_options, metric_options
 from gsasr_plugin.models.gsasr_model import GSASRModel
 from gsasr_plugin.option_types import REQUIRED, Accepted, Option, accepted_by_call, accepted_by_dataclass, shown, words
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_whole
 
 FILES = (Path('options/schema.json'), Path('docs/options.md'))
 _DATASET, _NETWORK, _MODEL = ArbitraryScalePairedDataset.__name__, GSASR.__name__, GSASRModel.__name__
@@ -203,8 +203,7 @@ def _default(value: Any) -> str:
 def main() -> None:
     """Write both files, below the current folder."""
     for path, text in zip(FILES, (json.dumps(schema(), indent=1) + '\n', markdown())):
-        with replacing(path) as unfinished:
-            unfinished.write_text(text, encoding='utf-8')
+        write_whole(path, text)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,6 @@ def force_options(file: OptionFile, entries: list[str]) -> None:
     As with BasicSR, the last key may be new while the sections on the way must exist.
 
     Args:
-        file: The options to change.
         entries: As given on the command line. A value is written as in an option file; `none` is null.
 
     Raises:

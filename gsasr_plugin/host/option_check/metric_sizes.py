@@ -21,7 +21,6 @@ def check_metric_sizes(report: Report, root: Mapping[str, Any]) -> None:
     """Note metrics that cannot be computed of an image of a data set: a validation would leave the image out.
 
     Args:
-        report: Where problems go.
         root: The whole file, without faults so far.
     """
     metrics = (root.get('val') or {}).get('metrics') or {}

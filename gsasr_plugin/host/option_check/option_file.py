@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from gsasr_plugin.host.option_check.problems import KeyPath, OptionError, Problem
-from gsasr_plugin.whole_file import replacing
+from gsasr_plugin.whole_file import write_whole
 
 # YAML 1.1, which PyYAML follows, takes 1e-4 for a string because it has no dot. YAML 1.2 and every user take it for a
 # number.
@@ -191,13 +191,11 @@ def write_option_file(options: dict[str, Any], path: str, comments: list[str]) -
 
     Args:
         options: Nested dictionaries, lists and plain values.
-        path: Where to write; its folder exists.
         comments: Lines to stand first, without the `#`.
     """
     text = ''.join(f'# {line}\n' for comment in comments for line in comment.splitlines())
     text += yaml.dump(options, Dumper=OptionDumper, sort_keys=False, allow_unicode=True, width=120)
-    with replacing(Path(path)) as unfinished:
-        unfinished.write_text(text, encoding='utf-8')
+    write_whole(Path(path), text)
 
 
 def _file_error(path: str, fault: str, line: int | None = None) -> OptionError:

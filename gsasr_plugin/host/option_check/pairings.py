@@ -81,12 +81,8 @@ def check_pairings(
     """Note a network and data sets that the model cannot work with.
 
     Args:
-        report: Where problems go.
-        root: The whole file.
-        model: The class that `model_type` names.
         network: The class of `network_g`, if it is known.
         data: The classes of `datasets`, where they are known, by the names of their sections.
-        is_train: Whether the file is for training.
     """
     for registry, attribute, classes in (
         (ARCH_REGISTRY, 'network_types', {('network_g', 'type'): network}),

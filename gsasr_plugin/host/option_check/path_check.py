@@ -17,10 +17,6 @@ def check_path(
     """Check `path` for the networks of the file.
 
     Args:
-        report: Where problems go.
-        path: The section.
-        root: The whole file.
-        is_train: Whether the file is for training.
         auto_resume: Whether an earlier run goes on, whose weights replace the pretrained ones.
     """
     report.check(path, ('path',), _accepted(root))

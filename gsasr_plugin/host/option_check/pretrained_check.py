@@ -22,7 +22,6 @@ def take_pretrained_options(report: Report, file: OptionFile) -> bool:
     """Fill `network_g` from the pretrained model, where `from_pretrained` asks for it; options beside it stay.
 
     Args:
-        report: Where problems go.
         file: The options, changed in place: `from_pretrained` is gone, for the network has no such option.
 
     Returns:
@@ -53,10 +52,7 @@ def files_exist(report: Report, path: tuple[str, ...], value: Any, *, of_gsasr: 
     """Note files that are not there.
 
     Args:
-        report: Where problems go.
-        path: The place of the option.
         value: The option: a path, or a list of them. A GSASR may also come from a folder, or by name.
-        of_gsasr: Whether it is for such a network.
     """
     if of_gsasr and (is_name(value) or is_packaged_name(value)):
         return True

@@ -61,9 +61,6 @@ class Report:
         """Note what is wrong with a section.
 
         Args:
-            section: The section.
-            path: Its place.
-            accepted: What it accepts.
             strict: Whether an unknown key is an error; else a warning, except where it seems to misspell an owned key.
             owned: Those of the accepted keys that are the plugin's.
             silently: Keys that are accepted too, but not worth quoting.
