@@ -57,24 +57,21 @@ def list_evaluation_items(options: ArbitraryScalePairedDatasetOptions) -> list[E
         MissingDataError, DataError: images are missing, surplus or not readable, or their sizes do not fit; they are
             named.
     """
+    if options.dataroot_lq is not None and options.dataroot_gt is not None:
+        return _list_pairs(options)
     if options.dataroot_lq is None:
         images = list_gt_images(options)
-        sizes = list(zip(images, image_sizes(images)))
-        return [
-            EvaluationItem(scale, image, None, size)
-            for scale in _scales(options)
-            for image, size in _cropped(options, scale, sizes)
-        ]
-    if options.dataroot_gt is None:
+    else:
         backend = options.io_backend['type']
         images = [image for root in named_paths(options.dataroot_lq) for image in list_images(root, backend)]
-        sizes = list(zip(images, image_sizes(images)))
-        return [
-            EvaluationItem(scale, None, image, enlarged_size(size, scale))
-            for scale in _scales(options)
-            for image, size in sizes
-        ]
-    return _list_pairs(options)
+    sizes = list(zip(images, image_sizes(images)))
+    items = []
+    for scale in _scales(options):
+        if options.dataroot_lq is None:
+            items += [EvaluationItem(scale, gt, None, size) for gt, size in _cropped(options, scale, sizes)]
+        else:
+            items += [EvaluationItem(scale, None, lq, enlarged_size(size, scale)) for lq, size in sizes]
+    return items
 
 
 def _cropped(
