@@ -3,8 +3,6 @@
 Without one of them there would be an AttributeError when it is called. Nothing else of this package names them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

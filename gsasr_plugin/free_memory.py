@@ -1,7 +1,5 @@
 """How much memory is free for this process: on a device, or on Linux in this machine and in its control groups."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

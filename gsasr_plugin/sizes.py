@@ -5,8 +5,6 @@ A scale is a pair (rows, columns) of GT pixels per LR pixel; a size is (H, W) in
 what the network accepts for a batch.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeGuard

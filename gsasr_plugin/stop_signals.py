@@ -3,8 +3,6 @@
 And readers of what a command prints, who may go before it is done (`... | head`).
 """
 
-from __future__ import annotations
-
 import os
 import select
 import signal

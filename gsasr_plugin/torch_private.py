@@ -4,8 +4,6 @@ Each says what happens where a torch does not have it. Nothing else of this pack
 for `nn.Module._apply`, which archs/inference.py overrides: without it packed weights stay behind when a network moves.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
