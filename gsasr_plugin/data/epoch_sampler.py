@@ -30,15 +30,11 @@ class EpochIndex(int):
         self.seed = seed
         return self
 
-    def __reduce__(self) -> tuple:
-        return _epoch_index, (int(self), self.__dict__)
+    def __getnewargs_ex__(self) -> tuple[tuple[int], dict[str, int]]:
+        return (int(self),), self.__dict__
 
     def __repr__(self) -> str:
         return f'EpochIndex({int(self)}, {", ".join(f"{name}={value}" for name, value in self.__dict__.items())})'
-
-
-def _epoch_index(index: int, drawn: dict[str, int]) -> EpochIndex:
-    return EpochIndex(index, **drawn)
 
 
 class EpochSampler(Sampler[int]):
