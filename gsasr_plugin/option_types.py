@@ -100,11 +100,8 @@ class Accepted:
             )
             for number, (name, option) in enumerate(self.options.items())
         }
-        return create_model('Section', __config__={**_CONFIG, 'extra': self._extra}, **fields)
-
-    @property
-    def _extra(self) -> typing.Literal['allow', 'forbid']:
-        return 'allow' if self.open_ended else 'forbid'
+        config = ConfigDict(**_CONFIG, extra='allow' if self.open_ended else 'forbid')
+        return create_model('Section', __config__=config, **fields)
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of the section."""
@@ -113,7 +110,8 @@ class Accepted:
     def faults(self, section: Mapping[Any, Any]) -> list[Fault]:
         """What is wrong with a section as it was read from YAML; what is missing comes last."""
         try:
-            self.model.__pydantic_validator__.validate_json(_as_json(section))
+            content = json.dumps(section, ensure_ascii=False, default=repr).encode('utf-8', 'replace')
+            self.model.__pydantic_validator__.validate_json(content)
         except ValidationError as failure:
             errors: dict[Any, list[Any]] = {}
             for error in failure.errors(include_url=False, include_input=False):
@@ -313,10 +311,6 @@ def _type_of_default(default: Any) -> Any:
     if isinstance(default, str):
         return str
     return list if isinstance(default, list | tuple) else Any
-
-
-def _as_json(section: Mapping[Any, Any]) -> bytes:
-    return json.dumps(section, ensure_ascii=False, default=repr).encode('utf-8', 'replace')
 
 
 def is_plain(value: object) -> bool:

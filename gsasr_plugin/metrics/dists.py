@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -41,7 +42,8 @@ class DISTS(nn.Module):
         x = torch.cat([images, other])
         distances = x.new_zeros(len(images))
         weights = zip(self.get_buffer('alpha').split(CHANNELS), self.get_buffer('beta').split(CHANNELS))
-        for features, (alpha, beta) in zip(self._stages(x), weights, strict=True):
+        stages = chain([x], self.backbone(self.normalize(x)))
+        for features, (alpha, beta) in zip(stages, weights, strict=True):
             means = features.mean((2, 3))  # (K + 1, C)
             centred = features - means[:, :, None, None]
             variances = centred.square().mean((2, 3))
@@ -51,10 +53,6 @@ class DISTS(nn.Module):
             # 1 - sum of weighted similarities, whose weights sum to one, in the form that rounds to 0 for equal images.
             distances = distances + (1 - texture) @ alpha + (1 - structure) @ beta
         return distances
-
-    def _stages(self, x: Tensor):
-        yield x
-        yield from self.backbone(self.normalize(x))
 
 
 @network_metric

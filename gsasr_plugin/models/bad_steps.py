@@ -102,10 +102,6 @@ def describe_batch(batch: Mapping[str, Any]) -> str:
         if 'drawn' in batch:
             index, epoch, repeat, _ = batch['drawn'][number].tolist()
             words.append(f'index {index}, epoch {epoch}, repeat {repeat}')
-        words += [f'{name} is not finite' for name, image in (('lq', lq), ('gt', gt)) if not _is_finite(image)]
+        words += [f'{name} is not finite' for name, image in (('lq', lq), ('gt', gt)) if not image.isfinite().all()]
         lines.append('  ' + ', '.join(words))
     return '\n'.join(lines)
-
-
-def _is_finite(image: Tensor) -> bool:
-    return bool(image.isfinite().all())

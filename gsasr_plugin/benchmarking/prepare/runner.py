@@ -45,7 +45,8 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], *, worke
     if workers == 1 or len(items) < 2:
         yield from map(work, items)
         return
-    pool = ProcessPoolExecutor(min(workers, len(items)), initializer=_use_one_thread)
+    # The processes share the cores: OpenCV takes one thread in each.
+    pool = ProcessPoolExecutor(min(workers, len(items)), initializer=cv2.setNumThreads, initargs=(1,))
     try:
         yield from pool.map(work, items)
     finally:
@@ -84,8 +85,3 @@ def encoded(image: np.ndarray) -> bytes:
     if not done:
         raise ValueError(f'an image of {image.shape} cannot be written as PNG')
     return content.tobytes()
-
-
-def _use_one_thread() -> None:
-    """In a worker: the processes share the cores."""
-    cv2.setNumThreads(1)
