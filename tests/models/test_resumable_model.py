@@ -116,6 +116,28 @@ def test_another_process_writes_nothing(tmp_path: Path) -> None:
     assert files(tmp_path) == [] and model.saved_iteration == 1
 
 
+def test_the_generators_of_all_processes_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(tmp_path)
+    step(model, 1, drawn_batch())
+    model.opt.update(dist=True, world_size=2)
+    gathered: list[Any] = []
+
+    def gather_object(own: Any, all_of_them: list[Any] | None) -> None:
+        gathered.append(all_of_them is None)
+        if all_of_them is not None:
+            assert len(all_of_them) == 2
+            all_of_them[:] = [own, 'of the other']
+
+    monkeypatch.setattr(torch.distributed, 'gather_object', gather_object)
+    expected = random_states()
+    model.save(0, 1)
+    state = load(tmp_path / 'training_states' / '1.state')
+    assert same(state['random'], [expected, 'of the other'])
+    model.opt['rank'] = 1
+    model.save(0, 2)
+    assert gathered == [False, True]
+
+
 def test_the_last_checkpoints_stay(tmp_path: Path) -> None:
     model = make_model(tmp_path)
     model.opt['logger'] = {'keep_last': 2}
@@ -251,7 +273,7 @@ def test_networks_of_others_are_loaded_by_basicsr(tmp_path: Path) -> None:
         model.load_network(net, str(tmp_path / 'other.pth'), True, key)
         assert (net.weight == value).all()
     net = torch.nn.Linear(2, 2)
-    with pytest.raises(RuntimeError, match='Missing key.*bias'):
+    with pytest.raises(RuntimeError, match='bias'):
         model.load_network(net, str(tmp_path / 'other.pth'), True, 'params_ema')
     model.load_network(net, str(tmp_path / 'other.pth'), False, 'params_ema')
     assert (net.weight == 2).all()
