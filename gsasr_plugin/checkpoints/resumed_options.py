@@ -132,6 +132,11 @@ def remembers_alike(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> b
     return len(types) == 1 and all(ours.get(key) == theirs.get(key) for key in _STATE_OPTIONS)
 
 
+def is_other_type(now: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
+    """Whether what two optimizers or schedules keep is of two types; PyTorch's versions add names, or drop some."""
+    return bool(now.keys() - stored.keys() and stored.keys() - now.keys())
+
+
 def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is known to be the same, or changes nothing."""
     network = {key: options['network_g'][key] for key in FREE_OPTIONS if key in options['network_g']}

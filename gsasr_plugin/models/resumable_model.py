@@ -19,6 +19,7 @@ from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
 from gsasr_plugin.checkpoints.resumed_options import (
     OPTIONS,
     RESTART,
+    is_other_type,
     merge_options,
     options_in_force,
     remembers_alike,
@@ -27,6 +28,7 @@ from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
 from gsasr_plugin.checkpoints.training_pairs import DIGESTS, CheckpointFiles, prune, writing_checkpoint
 from gsasr_plugin.models.best_value import BestValue
 from gsasr_plugin.models.random_states import random_states, restore_random_states
+from gsasr_plugin.run_errors import RunError
 
 
 class ResumableModel(SRModel):
@@ -125,15 +127,25 @@ class ResumableModel(SRModel):
         """As BasicSR's, with all that `save_training_state` keeps; a state of BasicSR's own has less.
 
         The log says in which options the state differs and what counts.
+
+        Raises:
+            RunError: optimizer or schedule are of another type than the state's, and are not restarted.
         """
         logger = get_root_logger()
         now = self.options_in_force
         self.options_in_force, lines = merge_options(now, resume_state)
         for line in lines:
             logger.info(line)
+        others = self._other_types(resume_state)
         if now['train'].get(RESTART):
-            self._restart_scheduler(resume_state, remembers_alike(now, resume_state.get(OPTIONS)))
+            remembers = remembers_alike(now, resume_state.get(OPTIONS)) and 'optim_g' not in others
+            self._restart_scheduler(resume_state, remembers)
         else:
+            if others:  # the state of an older version, which does not say its type
+                raise RunError(
+                    f'train.{others[0]}.type: {now["train"][others[0]]["type"]}, but the training state is of another '
+                    f'type; train.{RESTART}: true takes optimizer settings and schedule from the options'
+                )
             super().resume_training(resume_state)
         self.iteration = self.saved_iteration = resume_state['iter']
         self.epoch, self.position = resume_state['epoch'], resume_state.get('position')
@@ -149,6 +161,14 @@ class ResumableModel(SRModel):
                 f'The training state has the random generators of {len(states)} processes, this run has '
                 f'{self.opt["world_size"]}: they start anew.'
             )
+
+    def _other_types(self, state: dict[str, Any]) -> list[str]:
+        """Which of `optim_g` and `scheduler` are, by what they keep, of another type than those of a state."""
+        optimizers = [(one.state_dict(), stored) for one, stored in zip(self.optimizers, state['optimizers'])]
+        groups = [(one['param_groups'][0], stored['param_groups'][0]) for one, stored in optimizers]
+        schedules = [(one.state_dict(), stored) for one, stored in zip(self.schedulers, state['schedulers'])]
+        pairs = {'optim_g': groups, 'scheduler': schedules}
+        return [name for name in pairs if any(is_other_type(*pair) for pair in pairs[name])]
 
     def _restart_scheduler(self, state: dict[str, Any], remembers: bool) -> None:
         """Takes optimizer settings and schedule from the options, at the iteration of a state.

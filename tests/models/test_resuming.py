@@ -12,6 +12,7 @@ import pytest
 import torch
 from basicsr.models import build_model
 
+from gsasr_plugin.run_errors import RunError
 from tests.models.test_gsasr_model import batch, options
 
 OPTIMIZER = {'type': 'Adam', 'lr': 1e-3, 'betas': [0.9, 0.99], 'weight_decay': 0}
@@ -155,3 +156,32 @@ def test_a_state_without_options_goes_on_and_says_so(
     assert 'The training state does not say by which options it was trained' in caplog.text
     assert steps(resumed, 5, 5) == [HALVED]
     assert steps(model_by(tmp_path, state, **CHANGED, restart_scheduler=True), 5, 5) == TENTHS[:1]
+
+
+@pytest.mark.parametrize(
+    ('changed', 'key'),
+    [
+        ({'optim_g': {'type': 'SGD', 'lr': 0.5, 'momentum': 0.5}}, 'optim_g'),
+        ({'scheduler': {'type': 'CosineAnnealingRestartLR', 'periods': [10], 'eta_min': 0.0}}, 'scheduler'),
+    ],
+)
+def test_of_a_state_without_options_the_types_are_told_by_what_it_keeps(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    changed: dict[str, Any],
+    key: str,
+) -> None:
+    first = model_by(tmp_path)
+    steps(first, 1, 4)
+    state = saved(first, tmp_path, 4)
+    del state['options']
+    message = rf'train\.{key}\.type: {changed[key]["type"]}, but .* of another type; train\.restart_scheduler: true'
+    with pytest.raises(RunError, match=message):
+        model_by(tmp_path, state, **changed)
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
+    with caplog.at_level('INFO', logger='basicsr'):
+        resumed = model_by(tmp_path, state, **changed, restart_scheduler=True)
+    assert ('its moments start anew' in caplog.text) == (key == 'optim_g')
+    assert any('exp_avg' in kept for kept in resumed.optimizer_g.state.values()) != (key == 'optim_g')
+    steps(resumed, 5, 6)
