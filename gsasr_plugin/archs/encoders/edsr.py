@@ -68,6 +68,4 @@ class ResidualBlock(nn.Module):
 
 def add_mean(net: nn.Module, rgb_mean: Sequence[float]) -> None:
     """Give a network the mean colour ``mean`` (1 x 3 x 1 x 1): a buffer, which follows it, outside its state dict."""
-    if len(rgb_mean) != 3:
-        raise ValueError(f'rgb_mean is {list(rgb_mean)}; 3 values are needed')
     net.register_buffer('mean', torch.tensor(rgb_mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)

@@ -1,11 +1,14 @@
 """``Encoder``: any feature network behind one face, with its channel count and padding multiple worked out."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+WindowSize = Annotated[int, Field(ge=2)]
 
 # Where a class states no multiple, its window (or 1) is doubled up to this, for U-shaped networks halve their input.
 _LARGEST_MULTIPLE = 64
@@ -51,6 +54,14 @@ class Encoder(nn.Module):
 
     def extra_repr(self) -> str:
         return f'type={self.type_name}, num_features={self.num_features}, multiple={self.multiple}'
+
+
+def check_heads(embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
+    """Raises ValueError unless each group of attention blocks has a number of heads, which divides the width."""
+    if len(depths) != len(num_heads):
+        raise ValueError(f'depths has {len(depths)} entries and num_heads {len(num_heads)}; as many are needed')
+    if any(heads < 1 or embed_dim % heads for heads in num_heads):
+        raise ValueError(f'num_heads is {list(num_heads)}; each has to divide embed_dim ({embed_dim})')
 
 
 def _candidate_multiples(net: nn.Module, window_size: Any) -> list[int]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from gsasr_ops import window_attention
+from gsasr_plugin.archs.encoders.encoder import WindowSize, check_heads
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 from gsasr_plugin.archs.window_attention import WindowAttention, from_windows, to_windows
 
@@ -46,7 +47,7 @@ class HATFeatures(nn.Module):
         embed_dim: int = 192,
         depths: Sequence[int] = (6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6),
         num_heads: Sequence[int] = (6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6),
-        window_size: int = 16,
+        window_size: WindowSize = 16,
         mlp_ratio: float = 2.0,
         compress_ratio: int = 3,
         squeeze_factor: int = 32,
@@ -56,7 +57,10 @@ class HATFeatures(nn.Module):
         drop_path_rate: float = 0.1,
     ) -> None:
         super().__init__()
-        _check_sizes(embed_dim, depths, num_heads, window_size, compress_ratio, squeeze_factor)
+        check_heads(embed_dim, depths, num_heads)
+        for name, divisor in (('compress_ratio', compress_ratio), ('squeeze_factor', squeeze_factor)):
+            if not 1 <= divisor <= embed_dim:
+                raise ValueError(f'{name} is {divisor}; 1 to embed_dim ({embed_dim}) is accepted')
         reach = _reach(window_size, overlap_ratio)
         self.padding_multiple = window_size
         self.feature_channels = num_feat
@@ -239,25 +243,6 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
-
-
-def _check_sizes(
-    embed_dim: int,
-    depths: Sequence[int],
-    num_heads: Sequence[int],
-    window_size: int,
-    compress_ratio: int,
-    squeeze_factor: int,
-) -> None:
-    if len(depths) != len(num_heads):
-        raise ValueError(f'depths has {len(depths)} entries and num_heads {len(num_heads)}; as many are needed')
-    if any(heads < 1 or embed_dim % heads for heads in num_heads):
-        raise ValueError(f'num_heads is {list(num_heads)}; each has to divide embed_dim ({embed_dim})')
-    if window_size < 2:
-        raise ValueError(f'window_size is {window_size}; at least 2 is needed')
-    for name, divisor in (('compress_ratio', compress_ratio), ('squeeze_factor', squeeze_factor)):
-        if not 1 <= divisor <= embed_dim:
-            raise ValueError(f'{name} is {divisor}; 1 to embed_dim ({embed_dim}) is accepted')
 
 
 def _reach(window_size: int, overlap_ratio: float) -> int:

@@ -102,14 +102,9 @@ class RRDBNetFeatures(RRDBNet):
         num_feat: channels of the features.
         num_block: residual-in-residual dense blocks.
         num_grow_ch: channels that each layer of a dense block adds.
-
-    Raises:
-        ValueError: scale is not 4, 2 or 1.
     """
 
     def __init__(self, *, scale: Literal[4, 2, 1] = 4, num_feat: int = 64, num_block: int = 23, num_grow_ch: int = 32):
-        if scale not in (4, 2, 1):
-            raise ValueError(f'scale is {scale!r}; accepted: 4, 2, 1 (pixel-unshuffle by 1, 2, 4)')
         super().__init__(
             num_in_ch=3, num_out_ch=3, scale=scale, num_feat=num_feat, num_block=num_block, num_grow_ch=num_grow_ch
         )
@@ -139,16 +134,11 @@ class SRVGGNetCompactFeatures(SRVGGNetCompact):
         num_feat: channels of the features.
         num_conv: convolutions after the first.
         act_type: activation after each of them.
-
-    Raises:
-        ValueError: act_type is not one of the three.
     """
 
     def __init__(
         self, *, num_feat: int = 64, num_conv: int = 16, act_type: Literal['relu', 'prelu', 'leakyrelu'] = 'prelu'
     ):
-        if act_type not in ('relu', 'prelu', 'leakyrelu'):
-            raise ValueError(f'act_type is {act_type!r}; accepted: relu, prelu, leakyrelu')
         super().__init__(num_in_ch=3, num_out_ch=3, num_feat=num_feat, num_conv=num_conv, upscale=1, act_type=act_type)
         del self.body[-1], self.upsampler
 

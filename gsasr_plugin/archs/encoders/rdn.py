@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gsasr_plugin.option_types import PositiveInt
+
 # Sizes (D, C, G) of the paper's two configurations.
 _CONFIGS = {'A': (20, 6, 32), 'B': (16, 8, 64)}
 
@@ -41,32 +43,22 @@ class RDN(nn.Module):
         num_block: residual dense blocks (D).
         num_layer: convolutions of a block, not counting its fusion (C).
         num_grow_ch: channels that each of them adds (G).
-
-    Raises:
-        ValueError: ``config`` is not 'A' or 'B', or a size is below 1.
     """
 
     def __init__(
         self,
         *,
         config: Literal['A', 'B'] = 'B',
-        num_feat: int = 64,
-        num_block: int | None = None,
-        num_layer: int | None = None,
-        num_grow_ch: int | None = None,
+        num_feat: PositiveInt = 64,
+        num_block: PositiveInt | None = None,
+        num_layer: PositiveInt | None = None,
+        num_grow_ch: PositiveInt | None = None,
     ):
         super().__init__()
-        if config not in _CONFIGS:
-            raise ValueError(f'config is {config!r}; accepted: A, B')
         block, layer, grow_ch = _CONFIGS[config]
         num_block = block if num_block is None else num_block
         num_layer = layer if num_layer is None else num_layer
         num_grow_ch = grow_ch if num_grow_ch is None else num_grow_ch
-        sizes = {'num_feat': num_feat, 'num_block': num_block, 'num_layer': num_layer, 'num_grow_ch': num_grow_ch}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f'{name} is {size}; at least 1 is needed')
-
         self.conv_first = nn.Conv2d(3, num_feat, 3, padding=1)
         self.conv_second = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.body = nn.ModuleList(

@@ -13,6 +13,7 @@ import torch
 from basicsr.archs.swinir_arch import SwinIR, SwinTransformerBlock, window_partition, window_reverse
 from torch import Tensor, nn
 
+from gsasr_plugin.archs.encoders.encoder import WindowSize, check_heads
 from gsasr_plugin.archs.encoders.host_features import mean_to_buffer
 
 
@@ -41,8 +42,7 @@ class SwinIRFeatures(SwinIR):
         resi_connection: '1conv' or '3conv', the convolutions that close each group.
 
     Raises:
-        ValueError: depths and num_heads differ in length, num_heads does not divide embed_dim, or window_size is below
-            2 or resi_connection is unknown.
+        ValueError: depths and num_heads differ in length, or num_heads does not divide embed_dim.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SwinIRFeatures(SwinIR):
         embed_dim: int = 180,
         depths: Sequence[int] = (6, 6, 6, 6, 6, 6),
         num_heads: Sequence[int] = (6, 6, 6, 6, 6, 6),
-        window_size: int = 8,
+        window_size: WindowSize = 8,
         mlp_ratio: float = 2.0,
         qkv_bias: bool = True,
         qk_scale: float | None = None,
@@ -63,14 +63,7 @@ class SwinIRFeatures(SwinIR):
         rgb_mean: tuple[float, float, float] = (0.0, 0.0, 0.0),
         resi_connection: Literal['1conv', '3conv'] = '1conv',
     ):
-        if len(depths) != len(num_heads):
-            raise ValueError(f'depths has {len(depths)} entries and num_heads {len(num_heads)}; as many are needed')
-        if any(heads < 1 or embed_dim % heads for heads in num_heads):
-            raise ValueError(f'num_heads is {list(num_heads)}; each has to divide embed_dim ({embed_dim})')
-        if window_size < 2:
-            raise ValueError(f'window_size is {window_size}; at least 2 is needed')
-        if resi_connection not in ('1conv', '3conv'):
-            raise ValueError(f'resi_connection is {resi_connection!r}; accepted: 1conv, 3conv')
+        check_heads(embed_dim, depths, num_heads)
         super().__init__(
             # The host leaves out the shift where a window fills img_size; twice the window keeps it. No other trace
             # of img_size is left below.
