@@ -1,9 +1,11 @@
-"""What condition injection and Gaussian interaction have in common: the order of a layer's branches, and of a block.
+"""Condition injection and Gaussian interaction (Fig. 2 and Sec. 3.2 of the paper): blocks of attention layers.
 
 Letters: B images, h x w LR map (multiples of the window), d channels.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +72,26 @@ class AttentionLayer(nn.Module):
         raise NotImplementedError(f'{type(self).__name__} does not say what it attends to')
 
 
+class ConditionInjectionLayer(AttentionLayer):
+    """The embeddings read the image features: window cross-attention from them, plus their positions, to the features.
+
+    Only the windows of the features are shifted: the embeddings of a window look half a window off.
+    """
+
+    def attend(self, y: Tensor, *context: Tensor) -> Tensor:
+        """Maps embeddings (B, h, w, d), features (B, h, w, d) and positional embeddings (h, w, d) to (B, h, w, d)."""
+        features, query_pos = context
+        return self.attention(y + query_pos, features, shift=self.shift)
+
+
+class GaussianInteractionLayer(AttentionLayer):
+    """The embeddings adapt to each other: window self-attention."""
+
+    def attend(self, y: Tensor, *context: Tensor) -> Tensor:
+        """Maps embeddings (B, h, w, d) to (B, h, w, d)."""
+        return self.attention(y, shift=self.shift)
+
+
 class AttentionBlock(nn.Module):
     """LayerNorm, layers, MLP (and convolution), plus the block's input.
 
@@ -79,11 +101,9 @@ class AttentionBlock(nn.Module):
         layer: the class of its layers.
         num_layers: how many.
         embed_dim: d.
-        num_heads: heads of the window attentions.
         window_size: side of a window.
-        scale_condition: whether the layers attend to the scale embedding.
-        position_encoding: of the window attentions.
         closing_conv: whether a 3 x 3 convolution over the whole map follows the MLP (the enhanced version).
+        layer_options: what else the layers take.
 
     Attributes:
         recompute: compute the layers again in the backward pass, one by one, instead of keeping what is in them.
@@ -95,23 +115,14 @@ class AttentionBlock(nn.Module):
         layer: type[AttentionLayer],
         num_layers: int,
         embed_dim: int,
-        num_heads: int,
         window_size: int,
-        scale_condition: bool,
-        position_encoding: PositionEncoding,
         closing_conv: bool,
+        **layer_options: Any,
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(embed_dim)
         self.layers = nn.ModuleList(
-            layer(
-                embed_dim=embed_dim,
-                num_heads=num_heads,
-                window_size=window_size,
-                shift=i % 2 * (window_size // 2),
-                scale_condition=scale_condition,
-                position_encoding=position_encoding,
-            )
+            layer(embed_dim=embed_dim, window_size=window_size, shift=i % 2 * (window_size // 2), **layer_options)
             for i in range(num_layers)
         )
         self.mlp = MLP(embed_dim=embed_dim)

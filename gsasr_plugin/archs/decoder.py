@@ -10,8 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gsasr_plugin.archs.condition_injection import ConditionInjectionBlock
-from gsasr_plugin.archs.gaussian_interaction import GaussianInteractionBlock
+from gsasr_plugin.archs.attention_block import AttentionBlock, ConditionInjectionLayer, GaussianInteractionLayer
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
@@ -75,10 +74,11 @@ class GaussianDecoder(nn.Module):
             MapConv(num_features, embed_dim), nn.ReLU(), MapConv(embed_dim, embed_dim)
         )
         self.condition_injection = nn.ModuleList(
-            ConditionInjectionBlock(num_layers=num_injection_layers, **attention) for _ in range(num_injection_blocks)
+            AttentionBlock(layer=ConditionInjectionLayer, num_layers=num_injection_layers, **attention)
+            for _ in range(num_injection_blocks)
         )
         self.gaussian_interaction = nn.ModuleList(
-            GaussianInteractionBlock(num_layers=num_interaction_layers, **attention)
+            AttentionBlock(layer=GaussianInteractionLayer, num_layers=num_interaction_layers, **attention)
             for _ in range(num_interaction_blocks)
         )
         self.interaction_conv = MapConv(embed_dim, embed_dim) if closing_conv else None

@@ -150,10 +150,8 @@ class GSASR(nn.Module):
             ValueError: lq, scale, size or an option has another form than described, or a tile's size is given where
                 there can be no tiles: in training, with gradients, or without reference points.
         """
-        h, w = _lq_size(lq)
-        sizes = output_sizes((h, w), lq.shape[0], scale, size)
-        factors = [_factor((h, w), target) for target in sizes]
-        gaussians = self._gaussians(lq, factors, TileOptions(**tile_options), progress)
+        sizes = output_sizes(_lq_size(lq), lq.shape[0], scale, size)
+        gaussians = self._gaussians(lq, sizes, TileOptions(**tile_options), progress)
         return self.render(gaussians, sizes if len(set(sizes)) > 1 else sizes[0])
 
     def gaussians(
@@ -169,10 +167,8 @@ class GSASR(nn.Module):
             progress: as for `forward`.
             tile_options: as for `forward`.
         """
-        h, w = _lq_size(lq)
-        sizes = output_sizes((h, w), lq.shape[0], scale, None)
-        factors = [_factor((h, w), target) for target in sizes]
-        return self._gaussians(lq, factors, TileOptions(**tile_options), progress)
+        sizes = output_sizes(_lq_size(lq), lq.shape[0], scale, None)
+        return self._gaussians(lq, sizes, TileOptions(**tile_options), progress)
 
     def render(self, gaussians: Gaussians, size: SizesLike) -> Tensor | list[Tensor]:
         """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
@@ -187,10 +183,12 @@ class GSASR(nn.Module):
         return render(gaussians, size, support=self.support, raster_ratio=self.raster_ratio)
 
     def _gaussians(
-        self, lq: Tensor, factors: list[float], tile_options: TileOptions, progress: Progress | None
+        self, lq: Tensor, sizes: list[Size], tile_options: TileOptions, progress: Progress | None
     ) -> Gaussians:
+        h, w = _lq_size(lq)
         padded = pad_to_multiple(lq, self.padding_multiple)
-        scale = torch.tensor(factors, dtype=lq.dtype, device=lq.device)  # (B,)
+        # The geometric mean of the rows' and the columns' factors, (B,).
+        scale = torch.tensor([math.sqrt(H / h * W / w) for H, W in sizes], dtype=lq.dtype, device=lq.device)
         base = base_colors(padded, self.density_per_axis, self.initial_sigma) if self.relative_colors else None
 
         def network(image: Tensor, base: Tensor | None) -> Gaussians:
@@ -204,7 +202,7 @@ class GSASR(nn.Module):
         else:
             gaussians = gaussians_by_tiles(network, padded, base, *tiles, self.density_per_axis, progress)
         # Gaussians of the padding stay: they reach into the image. Only its own area is ever drawn.
-        return dataclasses.replace(gaussians, lq_size=_lq_size(lq))
+        return dataclasses.replace(gaussians, lq_size=(h, w))
 
     def tiles(self, lq_size: Size, **tile_options: Any) -> list[Size] | None:
         """The sizes (h, w) of the tiles in which one image of a size would go through the network now, None if in none.
@@ -257,8 +255,3 @@ def _lq_size(lq: Tensor) -> Size:
     if lq.ndim != 4 or lq.shape[1] != 3 or not lq.is_floating_point() or 0 in lq.shape:
         raise ValueError(f'lq must be (B, 3, h, w) floats, B, h and w at least 1; got {tuple(lq.shape)} {lq.dtype}')
     return lq.shape[2], lq.shape[3]
-
-
-def _factor(lq_size: Size, size: Size) -> float:
-    """The factor that conditions the network: the geometric mean of the rows' and the columns'."""
-    return math.sqrt(size[0] / lq_size[0] * size[1] / lq_size[1])

@@ -17,9 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import gsasr_ops
-from gsasr_plugin.archs.attention_block import AttentionLayer
-from gsasr_plugin.archs.condition_injection import ConditionInjectionLayer
-from gsasr_plugin.archs.gaussian_interaction import GaussianInteractionLayer
+from gsasr_plugin.archs.attention_block import AttentionLayer, ConditionInjectionLayer, GaussianInteractionLayer
 from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
