@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f'--highlight and --seed are 0 or more, got {min(arguments.highlight, arguments.seed)}')
     path = new_file(arguments, '.png')
     from gsasr_plugin.upscaling.estimate import beyond_memory
-    from gsasr_plugin.upscaling.visuals.sheet import make_panels, write_panel, write_sheet
+    from gsasr_plugin.upscaling.visuals.sheet import make_panels, panel_png, write_sheet
+    from gsasr_plugin.whole_file import write_whole
 
     picture = read_input(source)
     reference = read_input(arguments.gt) if arguments.gt else None
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     panels = make_panels(subject)
     path.parent.mkdir(parents=True, exist_ok=True)
     for name, panel in panels.items():
-        write_panel(panel, path.with_name(f'{path.stem}_{name}.png'))
+        write_whole(path.with_name(f'{path.stem}_{name}.png'), panel_png(panel))
     write_sheet(subject, panels, path)
     print(f'gsasr visualize: {path} and {len(panels)} panels written', file=sys.stderr)
     return 0

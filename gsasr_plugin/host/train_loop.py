@@ -21,10 +21,6 @@ from gsasr_plugin.run_errors import RunError, ends_run
 _run: dict[str, Any] = {}
 
 
-def _load_resume_state(_: Any) -> Callable[[dict[str, Any]], dict[str, Any] | None]:
-    return load_resume_state
-
-
 def load_resume_state(opt: dict[str, Any]) -> dict[str, Any] | None:
     """The training state to resume from, or None: the newest of the run with --auto_resume, else `path.resume_state`.
 
@@ -171,7 +167,7 @@ TRAIN_LOOP = (
     Repair(
         'basicsr.train.load_resume_state',
         'needs a GPU, and looks for the states of a run below the current folder wherever the run is kept',
-        _load_resume_state,
+        lambda _: load_resume_state,
     ),
     Repair(
         'basicsr.train.init_tb_loggers',

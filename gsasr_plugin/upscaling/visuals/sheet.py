@@ -13,7 +13,7 @@ from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.upscaling.visuals import layers
 from gsasr_plugin.upscaling.visuals.layers import Cutoff, Ellipses, Region
 from gsasr_plugin.upscaling.visuals.plotting import new_figure
-from gsasr_plugin.whole_file import replacing, write_whole
+from gsasr_plugin.whole_file import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,13 +150,8 @@ def write_sheet(subject: Subject, panels: dict[str, Panel], path: Path) -> None:
         figure.savefig(unfinished, dpi=DPI, format='png')
 
 
-def write_panel(panel: Panel, path: Path) -> None:
-    """Writes a panel alone as a PNG file, see `panel_png`."""
-    write_whole(path, panel_png(panel))
-
-
 def panel_png(panel: Panel) -> bytes:
-    """A panel without frame or label, of the size of its pixels or as large as a panel of the sheet."""
+    """A panel alone, as PNG, without frame or label, of the size of its pixels or as large as a panel of the sheet."""
     height, width = panel.pixels.shape[:2]
     enlarge = max(1.0, PANEL_PIXELS / max(height, width))
     figure = new_figure(width * enlarge / DPI, height * enlarge / DPI)
