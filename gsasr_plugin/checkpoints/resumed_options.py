@@ -5,8 +5,6 @@ on as they were; `train.restart_scheduler` takes optimizer settings and schedule
 options say.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a run leaves on the disk: networks that describe themselves, and states from which it resumes exactly."""
 
-from __future__ import annotations
-
 import os
 import warnings
 from pathlib import Path
