@@ -107,6 +107,7 @@ def test_where_compiling_fails_the_log_says_why(
     for part in ('encoder', 'decoder'):
         reason = 'could not be compiled, and runs as it is: RuntimeError: no compiler here'
         assert f'compile: the {part} {reason}' in caplog.messages
+    assert sum('could not be compiled' in message for message in caplog.messages) == 2  # not at each step
 
 
 def test_what_is_compiled_gets_all_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,9 @@ def test_no_row_for_other_networks() -> None:
         (PROTOCOL['lpips'], 'LPIPS'),
         ({**PROTOCOL['lpips'], 'net': 'vgg'}, None),
         ({'type': 'calculate_dists', 'crop_border': 'auto'}, 'DISTS'),
+        ({'type': 'calculate_ssim', 'crop_border': 'auto', 'test_y_channel': True}, 'SSIM'),
+        ({'type': 'calculate_ssim', 'crop_border': 'auto'}, None),
+        ({'crop_border': 'auto'}, None),
         ({'type': 'calculate_niqe', 'crop_border': 'auto'}, None),
     ],
 )
