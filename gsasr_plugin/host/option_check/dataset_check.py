@@ -2,14 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
 from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
 from gsasr_plugin.data.loader_options import EvalLoaderOptions, TrainLoaderOptions
 from gsasr_plugin.host.option_check.pairings import needed_keys
-from gsasr_plugin.host.option_check.problems import KeyPath
+from gsasr_plugin.host.option_check.problems import KeyPath, leaves
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import registered_type
@@ -136,31 +135,20 @@ def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase:
 def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: type | None) -> None:
     """Folders, databases and lists of images that do not exist."""
     resolve_root = stated(cls, DatasetContract, 'resolve_root') or _existing
-    for key, value in section.items():
-        if str(key).startswith('dataroot_'):
-            _check_exist(report, value, (*path, key), resolve_root)
-        elif key in ('meta_info_file', 'meta_info'):
-            _check_exist(report, value, (*path, key), _existing)
+    for key, option in section.items():
+        is_root = str(key).startswith('dataroot_')
+        if not is_root and key not in ('meta_info_file', 'meta_info'):
+            continue
+        for place, value in leaves(option, (*path, key)):
+            try:
+                if isinstance(value, str):
+                    (resolve_root if is_root else _existing)(value)
+            except FileNotFoundError as error:
+                report.error(place, str(error))
 
 
-def _check_exist(report: Report, value: Any, path: KeyPath, resolve: Callable[[str], str]) -> None:
-    """Check one path, each of a list, or each value of a mapping, with a function that raises FileNotFoundError."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_exist(report, item, (*path, index), resolve)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_exist(report, item, (*path, key), resolve)
-    elif isinstance(value, str):
-        try:
-            resolve(value)
-        except FileNotFoundError as error:
-            report.error(path, str(error))
-
-
-def _existing(path: str) -> str:
+def _existing(path: str) -> None:
     expanded = os.path.expanduser(path)
     if not os.path.exists(expanded):
         where = '' if os.path.isabs(expanded) else f' (looked from {os.getcwd()})'
         raise FileNotFoundError(f'there is no file or folder {path!r}{where}')
-    return expanded

@@ -32,13 +32,13 @@ class Report:
             Problem(path=path, fault=fault, accepted=accepted, suggestion=suggestion, line=line, is_error=is_error)
         )
 
-    def warn(self, path: KeyPath, fault: str, accepted: str = '', suggestion: str | None = None) -> None:
+    def warn(self, path: KeyPath, fault: str, accepted: str = '') -> None:
         """Note that the option at `path` is probably not what was meant."""
-        self.error(path, fault, accepted, suggestion, is_error=False)
+        self.error(path, fault, accepted, is_error=False)
 
-    def wrong(self, path: KeyPath, value: object, accepted: str, known: Iterable[object] = ()) -> None:
-        """Note a value of the wrong type or outside of what is accepted; `known` are names it may misspell."""
-        self.error(path, f'given {shown(value)}', accepted, closest(value, known) if isinstance(value, str) else None)
+    def wrong(self, path: KeyPath, value: object, accepted: str) -> None:
+        """Note a value of the wrong type or outside of what is accepted."""
+        self.error(path, f'given {shown(value)}', accepted)
 
     def section(self, options: Mapping[str, Any], path: KeyPath) -> dict[str, Any] | None:
         """The mapping at `path`, of which `options` is the parent; None, with an error, where it is something else."""
