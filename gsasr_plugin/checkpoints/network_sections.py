@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.encoders import encoder_signature
+from gsasr_plugin.archs.encoders import encoder_class
 
 # How Gaussians are drawn, not what the weights mean: a run may choose other values than the checkpoint's.
 FREE_OPTIONS = ('support', 'raster_ratio')
@@ -39,7 +39,7 @@ def _flat(section: Mapping[str, Any]) -> dict[str, Any]:
     options.pop('type', None)
     encoder = dict(options.pop('encoder_opt', None) or {})
     try:
-        encoder = _with_defaults(encoder, encoder_signature(encoder.get('type', '')))
+        encoder = _with_defaults(encoder, inspect.signature(encoder_class(encoder.get('type', ''))))
     except ValueError:  # the class of a plugin that is not installed: its defaults are not known
         encoder.setdefault('type', None)
     return {'encoder_opt.type': encoder.pop('type'), **{f'encoder_opt.{k}': v for k, v in encoder.items()}, **options}

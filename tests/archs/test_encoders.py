@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gsasr_plugin.archs.encoders import Encoder, build_encoder, encoder_signature, encoder_types
+from gsasr_plugin.archs.encoders import Encoder, build_encoder, encoder_class, encoder_types
 
 # Small options -> (num_features, multiple).
 SMALL = {
@@ -114,7 +114,7 @@ def test_objects_of_python_are_left_to_the_class(register):
 
 
 def test_signature_names_the_arguments():
-    parameters = encoder_signature('EDSR').parameters
+    parameters = inspect.signature(encoder_class('EDSR')).parameters
     assert {name: (p.annotation, p.default) for name, p in parameters.items() if name != 'rgb_mean'} == {
         'num_feat': (int, 64),
         'num_block': (int, 16),
@@ -123,7 +123,7 @@ def test_signature_names_the_arguments():
         'global_skip': (bool, False),
     }
     for name in encoder_types():
-        for parameter in encoder_signature(name).parameters.values():
+        for parameter in inspect.signature(encoder_class(name)).parameters.values():
             assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
             assert parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str)
 

@@ -26,7 +26,7 @@ from torch import nn
 from gsasr_plugin.archs.encoders.encoder import Encoder
 from gsasr_plugin.option_types import Accepted, Option, accepted_by_call, check_values, closest, is_plain
 
-__all__ = ['Encoder', 'build_encoder', 'encoder_class', 'encoder_options', 'encoder_signature', 'encoder_types']
+__all__ = ['Encoder', 'build_encoder', 'encoder_class', 'encoder_options', 'encoder_types']
 
 # Name in the option file -> file of this room, class in it.
 _HOMES = {
@@ -46,23 +46,8 @@ def encoder_types() -> list[str]:
     return sorted(_HOMES)
 
 
-def encoder_signature(type_name: str) -> inspect.Signature:
-    """Arguments that the encoder ``type_name`` accepts beside ``type``, with their types and defaults.
-
-    Args:
-        type_name: one of ``encoder_types()`` or a name registered in ARCH_REGISTRY.
-
-    Returns:
-        The constructor's signature without ``self``.
-
-    Raises:
-        ValueError: the name is unknown; the message lists the known ones and the closest.
-    """
-    return inspect.signature(encoder_class(type_name))
-
-
 def encoder_options(type_name: str) -> Accepted:
-    """The same with sentences and bounds; raises as `encoder_signature`."""
+    """What the encoder of a name, as for `encoder_class`, accepts beside ``type``."""
     accepted = accepted_by_call(encoder_class(type_name))
     # BasicSR's classes build something from any number, such as no blocks from -1.
     counts = {
@@ -110,7 +95,14 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
 
 
 def encoder_class(type_name: str) -> type[nn.Module]:
-    """Class that stands for a name; ValueError where there is none."""
+    """Class that stands for a name.
+
+    Args:
+        type_name: one of ``encoder_types()`` or a name registered in ARCH_REGISTRY.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones and the closest.
+    """
     if type_name in _HOMES:
         file, name = _HOMES[type_name]
         return getattr(importlib.import_module(f'{__name__}.{file}'), name)

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.encoders import encoder_signature
+from gsasr_plugin.archs.encoders import encoder_class
 from gsasr_plugin.checkpoints.official.decoder import decoder_options
 from gsasr_plugin.checkpoints.official.encoder import ENCODERS
 from gsasr_plugin.checkpoints.official.shapes import Shapes
@@ -62,7 +62,7 @@ def test_network_is_the_released_one(name: str, task: str) -> None:
     for options in (network, expected):
         encoder = options.pop('encoder_opt')
         type_name = encoder.pop('type')
-        encoder = with_defaults(encoder, encoder_signature(type_name))
+        encoder = with_defaults(encoder, inspect.signature(encoder_class(type_name)))
         if type_name == 'RDN':  # the sizes are those of its configuration
             sizes = {'num_block': 16, 'num_layer': 8, 'num_grow_ch': 64}
             encoder |= {key: sizes[key] for key in sizes if encoder[key] is None}
