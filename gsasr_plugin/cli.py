@@ -114,8 +114,8 @@ def _run(arguments: argparse.Namespace, command: str) -> int:
 
 def _check_and_run(arguments: argparse.Namespace, file: OptionFile, command: str) -> None:
     from gsasr_plugin.checkpoints.kept_models import reading_once
-    from gsasr_plugin.host.option_check.absent_datasets import skip_absent_datasets
     from gsasr_plugin.host.option_check.checker import check_options
+    from gsasr_plugin.host.option_check.dataset_check import skip_absent_datasets
     from gsasr_plugin.host.pipeline import run_pipeline
     from gsasr_plugin.metrics.weights import WeightsNotFoundError
 

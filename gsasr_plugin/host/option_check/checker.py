@@ -10,8 +10,7 @@ from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOption
 from gsasr_plugin.host.option_check.metric_sizes import check_metric_sizes
 from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.pairings import check_pairings
-from gsasr_plugin.host.option_check.path_check import check_path
-from gsasr_plugin.host.option_check.pretrained_check import check_pretrained, take_pretrained_options
+from gsasr_plugin.host.option_check.path_check import check_path, check_pretrained, take_pretrained_options
 from gsasr_plugin.host.option_check.problems import OptionError, Problem, leaves
 from gsasr_plugin.host.option_check.registered import registered, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
@@ -50,22 +49,21 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
         section = report.section(root, (key,))
         if section is not None:
             networks[key] = check_network(report, section, (key,))
-    datasets = root.get('datasets')
-    classes = {}
-    if isinstance(datasets, dict):
-        classes = check_datasets(report, datasets, root, is_train=is_train)
+    sections = {key: value for key, value in root.items() if isinstance(value, dict)}
+    datasets = sections.get('datasets', {})
+    classes = check_datasets(report, datasets, root, is_train=is_train) if 'datasets' in sections else {}
     if model is not None:
         check_pairings(report, root, model, networks.get('network_g'), classes, is_train=is_train)
-    if isinstance(root.get('path'), dict):
-        check_path(report, root['path'], root, is_train=is_train, auto_resume=auto_resume)
-    if is_train and isinstance(root.get('train'), dict):
-        check_train(report, root['train'], model)
-    if isinstance(root.get('val'), dict):
-        check_val(report, root['val'], datasets if isinstance(datasets, dict) else {}, model, is_train=is_train)
-    if is_train and isinstance(root.get('logger'), dict):
-        check_logger(report, root['logger'], model)
-    if isinstance(root.get('dist_params'), dict):
-        report.check(root['dist_params'], ('dist_params',), accepted_by_dataclass(DistOptions), strict=False)
+    if 'path' in sections:
+        check_path(report, sections['path'], root, is_train=is_train, auto_resume=auto_resume)
+    if is_train and 'train' in sections:
+        check_train(report, sections['train'], model)
+    if 'val' in sections:
+        check_val(report, sections['val'], datasets, model, is_train=is_train)
+    if is_train and 'logger' in sections:
+        check_logger(report, sections['logger'], model)
+    if 'dist_params' in sections:
+        report.check(sections['dist_params'], ('dist_params',), accepted_by_dataclass(DistOptions), strict=False)
 
     if not report.has_errors:
         _check_values(report, root)

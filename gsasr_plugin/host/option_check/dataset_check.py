@@ -6,9 +6,11 @@ from typing import Any
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
+from gsasr_plugin.data.data_roots import named_paths, resolve_root
 from gsasr_plugin.data.loader_options import EvalLoaderOptions, TrainLoaderOptions
+from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.pairings import needed_keys
-from gsasr_plugin.host.option_check.problems import KeyPath, leaves
+from gsasr_plugin.host.option_check.problems import KeyPath, OptionError, Problem, leaves
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import registered_type
@@ -134,7 +136,7 @@ def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase:
 
 def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: type | None) -> None:
     """Folders, databases and lists of images that do not exist."""
-    resolve_root = stated(cls, DatasetContract, 'resolve_root') or _existing
+    resolve = stated(cls, DatasetContract, 'resolve_root') or _existing
     for key, option in section.items():
         is_root = str(key).startswith('dataroot_')
         if not is_root and key not in ('meta_info_file', 'meta_info'):
@@ -142,7 +144,7 @@ def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: ty
         for place, value in leaves(option, (*path, key)):
             try:
                 if isinstance(value, str):
-                    (resolve_root if is_root else _existing)(value)
+                    (resolve if is_root else _existing)(value)
             except FileNotFoundError as error:
                 report.error(place, str(error))
 
@@ -152,3 +154,38 @@ def _existing(path: str) -> None:
     if not os.path.exists(expanded):
         where = '' if os.path.isabs(expanded) else f' (looked from {os.getcwd()})'
         raise FileNotFoundError(f'there is no file or folder {path!r}{where}')
+
+
+def skip_absent_datasets(file: OptionFile) -> list[Problem]:
+    """Takes the sections of `datasets` out of the options whose folders or databases do not exist.
+
+    Returns:
+        A warning for each.
+
+    Raises:
+        OptionError: none is left.
+    """
+    datasets = file.options.get('datasets')
+    if not isinstance(datasets, dict):
+        return []  # the check says so
+    report = Report(file)
+    for key, section in list(datasets.items()):
+        if not isinstance(section, dict):
+            continue
+        absent = [(root, path) for root in _ROOTS for path in named_paths(section.get(root)) if not _exists(path)]
+        if absent:
+            root, path = absent[0]
+            report.warn(('datasets', key, root), f'there is no {path!r}: {section.get("name", key)} is skipped')
+            del datasets[key]
+    if report.problems and not datasets:
+        report.error(('datasets',), 'none of the data sets is there')
+        raise OptionError(file.path, report.problems)
+    return report.problems
+
+
+def _exists(path: str) -> bool:
+    try:
+        resolve_root(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -19,7 +19,7 @@ from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePaire
 from gsasr_plugin.host.option_check import host_sections as basicsr
 from gsasr_plugin.host.option_check.dataset_check import dataset_options
 from gsasr_plugin.host.option_check.option_file import EXTENDS
-from gsasr_plugin.host.option_check.pretrained_check import FROM_PRETRAINED
+from gsasr_plugin.host.option_check.path_check import FROM_PRETRAINED
 from gsasr_plugin.host.option_check.training_check import shared_options
 from gsasr_plugin.host.option_check.type_check import loss_options, metric_options
 from gsasr_plugin.models.gsasr_model import GSASRModel

@@ -1,14 +1,23 @@
-"""The section `path`, in which BasicSR takes every key that it does not know for a folder to be made."""
+"""The section `path`: what BasicSR would take for a folder to be made, and what a network is loaded from.
 
+`network_g: {type: GSASR, from_pretrained: true}` takes the options of the network from `path.pretrain_network_g`.
+"""
+
+import os
 from typing import Any
 
+from gsasr_plugin.checkpoints.loading import StoredModel, read_model
+from gsasr_plugin.checkpoints.official.hub import is_name
+from gsasr_plugin.checkpoints.packaged import is_packaged_name
+from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
 from gsasr_plugin.host.option_check.host_sections import PATH_KEYS_PER_NETWORK, PathOptions
-from gsasr_plugin.host.option_check.pretrained_check import files_exist, is_gsasr
+from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.option_types import Accepted, accepted_by_dataclass
 
+FROM_PRETRAINED = 'from_pretrained'
 _NETWORK = 'network_'
-_PRETRAINED = f'pretrain_{_NETWORK}'
+_PATH = ('path', 'pretrain_network_g')
 
 
 def check_path(
@@ -22,10 +31,10 @@ def check_path(
     report.check(path, ('path',), _accepted(root))
     for key, value in path.items():
         key = str(key)
-        names_file = key.startswith(_PRETRAINED) or key == 'resume_state'
+        names_file = key.startswith(f'pretrain_{_NETWORK}') or key == 'resume_state'
         if names_file and isinstance(value, str | list) and not (auto_resume and is_train):
             network = root.get(key.removeprefix('pretrain_'))
-            files_exist(report, ('path', key), value, of_gsasr=is_gsasr(network))
+            _files_exist(report, ('path', key), value, of_gsasr=_is_gsasr(network))
     if not is_train and path.get('pretrain_network_g') is None:
         report.warn(('path', 'pretrain_network_g'), 'missing: the network is tested with random weights', 'a .pth file')
 
@@ -42,3 +51,100 @@ def _accepted(root: dict[str, Any]) -> Accepted:
         else:
             options[name] = option
     return Accepted(options)
+
+
+def take_pretrained_options(report: Report, file: OptionFile) -> bool:
+    """Fill `network_g` from the pretrained model, where `from_pretrained` asks for it; options beside it stay.
+
+    Args:
+        file: The options, changed in place: `from_pretrained` is gone, for the network has no such option.
+
+    Returns:
+        False, with an error, where the options cannot be had.
+    """
+    section = file.options.get('network_g')
+    if not (isinstance(section, dict) and _is_gsasr(section) and FROM_PRETRAINED in section):
+        return True
+    key = ('network_g', FROM_PRETRAINED)
+    wanted = section.pop(FROM_PRETRAINED)
+    if wanted is False:
+        return True
+    source = _pretrained(file.options)
+    if wanted is not True:
+        report.wrong(key, wanted, 'true or false')
+    elif source is None:
+        report.error(key, 'true, but path.pretrain_network_g is missing')
+    elif _files_exist(report, _PATH, source, of_gsasr=True) and (stored := _read(report, file.options)) is not None:
+        if stored.options is not None:
+            section.update({**stored.options, **section})
+            return True
+        known = 'the options of the network in its place, or a file that gsasr convert made'
+        report.error(key, f'true, but {stored.source} does not describe its network', known)
+    return False
+
+
+def _files_exist(report: Report, path: tuple[str, ...], value: Any, *, of_gsasr: bool) -> bool:
+    """Note files that are not there.
+
+    Args:
+        value: The option: a path, or a list of them. A GSASR may also come from a folder, or by name.
+    """
+    if of_gsasr and (is_name(value) or is_packaged_name(value)):
+        return True
+    if of_gsasr and isinstance(value, str) and os.path.isdir(os.path.expanduser(value)):
+        return True
+    if isinstance(value, list) and not of_gsasr:
+        report.wrong(path, value, 'a path')
+        return False
+    for name in value if isinstance(value, list) else [value]:
+        file = os.path.expanduser(str(name))
+        if not os.path.isfile(file):
+            where = '' if os.path.isabs(file) else f' (looked from {os.getcwd()})'
+            report.error(path, f'there is no file {name!r}{where}')
+            return False
+    return True
+
+
+def check_pretrained(report: Report, root: dict[str, Any]) -> None:
+    """Read the pretrained weights of a GSASR, and compare their description with `network_g`, of a sound file.
+
+    BasicSR would find out later, when it has renamed the folders of an earlier run. May fetch a released model.
+    """
+    source = _pretrained(root)
+    if not _is_gsasr(root['network_g']) or source is None:
+        return
+    stored = _read(report, root)
+    if stored is None:
+        return
+    try:
+        stored.check_options(root['network_g'])
+    except ValueError as error:
+        if root['path'].get('strict_load_g', True):
+            report.error(_PATH, str(error), 'the same options, or network_g: {type: GSASR, from_pretrained: true}')
+        else:
+            report.warn(_PATH, str(error))
+
+
+def _is_gsasr(section: Any) -> bool:
+    """Whether a `network_*` section is one of a GSASR."""
+    return isinstance(section, dict) and section.get('type') == 'GSASR'
+
+
+def _pretrained(root: dict[str, Any]) -> Any:
+    """`path.pretrain_network_g`, or None."""
+    path = root.get('path')
+    return path.get('pretrain_network_g') if isinstance(path, dict) else None
+
+
+def _read(report: Report, root: dict[str, Any]) -> StoredModel | None:
+    """The pretrained model, or None with an error."""
+    source, param_key = _pretrained(root), root['path'].get('param_key_g')
+    paths = [os.path.expanduser(path) for path in (source if isinstance(source, list) else [source])]
+    param_keys = list(PARAMETER_KEYS)
+    if isinstance(param_key, str) and os.path.isfile(paths[0]) and param_key not in param_keys:
+        param_keys.append(param_key)
+    try:
+        return read_model(paths if isinstance(source, list) else paths[0], param_keys=param_keys)
+    except (OSError, ValueError) as error:
+        report.error(_PATH, str(error))
+        return None
