@@ -13,7 +13,7 @@ import inspect
 import json
 import re
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -84,10 +84,9 @@ class Accepted:
         """The same, with some options more or in place of others."""
         return dataclasses.replace(self, options={**self.options, **options})
 
-    def without(self, names: Iterable[str]) -> Accepted:
+    def without(self, names: Collection[str]) -> Accepted:
         """The same without some options."""
-        left = self.options.keys() - set(names)
-        return dataclasses.replace(self, options={name: self.options[name] for name in self.options if name in left})
+        return dataclasses.replace(self, options={key: self.options[key] for key in self.options if key not in names})
 
     @functools.cached_property
     def model(self) -> type[BaseModel]:

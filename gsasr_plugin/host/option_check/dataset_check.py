@@ -87,7 +87,8 @@ def _check_dataset(
             'no scale at the top level',
         )
     if sound:
-        _check_together(report, section, path, own, options_class, phase)
+        values = {key: value for key, value in {**section, 'phase': phase}.items() if key in own.options}
+        report.check_together(path, options_class, values)
     return cls
 
 
@@ -109,19 +110,6 @@ def _check_needed(
             report.error((key,), f'missing ({section["type"]} reads it)', 'a number: how much larger GT is than LR')
         else:
             report.error((*path, key), 'missing')
-
-
-def _check_together(
-    report: Report, section: dict[str, Any], path: KeyPath, own: Accepted, options_class: type, phase: str
-) -> None:
-    """What no type says: ranges, and options that exclude or need each other, checked by the options class itself."""
-    values = {key: value for key, value in section.items() if key in own.options}
-    if 'phase' in own.options:
-        values['phase'] = phase
-    try:
-        options_class(**values)
-    except (TypeError, ValueError) as error:
-        report.error(path, str(error))
 
 
 def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase: str) -> None:

@@ -80,6 +80,13 @@ class Report:
                 self.error((*path, *fault.path), text, listed(accepted.options), guess, is_error=is_error)
         return len(self.problems) == before
 
+    def check_together(self, path: KeyPath, options_class: type, values: Mapping[str, Any]) -> None:
+        """Note what no type says, but the class of the options: those that exclude or need each other."""
+        try:
+            options_class(**values)
+        except (TypeError, ValueError) as error:
+            self.error(path, str(error))
+
     def _line(self, path: KeyPath) -> int | None:
         """The line of the option or, where it is missing or inside a list, of the closest section around it.
 

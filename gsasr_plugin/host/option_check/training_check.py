@@ -1,6 +1,5 @@
 """The sections `train`, `val` and `logger`: what BasicSR reads of them, and what the model adds."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from basicsr.models.sr_model import SRModel
@@ -11,7 +10,7 @@ from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import check_loss, check_metric, check_optimizer, check_scheduler
 from gsasr_plugin.models.model_contract import ModelContract, stated
-from gsasr_plugin.option_types import Accepted, Option, accepted_by_dataclass, listed
+from gsasr_plugin.option_types import Accepted, accepted_by_dataclass, listed
 
 
 def check_train(report: Report, train: dict[str, Any], model: type | None) -> None:
@@ -74,22 +73,17 @@ def shared_options(name: str, model: type | None, *, is_train: bool = True) -> A
     """What BasicSR reads in `train`, `val` or `logger`, and what the model adds."""
     val = host_sections.TrainingValOptions if is_train else host_sections.TestingValOptions
     basicsr = {'train': host_sections.TrainOptions, 'val': val, 'logger': host_sections.LoggerOptions}[name]
-    return accepted_by_dataclass(basicsr).with_options(**_own(name, model))
-
-
-def _own(name: str, model: type | None) -> Mapping[str, Option]:
     own_class = stated(model, ModelContract, f'{name}_options_class')
-    return {} if own_class is None else accepted_by_dataclass(own_class).options
+    accepted = accepted_by_dataclass(basicsr)
+    return accepted if own_class is None else accepted.with_options(**accepted_by_dataclass(own_class).options)
 
 
 def _check_section(
     report: Report, section: dict[str, Any], name: str, model: type | None, *, is_train: bool = True
 ) -> None:
     """Check a section that BasicSR and the model share; a misspelt key of the model is an error."""
-    own, accepted = _own(name, model), shared_options(name, model, is_train=is_train)
-    if report.check(section, (name,), accepted, strict=False, owned=own, silently=texts_in_code(model)) and own:
-        try:
-            own_class = stated(model, ModelContract, f'{name}_options_class')
-            own_class(**{key: value for key, value in section.items() if key in own})
-        except (TypeError, ValueError) as error:
-            report.error((name,), str(error))
+    own_class = stated(model, ModelContract, f'{name}_options_class')
+    own = () if own_class is None else accepted_by_dataclass(own_class).options
+    accepted, read = shared_options(name, model, is_train=is_train), texts_in_code(model)
+    if report.check(section, (name,), accepted, strict=False, owned=own, silently=read) and own_class is not None:
+        report.check_together((name,), own_class, {key: value for key, value in section.items() if key in own})
