@@ -20,7 +20,7 @@ from gsasr_plugin.archs.base_colors import base_colors
 from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.padding import pad_to_multiple
+from gsasr_plugin.archs.padding import pad_to_multiple, up_to_multiple
 from gsasr_plugin.archs.rendering import SUPPORT, render
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.archs.tile_options import TileOptions
@@ -211,7 +211,7 @@ class GSASR(nn.Module):
             lq_size: (h, w) of the image.
             tile_options: as for `forward`.
         """
-        h, w = (math.ceil(length / self.padding_multiple) * self.padding_multiple for length in lq_size)
+        h, w = (up_to_multiple(length, self.padding_multiple) for length in lq_size)
         device = next(self.parameters()).device
         tiles = self._tiles((1, 3, h, w), device, TileOptions(**tile_options))
         return None if tiles is None else [(row.length, column.length) for row in tiles[0] for column in tiles[1]]

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def up_to_multiple(length: int, multiple: int) -> int:
+    """The least multiple that is not less than a length."""
+    return -(-length // multiple) * multiple
+
+
 def _reflected(length: int, padded: int, device: torch.device) -> Tensor:
     """Indices 0 .. length - 1, bounced off both ends as often as it takes to fill `padded`."""
     if length == 1:
@@ -22,10 +27,9 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
         image: (B, 3, h, w), of any size from 1 x 1.
         multiple: both sides of the result are multiples of it.
     """
-    h, w = image.shape[-2:]
-    padded_h, padded_w = (-(-n // multiple) * multiple for n in (h, w))
-    if padded_h != h:
-        image = image.index_select(-2, _reflected(h, padded_h, image.device))
-    if padded_w != w:
-        image = image.index_select(-1, _reflected(w, padded_w, image.device))
+    for axis in (-2, -1):
+        length = image.shape[axis]
+        padded = up_to_multiple(length, multiple)
+        if padded != length:
+            image = image.index_select(axis, _reflected(length, padded, image.device))
     return image

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from gsasr_plugin.archs.padding import up_to_multiple
 from gsasr_plugin.archs.tile_memory import free_budget, largest_side
 from gsasr_plugin.archs.tiles import Part, cut_axis
 from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber, check_fields
@@ -89,7 +90,7 @@ class TileOptions:
         """
         if self.tile is None:
             return None
-        overlap = _up(TILE_OVERLAP if self.tile_overlap is None else self.tile_overlap, multiple)
+        overlap = up_to_multiple(TILE_OVERLAP if self.tile_overlap is None else self.tile_overlap, multiple)
         if self.tile == 'auto':
             budget = free_budget(device) if self.memory_budget is None else self.memory_budget * 2**30
             if pixel_bytes * h * w <= budget:
@@ -107,7 +108,3 @@ class TileOptions:
                     f'{self.tile_overlap}, which makes {overlap}, and tile {self.tile}, which makes {side}'
                 )
         return (side, overlap) if side < max(h, w) else None
-
-
-def _up(length: int, multiple: int) -> int:
-    return -(-length // multiple) * multiple

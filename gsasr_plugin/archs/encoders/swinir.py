@@ -128,7 +128,8 @@ class AnySizeBlock(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int], mask: Tensor) -> Tensor:
         """Tokens B x h*w x d, size (h, w) and the mask of shifted windows -> tokens B x h*w x d."""
-        return self._mlp(x + self.drop_path(self._attention(x, size, mask)))
+        x = x + self.drop_path(self._attention(x, size, mask))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def _attention(self, x: Tensor, size: tuple[int, int], mask: Tensor) -> Tensor:
         tokens = self.norm1(x).unflatten(1, size)  # B x h x w x d
@@ -141,9 +142,6 @@ class AnySizeBlock(nn.Module):
         if self.shift_size > 0:
             tokens = tokens.roll((self.shift_size, self.shift_size), (1, 2))
         return tokens.flatten(1, 2)
-
-    def _mlp(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 def shifted_window_mask(h: int, w: int, *, window_size: int, like: Tensor) -> Tensor:
