@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from gsasr_plugin.archs import GSASR, tile_memory
+from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.tile_options import TileOptions
-from gsasr_plugin.archs.tiles import FADING_PART, _rise, cut_axis
+from gsasr_plugin.archs.tiles import FADING_PART, _rise, cut_axis, gaussians_by_tiles
 from tests.archs.test_gsasr import small_gsasr
 
 # In the range 0..1. The networks below are steep, so they are compared in float64, where all that is left are sums of
@@ -124,6 +125,24 @@ def test_gaussians_are_those_of_the_tiles_once() -> None:
     left, right = gaussians.means[0].view(2, 32, 32, 2)
     assert abs(left.mean(dim=(0, 1)) - torch.tensor([16, 16])).max() < 5
     assert abs(right.mean(dim=(0, 1)) - torch.tensor([48, 16])).max() < 5
+
+
+def test_gaussians_of_tiles_lie_in_the_whole_image() -> None:
+    def network(part: torch.Tensor, base: torch.Tensor | None) -> Gaussians:
+        colors = part.flatten(2).mT  # of each pixel, at its centre
+        h, w = part.shape[2:]
+        y, x = torch.meshgrid(torch.arange(h) + 0.5, torch.arange(w) + 0.5, indexing='ij')
+        means = torch.stack([x, y], -1).view(1, h * w, 2)
+        ones = torch.ones(1, h * w)
+        return Gaussians(means, torch.ones_like(means), 0 * ones, ones, colors, (h, w))
+
+    image = images(1, (8, 12))
+    whole = network(image, None)
+    tiles = gaussians_by_tiles(network, image, None, cut_axis(8, 4, 0, 4, 1), cut_axis(12, 4, 0, 4, 1), 1)
+    assert tiles.lq_size == (8, 12)
+    order = (tiles.means[0, :, 1].floor() * 12 + tiles.means[0, :, 0].floor()).argsort()
+    for name in ('means', 'sigmas', 'rhos', 'opacities', 'colors'):
+        assert torch.equal(getattr(tiles, name)[:, order], getattr(whole, name))
 
 
 def test_images_beyond_the_budget_are_tiled_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

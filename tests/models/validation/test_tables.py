@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,8 @@ def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert computed(model_of('run')) == 0
     assert (tmp_path / 'per_image.csv').read_text() == first
     assert computed(model_of('run', weight=1e-3)) == 4  # other weights
+    loader.dataset.opt['quantize_lq'] = False
+    assert computed(model_of('run', weight=1e-3)) == 4  # other images
 
 
 def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,11 +361,14 @@ def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypa
     assert list(others) == list(expected) and others != expected
 
 
-def test_a_named_row_of_the_paper_or_none(tmp_path: Path) -> None:
+def test_a_named_row_of_the_paper_or_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for row, columns in ((None, None), ('RDN', 'RDN'), ('none', None)):
         model = make_model(tmp_path)
         model.is_train = model.opt['is_train'] = False
         model.opt['path']['results_root'] = str(tmp_path)
         model.opt['val'] = {'metrics': {'psnr': PROTOCOL['psnr']}, 'paper_row': row}
-        model.validation(photos(tmp_path, scales=[2], name='DIV2K', phase='test'), 'run', None, save_img=False)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, logger='basicsr'):
+            model.validation(photos(tmp_path, scales=[2], name='DIV2K', phase='test'), 'run', None, save_img=False)
         assert json.loads((tmp_path / 'metrics.json').read_text())['paper_row'] == columns
+        assert ('| paper, RDN (main 2) | difference |' in caplog.text) == (columns is not None)
