@@ -43,21 +43,26 @@ _FILES = {
     'cgroup': (('memory.limit_in_bytes',), 'memory.usage_in_bytes', 'total_'),
 }
 
+# Of a mount: which part of its file system, where, its type and its own options; spaces are written \040.
+_MOUNT = rf'^\d+ \d+ \S+ (/\S*) (/\S*) .*- ({"|".join(_FILES)}) \S+ (\S+)$'
+
+
+def _character(octal: re.Match[str]) -> str:
+    return chr(int(octal[1], 8))
+
 
 def _groups(root: Path) -> Iterator[tuple[Path, tuple[tuple[str, ...], str, str]]]:
     """The folders of all control groups around this process that may limit its memory, and what their files are."""
     paths = {}
-    for line in _text(root / 'proc/self/cgroup').splitlines():
-        _, controllers, name = line.split(':', 2)
+    for controllers, name in re.findall(r'^\d+:([^:]*):(.+)$', _text(root / 'proc/self/cgroup'), re.MULTILINE):
         for controller in controllers.split(','):  # '' in version 2
             paths[controller] = PurePosixPath(name)
-    for line in _text(root / 'proc/self/mountinfo').splitlines():
-        mount, _, system = line.partition(' - ')
-        kind, _, options = system.split(' ', 2)
+    for fields in re.findall(_MOUNT, _text(root / 'proc/self/mountinfo'), re.MULTILINE):
+        top, point = (PurePosixPath(re.sub(r'\\([0-7]{3})', _character, field)) for field in fields[:2])
+        kind, options = fields[2:]
         controller = '' if kind == 'cgroup2' else 'memory'
-        if kind not in _FILES or (kind == 'cgroup' and controller not in options.split(',')):
+        if kind == 'cgroup' and controller not in options.split(','):
             continue
-        top, point = (PurePosixPath(field) for field in mount.split()[3:5])
         folder = root / point.relative_to('/')
         yield folder, _FILES[kind]
         path = paths.get(controller, top)
@@ -80,6 +85,6 @@ def _left(folder: Path, limits: tuple[str, ...], use: str, prefix: str) -> int |
 def _text(file: Path) -> str:
     """What a file holds; nothing where it cannot be read."""
     try:
-        return file.read_text()
+        return file.read_text(encoding='utf-8', errors='surrogateescape')  # somebody's mount may have any name
     except OSError:
         return ''

@@ -60,3 +60,8 @@ def linear_pointwise() -> Callable[..., Tensor] | None:
 def members(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Parameters, buffers and children of a module by their names, None among them: what it holds them in itself."""
     return module._parameters, module._buffers, module._modules
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether somebody is to be told of the calls of a module or of one in it; `weight_norm` is, to make its weight."""
+    return any(one._forward_hooks or one._forward_pre_hooks for one in module.modules())

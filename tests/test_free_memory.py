@@ -59,6 +59,17 @@ LAYOUTS = {
     'nothing known': ({}, UNKNOWN_FREE / GIB),
     'machine': (MEMINFO, 64),
     'container': (MEMINFO | CONTAINER, 15),
+    'a mount of another alphabet': (
+        MEMINFO | CONTAINER | process('0::/\n', f'27 23 8:1 / /mnt/caf\udce9 rw - ext4 /dev/sdb rw\n{VERSION_2}'),
+        15,
+    ),
+    'a mount with a space': (
+        MEMINFO
+        | process('0::/\n', VERSION_2.replace('/sys/fs/cgroup', '/sys/fs/control\\040groups'))
+        | group('sys/fs/control groups', 16 * GIB, 15.9, inactive=13.9, active=1),
+        15,
+    ),
+    'lines of another form': (MEMINFO | process('0:/\n\nx\n', '\n29 - cgroup2\n - \nx\n'), 64),
     'no limit': (MEMINFO | CONTAINER | {'sys/fs/cgroup/memory.max': 'max\n'}, 64),
     'limit above the machine': (MEMINFO | CONTAINER | {'sys/fs/cgroup/memory.max': f'{999 * GIB}\n'}, 64),
     'limit exceeded': (MEMINFO | CONTAINER | {'sys/fs/cgroup/memory.max': f'{GIB // 2}\n'}, 0),
@@ -111,7 +122,7 @@ LAYOUTS = {
 def write(root: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_text(text, encoding='utf-8', errors='surrogateescape')
     return root
 
 

@@ -22,7 +22,7 @@ from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
 from gsasr_plugin.archs.window_attention import WindowAttention, window_pixels
-from gsasr_plugin.torch_private import linear_pointwise, members
+from gsasr_plugin.torch_private import is_hooked, linear_pointwise, members
 
 Network = TypeVar('Network', bound=nn.Module)
 
@@ -38,8 +38,8 @@ def for_inference(net: Network) -> Network:
 
     It is of the same class, with the same names in its state dict, shares the memory of the weights, and keeps packed
     copies of them beside, made by the first call in each dtype. What the kernels cannot do (gradients, other devices,
-    weights that are not in float32, other dtypes) it computes as the network itself, but its parameters have no
-    gradients.
+    weights that are not in float32, other dtypes, modules with hooks) it computes as the network itself, but its
+    parameters have no gradients.
 
     Its weights must not change while it is in use: of a network that has been trained further, make another one.
 
@@ -63,11 +63,12 @@ def _twin(module: Network, done: dict[nn.Module, Any]) -> Network:
     """A copy of a module and all in it, on the same memory, and of fused classes where there are any."""
     if module in done:
         return done[module]
-    cls = _fused_class(module)
+    cls = type(module) if is_hooked(module) else _fused_class(module)
     twin: Any = cls.__new__(cls)
     done[module] = twin
-    # What torch leaves out of a state would call the module itself: a compiled forward.
-    for name, value in module.__getstate__().items():
+    # What torch leaves out of a state would call the module itself: a compiled forward. Weights that torch computes of
+    # others (parametrizations) have no state to pickle, yet may be shared.
+    for name, value in nn.Module.__getstate__(module).items():
         twin.__dict__[name] = value.copy() if isinstance(value, dict | set) else value
     parameters, buffers, children = members(twin)  # copies by now
     for name, tensor in parameters.items():

@@ -205,6 +205,42 @@ def test_what_the_kernels_cannot_do_is_the_networks_own_result(
         assert same(snapshot.float().gaussians(image(), 2), again)
 
 
+def test_hooks_are_called_as_in_the_network() -> None:
+    net = make_net()
+    called: list[str] = []
+    for name, module in net.named_modules():
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+    with torch.no_grad():
+        net.gaussians(image(), 2.5)
+        by_network = called.copy()
+        called.clear()
+        for_inference(net).gaussians(image(), 2.5)
+    assert called == by_network and len(called) > 50
+
+
+@pytest.mark.filterwarnings('ignore:.*weight_norm:FutureWarning')
+@pytest.mark.parametrize('weight_norm', [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm])
+def test_weights_that_are_computed_are_those_of_now(weight_norm: Callable[[nn.Module], nn.Module]) -> None:
+    """After a step, of which modules hear when they are called. Rounding differs by 1e-4, weights of before by 0.1."""
+    net = make_net()
+    for module in list(net.modules()):
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            weight_norm(module)
+    with torch.no_grad():
+        before = net.gaussians(image(), 2.5)
+        for p in net.parameters():
+            p.mul_(1.25)
+        found, expected = (one.gaussians(image(), 2.5) for one in (for_inference(net), net))
+    distances = [
+        max((a - b).abs().max() for a, b in zip(*pair))
+        for pair in (
+            [[getattr(one, field) for field in FIELDS] for one in (gaussians, expected)]
+            for gaussians in (found, before)
+        )
+    ]
+    assert distances[0] < 1e-3 and distances[1] > 0.1
+
+
 def test_weights_are_not_loaded_into_a_snapshot() -> None:
     net = make_net()
     with pytest.raises(RuntimeError, match='load them into the network itself'):
