@@ -52,6 +52,14 @@ ORDERS = {
     'the data set': 'from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset',
     "an encoder of BasicSR's": 'import gsasr_plugin.archs.encoders.swinir',
     'the option check': 'import gsasr_plugin.host.option_check',
+    'rooms': """
+from gsasr_plugin.data import ArbitraryScalePairedDataset
+from gsasr_plugin.models import GSASRModel
+from gsasr_plugin.metrics import calculate_dists, calculate_lpips
+from gsasr_plugin.archs import GSASR
+""",
+    'the room of models': 'from gsasr_plugin.models import GSASRModel',
+    'the room of metrics': 'from gsasr_plugin.metrics import *',
     'upscaling': 'from gsasr_plugin import GSASR, load, upscale',
     'threads': """
 import threading, gsasr_plugin
