@@ -4,6 +4,7 @@ The loop stays BasicSR's. `TRAIN_LOOP` lists the names that it looks up in its m
 in which it does; the functions below say what each does now.
 """
 
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch import nn
 from gsasr_plugin.data.epoch_sampler import EpochSampler
 from gsasr_plugin.host.repairs.repair import Repair
 from gsasr_plugin.run_errors import RunError, ends_run
+from gsasr_plugin.stop_signals import leave_process_group
 
 # What the loop has made so far: its loaders of validation and tensorboard's logger.
 _run: dict[str, Any] = {}
@@ -87,7 +89,7 @@ def _create_train_val_dataloader(original: Callable[..., tuple]) -> Callable[...
         train_sampler.seed = opt['manual_seed'] if resumed['manual_seed'] is None else resumed['manual_seed']
         for loader in (train_loader, *val_loaders):
             loader.generator = torch.Generator().manual_seed(train_sampler.seed)
-        train_loader.worker_init_fn = _WorkerStart(train_loader.worker_init_fn)
+        train_loader.worker_init_fn = functools.partial(_start_worker, train_loader.worker_init_fn)
         if resumed['position'] is None:
             logger.warning('The training state does not say where in its epoch it was: the epoch starts again.')
         position = resumed['position'] or 0
@@ -101,18 +103,11 @@ def _create_train_val_dataloader(original: Callable[..., tuple]) -> Callable[...
     return create_train_val_dataloader
 
 
-class _WorkerStart:
+def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
     """What a worker process does first: leave the signals to the process that it works for, then what BasicSR says."""
-
-    def __init__(self, then: Callable[[int], None] | None) -> None:
-        self.then = then
-
-    def __call__(self, worker: int) -> None:
-        from gsasr_plugin.stop_signals import leave_process_group
-
-        leave_process_group()
-        if self.then is not None:
-            self.then(worker)
+    leave_process_group()
+    if then is not None:
+        then(worker)
 
 
 def _build_model(original: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
