@@ -210,6 +210,20 @@ def test_an_image_that_fails_later_stops_the_training_or_not(tmp_path: Path) -> 
                 dataset[0]
 
 
+def test_what_is_read_ahead_and_cannot_be_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(get_root_logger(), 'propagate', True)
+    whole = encoded(PHOTO, '.png')
+    (tmp_path / 'a.png').write_bytes(whole)
+    (tmp_path / 'b.png').write_bytes(whole[: len(whole) // 2])  # its header says a size
+    with pytest.raises(DataError, match=r'image .*b\.png cannot be decoded'):
+        training(tmp_path, cache='memory', on_error='stop')
+    dataset = training(tmp_path, cache='memory', on_error='skip')
+    assert 'another image takes the place' in caplog.text and 'b.png cannot be decoded' in caplog.text
+    assert Path(dataset[1]['gt_path']).name == 'a.png'
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's walk passes over it in silence. (Permissions do not stop root, who may run these tests.)"""
     (tmp_path / 'closed').mkdir()
