@@ -145,3 +145,12 @@ def test_only_builders_see_options() -> None:
                 assert node.arg != 'opt', file
                 if node.arg.endswith('_opt'):
                     assert file.name in ('gsasr_arch.py', '__init__.py'), file
+
+
+def test_functions_are_short() -> None:
+    """At most 60 lines, docstring and signature included."""
+    for file in (*python_files(PLUGIN), *python_files(ROOT / 'ops')):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno is not None
+                assert node.end_lineno - node.lineno < 60, f'{file}:{node.lineno}: {node.name}'

@@ -90,7 +90,6 @@ class GaussianDecoder(nn.Module):
             relative_colors=relative_colors,
             initial_sigma=initial_sigma,
         )
-
         self.feature_skip = feature_skip
         if feature_skip:
             self._start_with_gain()

@@ -114,19 +114,10 @@ def perceptron(
     added, norm_weight, norm_bias, residual = (
         tensor.float() if tensor is not None else None for tensor in (added, norm_weight, norm_bias, residual)
     )
+    rounded = is_bfloat16('dtype', dtype)
+    biases = [bias.float() for bias in biases]
     return torch.ops.gsasr.perceptron(
-        x,
-        list(weights),
-        [bias.float() for bias in biases],
-        packed,
-        added,
-        norm_weight,
-        norm_bias,
-        eps,
-        adds_x,
-        residual,
-        in_bfloat16,
-        is_bfloat16('dtype', dtype),
+        x, list(weights), biases, packed, added, norm_weight, norm_bias, eps, adds_x, residual, in_bfloat16, rounded
     )
 
 

@@ -62,8 +62,7 @@ class HATFeatures(nn.Module):
             if not 1 <= divisor <= embed_dim:
                 raise ValueError(f'{name} is {divisor}; 1 to embed_dim ({embed_dim}) is accepted')
         reach = _reach(window_size, overlap_ratio)
-        self.padding_multiple = window_size
-        self.feature_channels = num_feat
+        self.padding_multiple, self.feature_channels = window_size, num_feat
         hidden_dim = int(embed_dim * mlp_ratio)
         drop_rates = iter(drop_path_rate * i / max(1, sum(depths) - 1) for i in range(sum(depths)))
         self.conv_first = nn.Conv2d(3, embed_dim, 3, padding=1)
