@@ -26,7 +26,7 @@ PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 REQUIRED: Any = ...
 _Class = TypeVar('_Class')
-_CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True)
+_CONFIG = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
 _PLAIN_WORDS = {
     'string': 'a text',
     'integer': 'a whole number',

@@ -111,6 +111,15 @@ def test_a_metric_that_says_that_less_is_better_is_believed(project: Path, gsasr
     assert dotted(problem.path) == 'val.metrics.dists.better' and problem.accepted == 'lower'
 
 
+@pytest.mark.parametrize('key', ['train__optim_g__lr', 'train__pixel_opt__loss_weight', 'train__grad_clip'])
+@pytest.mark.parametrize('value', [float('inf'), float('-inf'), float('nan')])
+def test_no_number_is_infinite(gsasr_options: Options, project: Path, key: str, value: float) -> None:
+    """As 1e400 is: a training by it lost its weights in the first step."""
+    (problem,) = errors(changed(gsasr_options, **{key: value}), project)
+    assert dotted(problem.path) == key.replace('__', '.') and problem.fault == f'given {value}'
+    assert problem.accepted.startswith('a number')
+
+
 # Option, its faulty value, then what the message must say: fault, accepted values, suggestion.
 FAULTS_OF_THE_PLUGIN = [
     # network

@@ -78,6 +78,7 @@ def test_order_and_lines_are_kept(tmp_path: Path) -> None:
         ('[a, b]: 1\n', 1, 'a key must be a text or a number'),
         ('- a\n- b\n', None, 'found a list'),
         ('', None, 'found nothing'),
+        ('name: a\n5: b\n', None, 'found the name 5, which is no text'),
         ('1: 2\n', None, 'section names'),
     ],
 )

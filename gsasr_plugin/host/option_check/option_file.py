@@ -179,6 +179,8 @@ def _read_one(path: str) -> OptionFile:
         raise _file_error(path, str(error), error.line) from error
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         found = 'nothing' if options is None else f'a {type(options).__name__}'
+        if isinstance(options, dict):
+            found = f'the name {next(key for key in options if not isinstance(key, str))!r}, which is no text'
         raise _file_error(path, f'an option file is a mapping of section names to options; found {found}')
 
     lines: dict[KeyPath, int] = {}
