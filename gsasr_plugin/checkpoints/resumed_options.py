@@ -113,10 +113,12 @@ def merge_options(now: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[dic
         found, stored = ours.get(key, _ABSENT), theirs.get(key, _ABSENT)
         if found == stored:
             continue
+        if key == 'manual_seed':  # where the file has none, BasicSR has drawn one
+            lines.append(f"manual_seed: the training state's, {stored}, counts, and not {found}")
+            continue
+        verdict = 'the options count'
         if key.startswith(tuple(f'{section}.' for section in kept)):
             verdict = f'the training state counts (with train.{RESTART}: true the options)'
-        else:
-            verdict = 'the training state counts' if key == 'manual_seed' else 'the options count'
         lines.append(f'{key}: {found} in the options, {stored} in the training state: {verdict}')
     return merged, lines
 

@@ -87,7 +87,7 @@ def test_each_difference_has_a_line_and_a_verdict(restart: bool) -> None:
         'train.total_iter: 50 in the options, 40 in the training state: the options count',
         'train.warmup_iter: nothing in the options, -1 in the training state: the options count',
         'datasets.train.batch_size_per_gpu: 4 in the options, 2 in the training state: the options count',
-        'manual_seed: 7 in the options, 3 in the training state: the training state counts',
+        "manual_seed: the training state's, 3, counts, and not 7",
     ]
     assert sorted(lines) == sorted(expected)
     # The next training state says what was in force.

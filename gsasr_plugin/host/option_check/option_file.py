@@ -151,6 +151,8 @@ def _read(path: str, built_on: tuple[str, ...]) -> OptionFile:
     base_path = os.path.join(os.path.dirname(path), base)
     if os.path.realpath(base_path) in chain:
         raise _file_error(path, f'{EXTENDS}: {base} builds on this file itself', file.lines[EXTENDS,])
+    if not os.path.isfile(base_path):
+        raise _file_error(path, f'{EXTENDS}: {base_path} is not there', file.lines[EXTENDS,])
     file.options = _merged(_read(base_path, chain).options, file.options)
     return file
 
