@@ -146,5 +146,5 @@ def test_hostile_calls_end_in_an_error_or_the_right_result(environment: dict[str
     )
     for operator in ('rasterizer', 'attention', 'perceptron', 'convolution'):
         assert f'{operator} compared' in out and f'{operator} error' in out
-    for operator in ('perceptrons/test_perceptron.py', 'convolution') if EVERYTHING else ():
+    for operator in ('perceptron', 'convolution') if EVERYTHING else ():
         assert all(f'{operator} packed {outcome}' in out for outcome in ('compared', 'error', 'applied'))
