@@ -320,10 +320,9 @@ def test_memory_does_not_grow_over_epochs(
             / 2**20
         )
         open_files.append(sum(len(os.listdir(f'/proc/{p}/fd')) for p in processes))
-    # The first epochs fill pools, and so may one later. An epoch's images are 64 x 221 kB: one in sixteen kept is seen,
-    # for it adds something in every epoch.
-    growth = np.diff(used[3:])
-    assert growth.sum() - growth.max() < 1, used
+    # The first epochs fill pools, and so may a later one. An epoch's images are 64 x 221 kB: one in sixteen kept is
+    # seen, for it adds 0.8 MB in every epoch.
+    assert np.median(np.diff(used[3:])) < 0.2, used
     assert open_files[11] <= open_files[3]
     assert all(isinstance(image, ImageFile) for image in dataset.images)
     assert len(list(tmp_path.glob('decoded/*.rgb'))) == (4 if cache == 'disk' else 0)
