@@ -1,11 +1,15 @@
-"""Build of the native rasterizer; everything else stands in pyproject.toml.
+"""Build of the native kernels; everything else stands in pyproject.toml.
 
-The compiled library is optional: where it cannot be built the install succeeds without it, says why, and gsasr_ops
-compiles it at first use or falls back to PyTorch. It is built when torch can be imported here, that is with
-`pip install --no-build-isolation .` (pip's isolated builds have no torch: a second copy would cost 5 GB).
+The compiled libraries are optional: where they cannot be built the install succeeds without them, says why, and
+gsasr_ops compiles at first use or falls back to PyTorch. They are built when torch can be imported here: with
+`pip install --no-build-isolation .`, and in pip's isolated builds where the environment around them has torch (a second
+copy in the isolated one would cost 5 GB). There are two, of which neither is a Python module: `_C`, the CPU kernels,
+and `_CUDA`. A wheel with them serves every Python, and every torch whose stable ABI is that of ops/build.py.
 
 Environment variables:
-    FORCE_CUDA=1          the CUDA kernels are compiled, or the install fails and says why
+    FORCE_KERNELS=1       the CPU kernels are compiled, or the build fails and says why; an isolated build without torch
+                          fetches one
+    FORCE_CUDA=1          the same of the CUDA kernels
     FORCE_CUDA=0          the CUDA kernels are left out
                           (not set: compiled where an nvcc that fits torch is found, whether or not there is a GPU)
     CUDA_HOME             folder of the CUDA toolkit (not set: see ops/build.py, find_cuda_home)
@@ -15,12 +19,17 @@ Environment variables:
 
 import importlib.util
 import os
+import re
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
+FORCE_CUDA = os.environ.get('FORCE_CUDA', '0') != '0'
+FORCE_KERNELS = FORCE_CUDA or os.environ.get('FORCE_KERNELS', '0') != '0'
 
 
 def load_build_facts():
@@ -43,7 +52,6 @@ def old_pip_complaint(facts) -> str | None:
     versions of CUDA's wheels that exclude each other.
     """
     import importlib.metadata
-    import sysconfig
 
     found = importlib.metadata.distributions(path=[sysconfig.get_path('purelib')])  # outside of the isolated build
     versions = {distribution.metadata['Name'].lower(): distribution.version for distribution in found}
@@ -54,93 +62,115 @@ def old_pip_complaint(facts) -> str | None:
     return f'pip {versions["pip"]} cannot install BasicSR 1.4.2, 23.1 and newer can: pip install --upgrade pip'
 
 
+def import_torch():
+    """torch, if need be that of the environment around an isolated build."""
+    try:
+        import torch
+    except ImportError:
+        sys.path.append(sysconfig.get_path('purelib'))
+        import torch
+    return torch
+
+
+def without_torch(facts, error: ImportError) -> dict:
+    """Arguments of a build that compiles nothing."""
+    if FORCE_KERNELS and sys.argv[1:] == ['egg_info']:  # asked what the build needs
+        text = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
+        return {'setup_requires': re.findall(r'"(torch>=[^"]+)"', text)}
+    if FORCE_KERNELS and sys.argv[1:2] != ['sdist']:
+        raise SystemExit(
+            f'FORCE_{"CUDA" if FORCE_CUDA else "KERNELS"} is set, but torch cannot be imported here ({error}): install '
+            'torch first, then pip install --no-build-isolation .'
+        )
+    complaint = old_pip_complaint(facts)
+    if complaint:
+        raise SystemExit(complaint)
+    say(f'the kernels are not compiled now, but at first use: torch cannot be imported in this build ({error})')
+    return {}
+
+
+class AnyPython(bdist_wheel):
+    """The libraries use nothing of Python: their wheel is for any version of it."""
+
+    def get_tag(self):
+        return ('py3', 'none', super().get_tag()[2])
+
+
 def extension_arguments() -> dict:
     """ext_modules and cmdclass, empty where nothing can be compiled."""
     facts = load_build_facts()
     try:
-        import torch
+        torch = import_torch()
     except ImportError as error:
-        if os.environ.get('FORCE_CUDA', '0') != '0':
-            raise SystemExit(
-                f'FORCE_CUDA is set, but torch cannot be imported here ({error}): install torch first, then '
-                'pip install --no-build-isolation .'
-            ) from None
-        complaint = old_pip_complaint(facts)
-        if complaint:
-            raise SystemExit(complaint) from None
-        say(f'the rasterizer is not compiled now, but at first use: torch cannot be imported in this build ({error})')
-        return {}
+        return without_torch(facts, error)
     plan = facts.plan_cuda(torch.version.cuda)
     facts.prepare_environment(plan)
     from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
-    def native_extension(plan):
-        cuda = plan.home is not None
-        kind = CUDAExtension if cuda else CppExtension
-        extension = kind(
-            'gsasr_ops._C',
-            [os.path.relpath(file, ROOT) for file in facts.sources(cuda)],
+    def library(kind, name, sources, architectures):
+        return kind(
+            f'gsasr_ops.{name}',
+            [os.path.relpath(file, ROOT) for file in sources],
             extra_compile_args={
-                'cxx': facts.cxx_flags(torch.__version__, os.environ['TORCH_CUDA_ARCH_LIST'] if cuda else None),
+                'cxx': facts.cxx_flags(torch.__version__, architectures),
                 'nvcc': facts.nvcc_flags(),
             },
             extra_link_args=facts.cudart_flags(plan),
             depends=[os.path.relpath(file, ROOT) for file in facts.headers()],
-            # The library is no Python module: torch.ops.load_library loads it, in any version of Python.
+            # No Python module: torch.ops.load_library loads it.
             py_limited_api=True,
         )
-        return extension
 
     class OptionalBuild(BuildExtension):
-        """Goes on without CUDA, then without a library, where compiling fails."""
+        """Goes on without a library that cannot be compiled."""
 
         def build_extensions(self):
-            forced = os.environ.get('FORCE_CUDA', '0') != '0'
-            try:
-                super().build_extensions()
-            except (Exception, SystemExit) as error:
-                if forced:
-                    raise
-                if plan.home is not None:
-                    say(f'compiling the CUDA kernels failed, going on without them: {error}')
-                    self.extensions = [native_extension(facts.CudaPlan(reason='compiling them failed'))]
-                    try:
-                        super().build_extensions()
-                        return
-                    except (Exception, SystemExit) as second_error:
-                        error = second_error
-                say(f'the rasterizer could not be compiled, going on without it: {error}')
-                self.extensions = []
+            built = []
+            for extension in self.extensions:
+                self.extensions = [extension]
+                try:
+                    super().build_extensions()
+                except (Exception, SystemExit) as error:
+                    if FORCE_CUDA if extension.name.endswith('_CUDA') else FORCE_KERNELS:
+                        raise
+                    say(f'{extension.name} could not be compiled, going on without it: {error}')
+                else:
+                    built.append(extension)
+            self.extensions = built
 
         def copy_extensions_to_source(self):
-            # An editable install copies what was built: not what could not be built.
-            self.extensions = [
-                extension
-                for extension in self.extensions
-                if os.path.exists(os.path.join(self.build_lib, self.get_ext_filename(extension.name)))
-            ]
+            # An editable install: a library that is left out now must not stay behind from another build.
+            for old in (ROOT / 'ops').glob('_CUDA.*'):
+                old.unlink()
             super().copy_extensions_to_source()
 
+    libraries = [library(CppExtension, '_C', facts.cpu_sources(), None)]
     if plan.home is None:
         say(f'CUDA kernels: left out, {plan.reason}')
     else:
-        say(f'CUDA kernels: compiled with {plan.home} for {os.environ["TORCH_CUDA_ARCH_LIST"]}')
-    return {'ext_modules': [native_extension(plan)], 'cmdclass': {'build_ext': OptionalBuild}}
+        architectures = os.environ['TORCH_CUDA_ARCH_LIST']
+        say(f'CUDA kernels: compiled with {plan.home} for {architectures}')
+        libraries.append(library(CUDAExtension, '_CUDA', facts.cuda_sources(), architectures))
+    return {'ext_modules': libraries, 'cmdclass': {'build_ext': OptionalBuild, 'bdist_wheel': AnyPython}}
 
 
 PACKAGES = {'gsasr_ops': 'ops', 'gsasr_plugin': 'gsasr_plugin'}
+FILES = {'gsasr_plugin.options': 'options', 'gsasr_plugin.docs': 'docs'}  # see gsasr_plugin/packaged_files.py
 
 setup(
     packages=[
         '.'.join((package, *file.relative_to(ROOT / folder).parts[:-1]))
         for package, folder in PACKAGES.items()
         for file in sorted((ROOT / folder).rglob('__init__.py'))
-    ],
-    package_dir=PACKAGES,
+    ]
+    + list(FILES),
+    package_dir={**PACKAGES, **FILES},
     # The sources travel along, for the compilation at first use.
     package_data={
         'gsasr_ops': ['py.typed', '**/*.cpp', '**/*.cu', '**/*.h', '**/*.cuh'],
         'gsasr_plugin': ['py.typed', '**/*'],
+        'gsasr_plugin.options': ['*'],
+        'gsasr_plugin.docs': ['options.md', 'photographs.sh'],
     },
     **extension_arguments(),
 )

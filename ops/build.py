@@ -54,7 +54,17 @@ def sources(cuda: bool) -> list[Path]:
 
     No two have the same stem: torch's compilation at first use names objects by it.
     """
-    return _files('cpp', 'cu') if cuda else _files('cpp')
+    return [*cpu_sources(), *cuda_sources()] if cuda else cpu_sources()
+
+
+def cpu_sources() -> list[Path]:
+    """Those of the library `_C`: the operators' schemas and the CPU kernels, which load beside every torch."""
+    return [path for path in _files('cpp') if path.parent.name != 'cuda']
+
+
+def cuda_sources() -> list[Path]:
+    """Those of the library `_CUDA`: the CUDA kernels, which load beside a torch of the same major version of CUDA."""
+    return sorted({*_files('cpp', 'cu')} - {*cpu_sources()})
 
 
 def headers() -> list[Path]:

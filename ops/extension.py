@@ -36,6 +36,7 @@ class _State:
     """What this process knows about the compiled library."""
 
     library: str | None = None  # the file that is loaded
+    cuda_library: str | None = None  # the file that brought the CUDA kernels; the same where both were compiled here
     compiled_now: bool = False  # whether it was compiled at first use
     problems: list[str] = field(default_factory=list)  # why there is none, or not for every device
     tried_to_compile: bool = False
@@ -51,8 +52,8 @@ def backend() -> dict[str, Any]:
 
     Returns:
         A dictionary: `cpu` and `cuda` are 'compiled', 'reference' (PyTorch) or 'compiled at first use' (not tried yet);
-        `library` the file or None; `compiler`, `instruction_sets` and `cuda_architectures` of the library; `problems`
-        what stood in the way.
+        `library` and `cuda_library` the files or None; `compiler`, `instruction_sets` and `cuda_architectures` of
+        these; `problems` what stood in the way.
     """
     info = _library_info()
     pending = _state.library is None and not _state.tried_to_compile
@@ -61,6 +62,7 @@ def backend() -> dict[str, Any]:
         'cpu': 'compiled' if _has_kernel('CPU') else otherwise,
         'cuda': 'compiled' if _has_kernel('CUDA') else otherwise,
         'library': _state.library,
+        'cuda_library': _state.cuda_library,
         'compiler': info.get('compiler'),
         'instruction_sets': info.get('instruction_sets', []),
         'cuda_architectures': info.get('cuda_architectures', []),
@@ -112,8 +114,24 @@ def _defined_operators() -> torch.library.Library:
 
 
 def _load_installed() -> None:
-    libraries = sorted(path for suffix in ('so', 'pyd', 'dylib') for path in FOLDER.glob(f'_C*.{suffix}'))
-    for path in libraries:
+    """The CPU kernels, which fit every torch from 2.10 on, then those for CUDA, which need CUDA's libraries too."""
+    _state.library = _load('_C')
+    if _state.library is None:
+        if not _installed('_C'):
+            _state.problems.append('the package was installed without its compiled library')
+        return
+    _check_age(_state.library)
+    if torch.version.cuda is not None:
+        _state.cuda_library = _load('_CUDA')
+
+
+def _installed(name: str) -> list[Path]:
+    return sorted(path for suffix in ('so', 'pyd', 'dylib') for path in FOLDER.glob(f'{name}.*{suffix}'))
+
+
+def _load(name: str) -> str | None:
+    """The file of the installed library of that name which could be loaded; problems are noted."""
+    for path in _installed(name):
         try:
             torch.ops.load_library(str(path))
         except OSError as error:
@@ -121,14 +139,11 @@ def _load_installed() -> None:
             told = f'{error.__cause__ or error}'
             _state.problems.append(f'the installed library {path} does not fit this torch {torch.__version__}: {told}')
         else:
-            _check_age(path)
-            _state.library = str(path)
-            return
-    if not libraries:
-        _state.problems.append('the package was installed without its compiled library')
+            return str(path)
+    return None
 
 
-def _check_age(path: Path) -> None:
+def _check_age(path: str) -> None:
     """ImportError for a library that is older than the sources, as in an editable install whose sources went on.
 
     What is loaded cannot be unloaded: nothing else than this error is left.
@@ -185,6 +200,7 @@ def _compile() -> None:
             build.plan_cuda(torch.version.cuda) if torch.cuda.is_available() else build.CudaPlan(reason='no GPU here')
         )
         _state.library = _compile_locked(plan)
+        _state.cuda_library = _state.library if plan.home is not None else None
         _state.compiled_now = True
     # Whatever a compiler, a linker, a full disk or a loader can do: the reason is told in the warning.
     except Exception as error:
@@ -257,20 +273,21 @@ def _compiler_output(error: Exception) -> str:
 
 
 def _library_info() -> dict[str, Any]:
-    """What the loaded library says of itself."""
+    """What the loaded libraries say of themselves."""
     if _state.library is None:
         return {}
-    library = ctypes.CDLL(_state.library)
-    texts = {}
-    for name in ('compiler', 'instruction_sets', 'cuda_architectures'):
-        function = getattr(library, f'gsasr_{name}')
-        function.restype = ctypes.c_char_p
-        texts[name] = function().decode()
+    architectures = _told(_state.cuda_library, 'cuda_architectures') if _state.cuda_library else ''
     return {
-        'compiler': texts['compiler'],
-        'instruction_sets': texts['instruction_sets'].split(),
-        'cuda_architectures': texts['cuda_architectures'].split('_') if texts['cuda_architectures'] else [],
+        'compiler': _told(_state.library, 'compiler'),
+        'instruction_sets': _told(_state.library, 'instruction_sets').split(),
+        'cuda_architectures': architectures.split('_') if architectures else [],
     }
+
+
+def _told(library: str, name: str) -> str:
+    function = getattr(ctypes.CDLL(library), f'gsasr_{name}')
+    function.restype = ctypes.c_char_p
+    return function().decode()
 
 
 # Keeps alive what Python defines of the operators.

@@ -111,7 +111,9 @@ def test_every_source_is_compiled_and_packaged():
         path for path in build.FOLDER.rglob('*') if path.is_file() and path.suffix in ('.cpp', '.cu', '.h', '.cuh')
     ]
     assert sorted(files) == sorted([*build.sources(cuda=True), *build.headers()])
-    assert set(build.sources(cuda=True)) - set(build.sources(cuda=False)) == set(build.FOLDER.rglob('*.cu'))
+    assert set(build.sources(cuda=True)) - set(build.sources(cuda=False)) == set(build.cuda_sources())
+    assert {path.parent.name for path in build.cuda_sources()} == {'cuda'}
+    assert not any(path.suffix == '.cu' or path.parent.name == 'cuda' for path in build.cpu_sources())
     for listed in ((ROOT / 'setup.py').read_text(), (ROOT / 'MANIFEST.in').read_text()):
         assert all(f'*{suffix}' in listed for suffix in {path.suffix for path in files})
 
