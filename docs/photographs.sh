@@ -2,6 +2,7 @@
 # Gathers the photographs that gsasr-small was trained on, from Debian's packages, as links in FOLDER/train, and those that
 # watched over it in FOLDER/val:
 #     bash docs/photographs.sh FOLDER
+#     gsasr options photographs.sh | bash -s FOLDER
 # Nothing of them is in this repository. Their licences are in /usr/share/doc/<package>/copyright: lomiri-wallpapers
 # CC0-1.0, CC-BY-4.0, CC-BY-SA-3.0 and -4.0 (file by file), mate-backgrounds and plasma-workspace-wallpapers GPL-2+.
 set -euo pipefail

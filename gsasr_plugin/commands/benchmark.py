@@ -13,6 +13,7 @@ from gsasr_plugin.commands.arguments import (
     examples_of,
     positive_number,
 )
+from gsasr_plugin.packaged_files import packaged_file
 from gsasr_plugin.precision import FLOAT32
 from gsasr_plugin.run_errors import CommandError, told_as_command_error
 
@@ -89,7 +90,7 @@ def _enlarger(given: str) -> Enlarger:
         f'--network: {given}: no network can be made of it: ', KeyError, TypeError, ValueError, FileNotFoundError
     )
     with unusable, told_as_command_error('--network: ', OptionError):
-        if path.suffix not in OPTION_SUFFIXES:
+        if path.suffix not in OPTION_SUFFIXES and packaged_file(given) is None:
             return from_network(path.stem, load(given))
         options = read_option_file(given).options
         section = options.get('network_g')

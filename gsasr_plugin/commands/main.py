@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     'convert': 'turn a model of the authors, or a checkpoint of a training, into one file that describes itself',
     'benchmark': 'measure time and memory of networks as the paper does',
     'curves': 'draw the training curves of several runs',
+    'options': 'list the option files that come with this package, or write one to edit',
     'prepare': "make the images of the paper's benchmarks and training from GT images",
     'info': 'show versions, what draws and why, and what is missing',
 }

@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.lmdb_values import lmdb_value
+from gsasr_plugin.packaged_files import given_or_packaged
 from gsasr_plugin.run_errors import DataError, MissingDataError
 from gsasr_plugin.sizes import Size
 
@@ -132,7 +133,7 @@ def _select(images: list[ImageFile], root: str, meta_info_file: str) -> list[Ima
     for image in images:
         by_stem.setdefault(image.stem, []).append(image)
     selected, missing = [], []
-    for name, _ in _meta_info_lines(os.path.expanduser(meta_info_file)):
+    for name, _ in _meta_info_lines(given_or_packaged(meta_info_file)):
         candidates = by_stem.get(_stem(name), [])
         exact = [image for image in candidates if image.path == os.path.join(root, name)]
         if exact or candidates:

@@ -16,6 +16,7 @@ from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import registered_type
 from gsasr_plugin.models.model_contract import DatasetContract, stated
 from gsasr_plugin.option_types import Accepted, Option, accepted_by_dataclass, dotted, shown
+from gsasr_plugin.packaged_files import given_or_packaged
 
 # Put into every section by BasicSR.
 _SET_BY_BASICSR = ('phase', 'scale')
@@ -138,7 +139,7 @@ def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: ty
 
 
 def _existing(path: str) -> None:
-    expanded = os.path.expanduser(path)
+    expanded = given_or_packaged(path)
     if not os.path.exists(expanded):
         where = '' if os.path.isabs(expanded) else f' (looked from {os.getcwd()})'
         raise FileNotFoundError(f'there is no file or folder {path!r}{where}')

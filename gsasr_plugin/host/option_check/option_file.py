@@ -1,6 +1,7 @@
 """Reading an option file safely and writing one: ordered, no Python tags, no duplicate keys, `1e-4` is a number.
 
-A file may build on another: `extends: FILE`, beside it, gives every option that it does not give itself.
+A file may build on another: `extends: FILE`, beside it or one that comes with this package, gives every option that it
+does not give itself.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from gsasr_plugin.host.option_check.problems import KeyPath, OptionError, Problem
+from gsasr_plugin.packaged_files import given_or_packaged
 from gsasr_plugin.whole_file import write_whole
 
 # YAML 1.1, which PyYAML follows, takes 1e-4 for a string because it has no dot. YAML 1.2 and every user take it for a
@@ -129,13 +131,13 @@ def read_option_file(path: str) -> OptionFile:
     """Read a YAML option file, with the file that it builds on, if any.
 
     Args:
-        path: The file, UTF-8.
+        path: The file, UTF-8; where there is none, the name of one that comes with this package.
 
     Raises:
         OptionError: The file cannot be read, is not YAML, carries a tag that would create Python objects, gives a key
             twice, is not a mapping, or builds on itself; the message names file and line.
     """
-    return _read(path, ())
+    return _read(given_or_packaged(path), ())
 
 
 def _read(path: str, built_on: tuple[str, ...]) -> OptionFile:
@@ -148,11 +150,12 @@ def _read(path: str, built_on: tuple[str, ...]) -> OptionFile:
     if not isinstance(base, str):
         fault = f'{EXTENDS} names the option file that this one builds on, as a text; given {base!r}'
         raise _file_error(path, fault, file.lines[EXTENDS,])
-    base_path = os.path.join(os.path.dirname(path), base)
+    beside = os.path.join(os.path.dirname(path), base)
+    base_path = beside if os.path.isfile(beside) else given_or_packaged(base)
     if os.path.realpath(base_path) in chain:
         raise _file_error(path, f'{EXTENDS}: {base} builds on this file itself', file.lines[EXTENDS,])
     if not os.path.isfile(base_path):
-        raise _file_error(path, f'{EXTENDS}: {base_path} is not there', file.lines[EXTENDS,])
+        raise _file_error(path, f'{EXTENDS}: {beside} is not there', file.lines[EXTENDS,])
     file.options = _merged(_read(base_path, chain).options, file.options)
     return file
 
@@ -173,7 +176,8 @@ def _read_one(path: str) -> OptionFile:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else 'it is not UTF-8 text'
         where = '' if os.path.isabs(path) else f' (current folder: {os.getcwd()})'
-        raise _file_error(path, f'the option file cannot be read: {reason}{where}') from error
+        known = "; 'gsasr options' lists those of this package" if isinstance(error, FileNotFoundError) else ''
+        raise _file_error(path, f'the option file cannot be read: {reason}{where}{known}') from error
 
     try:
         options = load_yaml(text)
