@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
@@ -17,7 +18,7 @@ from gsasr_plugin.basicsr_private import log_metrics, note_best
 from gsasr_plugin.checkpoints import kept_models
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
-from gsasr_plugin.models.compute import autocast, laid_out, prepare
+from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
 from gsasr_plugin.models.losses import Criterion, backward
 from gsasr_plugin.models.resumable_model import ResumableModel
@@ -61,6 +62,8 @@ class GSASRModel(ResumableModel):
     def init_training_settings(self) -> None:
         """As BasicSR's, with the average of the weights set up for validation, and losses scaled in fp16."""
         super().init_training_settings()
+        if self.device.type == 'cpu':
+            keep_freed_memory()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.opt['train'].get('autocast') == 'fp16')
         if self.ema_decay > 0:
             prepare(self.net_g_ema, self.opt.get('val') or {})
@@ -288,4 +291,13 @@ class GSASRModel(ResumableModel):
         """As BasicSR's, which knows Adam only."""
         if optim_type not in OPTIMIZERS:
             raise ValueError(f'train.optim_g.type: {optim_type!r} is not one of {", ".join(OPTIMIZERS)}')
+        # In one pass over memory on CPUs, unless an option asks for another way, or excludes this one.
+        others = {'fused', 'foreach', 'capturable', 'differentiable'}
+        if optim_type in ('Adam', 'AdamW') and self.device.type == 'cpu' and not kwargs.keys() & others:
+            kwargs['fused'] = True
         return getattr(torch.optim, optim_type)(params, lr, **kwargs)
+
+    def model_ema(self, decay: float = 0.999) -> None:
+        """As BasicSR's, of all parameters in one call."""
+        averages, parameters = (list(net.parameters()) for net in (self.net_g_ema, self.get_bare_model(self.net_g)))
+        get_ema_multi_avg_fn(decay)(averages, parameters, 0)

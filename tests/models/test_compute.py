@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
+import platform
+import subprocess
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -121,3 +124,21 @@ def test_what_is_compiled_gets_all_arguments(monkeypatch: pytest.MonkeyPatch) ->
     prepare(net, {'compile': True})
     assert net.encoder(2, factor=3) is None and net.decoder(5, factor=7) is None
     assert compiled == [6, 35]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='asks nothing of other C libraries')
+def test_freed_memory_is_kept() -> None:
+    """Blocks of 64 MB, each in its turn: the first takes 16,384 pages, the others must not take them again."""
+    program = """
+import resource, torch
+from gsasr_plugin.models.compute import keep_freed_memory
+keep_freed_memory()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.zeros(1 << 24).add_(1)
+before = faults()
+for _ in range(5):
+    torch.zeros(1 << 24).add_(1)
+print(faults() - before)
+"""
+    output = subprocess.run([sys.executable, '-c', program], check=True, text=True, stdout=subprocess.PIPE).stdout
+    assert int(output.split()[-1]) < 1000

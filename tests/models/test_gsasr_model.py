@@ -112,6 +112,35 @@ def test_other_optimizers(tmp_path: Path, optimizer: str) -> None:
     assert type(model.optimizer_g).__name__ == optimizer
 
 
+def test_steps_of_the_optimizer_and_the_average_against_float64(tmp_path: Path) -> None:
+    """Adam's formulas and the average of weights, written out; three steps, for the first has no memory."""
+    decay, rate, beta1, beta2 = 0.9, 1e-3, 0.9, 0.99
+    model = make_model(tmp_path, ema_decay=decay)
+    assert model.optimizer_g.defaults['fused']
+    exact = [p.detach().double() for p in model.net_g.parameters()]
+    average = [p.clone() for p in exact]
+    moments = [[torch.zeros_like(p), torch.zeros_like(p)] for p in exact]
+    for step in range(1, 4):
+        model.feed_data(batch())
+        model.optimize_parameters(step)
+        for p, mean, (m, v), parameter in zip(exact, average, moments, model.net_g.parameters(), strict=True):
+            gradient = parameter.grad.double()
+            m.lerp_(gradient, 1 - beta1)
+            v.lerp_(gradient**2, 1 - beta2)
+            p -= rate * (m / (1 - beta1**step)) / ((v / (1 - beta2**step)).sqrt() + 1e-8)
+            mean.lerp_(p, 1 - decay)
+    for net, expected in ((model.net_g, exact), (model.net_g_ema, average)):
+        for parameter, value in zip(net.parameters(), expected, strict=True):
+            # Three roundings of a weight below 4 and of its step.
+            assert (parameter.detach() - value).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize('other', [{'foreach': True}, {'fused': False}])
+def test_the_optimizer_takes_another_way_where_told(tmp_path: Path, other: dict[str, bool]) -> None:
+    model = make_model(tmp_path, optim_g={'type': 'Adam', 'lr': 1e-3, **other})
+    assert not model.optimizer_g.defaults['fused']
+
+
 def test_unknown_optimizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train\.optim_g\.type: 'Adamm' is not one of Adam, AdamW"):
         make_model(tmp_path, optim_g={'type': 'Adamm', 'lr': 1e-3})
