@@ -1,7 +1,7 @@
 """The data set of arbitrary-scale SR, for training, validation and testing: LR and GT images, each with its scale."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.data_roots import resolve_root
+from gsasr_plugin.data.degradation.options import DegradationOptions
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
@@ -28,7 +29,8 @@ class ArbitraryScalePairedDataset(Dataset):
 
     Training (paper, Section 4.1): a sample is a random crop of a GT image, of round(lq_size * s)
     pixels with one s per sample; then s = crop / lq_size, and LR is the crop's MATLAB-style bicubic reduction (neither
-    rounded nor clipped unless `quantize_lq`). A sample depends on the option `seed`, the image's index and what the
+    rounded nor clipped unless `quantize_lq`), or degraded as the option `degradation` says. A sample
+    depends on the option `seed`, the image's index and what the
     index carries (`EpochIndex`: epoch, repeat, and a seed if there is no option; a plain int counts as epoch 0 and seed
     0), on nothing else.
 
@@ -59,6 +61,7 @@ class ArbitraryScalePairedDataset(Dataset):
     """
 
     options_class = ArbitraryScalePairedDatasetOptions
+    inner_options: ClassVar = {'degradation': DegradationOptions}
     resolve_root = staticmethod(resolve_root)
 
     def __init__(self, opt: Mapping[str, Any]) -> None:
@@ -67,7 +70,9 @@ class ArbitraryScalePairedDataset(Dataset):
         self.options = options = ArbitraryScalePairedDatasetOptions.from_opt(opt)
         if options.phase is None:
             raise ValueError(f"data set {options.name}: option 'phase' is missing: train, val or test")
-        self.quantize_lq = options.phase != 'train' if options.quantize_lq is None else options.quantize_lq
+        self.quantize_lq = options.quantize_lq
+        if self.quantize_lq is None:
+            self.quantize_lq = options.phase != 'train' or options.degradation is not None
         self.reader = ImageReader(options.cache, options.cache_dir)
         self._reported: set[ImageFile] = set()  # images that could not be read
         self.images: list[ImageFile] = []  # training
@@ -99,8 +104,10 @@ class ArbitraryScalePairedDataset(Dataset):
         drawn = index if isinstance(index, EpochIndex) else EpochIndex(index % len(self))
         seed = drawn.seed if self.options.seed is None else self.options.seed
         key = (seed, drawn.epoch, drawn.repeat, int(drawn))
-        gt = to_float(self.crops.draw(np.random.default_rng(key), image))
-        lq, scale = self.crops.make_lq(gt)
+        rng = np.random.default_rng(key)
+        place = self.crops.place(rng, (image.shape[0], image.shape[1]))
+        gt, lq = self.crops.pair(rng, image, place)
+        scale = [length / self.options.lq_size for length in place.size]
         return {
             'lq': self._lq_tensor(lq, made=True),
             'gt': VariableSizeImage.of(_to_tensor(gt)),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from gsasr_plugin.data.degradation.options import DegradationOptions, Preset
 from gsasr_plugin.data.loader_options import LoaderOptions
 from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, build_options
 
@@ -49,8 +50,10 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
             worked out from the sizes).
         unequal_scales: train: draw the factors of rows and of columns independently from scale_range.
         lq_size: train: side of the square LR patch, LR pixels; GT crops have round(lq_size * s) GT pixels a side.
-        quantize_lq: round LR images made from GT to 8 bits, as if stored as PNG. None: in val and test only, as the
-            paper's protocol does; its training is not said to round.
+        degradation: train: make LR as it is in the real world, blurred, noisy and compressed: light (photographs from
+            phones and the web), real_esrgan, or a section of options. None: the bicubic reduction of GT.
+        quantize_lq: round LR images made from GT to 8 bits, as if stored as PNG. None: in val and test, as the paper's
+            protocol does (its training is not said to round), and where there is a degradation.
         small_images: train: what to do about GT images smaller than the largest crop: error, or skip them and log
             their names.
         on_error: train: what to do about images that cannot be read: stop, or skip them and log their names (another
@@ -88,6 +91,7 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
     scales: Scales | None = None
     unequal_scales: bool = False
     lq_size: PositiveInt = 48
+    degradation: Preset | dict[str, Any] | None = None
     quantize_lq: bool | None = None
     small_images: Literal['error', 'skip'] = 'error'
     on_error: Literal['stop', 'skip'] = 'stop'
@@ -126,10 +130,17 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
             raise ValueError(f'dataroot_lq does not go with training, where LR is made from GT; got {self.dataroot_lq}')
         if self.unequal_scales and self.scales is not None:
             raise ValueError('unequal_scales goes with scale_range; give [rows, columns] pairs in scales')
+        if self.degradation is not None:
+            DegradationOptions.of(self.degradation)
 
     def _check_evaluation(self) -> None:
         if self.scale_range is not None:
             raise ValueError(f'scale_range is for training; list the scales of {self.phase} in `scales`')
+        if self.degradation is not None:
+            raise ValueError(
+                'degradation is for training; `gsasr prepare benchmark --degradation` makes degraded images to '
+                f'validate and test with; got {self.degradation}'
+            )
         if self.dataroot_lq is None or self.dataroot_gt is None:
             if self.scales is None:
                 raise ValueError('scales is needed unless dataroot_gt and dataroot_lq form pairs')

@@ -95,9 +95,21 @@ def axis_weights(in_length: int, out_length: int, ratio: float, dtype: str) -> s
     weights = cubic_kernel((centres[:, None] - pixels) * real(shrink))
     weights /= weights.sum(axis=1, keepdims=True)
 
+    return mirrored_matrix(weights, pixels.astype(np.int64) - 1, in_length)
+
+
+def mirrored_matrix(weights: np.ndarray, pixels: np.ndarray, in_length: int) -> sparse.csr_array:
+    """A resampling as a matrix (out_length, in_length), of an input that continues mirrored.
+
+    Args:
+        weights: (out_length, taps).
+        pixels: (out_length, taps), where they belong: input pixels, from 0, and beyond the borders.
+        in_length: input pixels.
+    """
     # Mirrored continuation: period of 2 * in_length, second half reversed.
-    columns = np.mod(pixels.astype(np.int64) - 1, 2 * in_length)
+    columns = np.mod(pixels, 2 * in_length)
     columns = np.where(columns < in_length, columns, 2 * in_length - 1 - columns)
+    out_length, taps = weights.shape
     rows = np.repeat(np.arange(out_length), taps)
     matrix = sparse.coo_array((weights.ravel(), (rows, columns.ravel())), shape=(out_length, in_length)).tocsr()
     matrix.eliminate_zeros()

@@ -2,11 +2,15 @@
 
 from functools import cached_property
 
-import cv2
 import numpy as np
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.crop_place import CropPlace
+from gsasr_plugin.data.degradation.options import DegradationOptions
+from gsasr_plugin.data.degradation.patches import degraded_patch
+from gsasr_plugin.data.degradation.process import Degradation
+from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.sizes import Scale, Size, as_scale, enlarged_size
 
 PAPERS_RANGE = (1.0, 4.0)  # of factors
@@ -20,6 +24,9 @@ class TrainingCrops:
         self.lq_size = options.lq_size
         lowest, highest = options.scale_range or PAPERS_RANGE
         self.scale_range = (lowest, highest)
+        self.degradation = None
+        if options.degradation is not None:
+            self.degradation = Degradation(DegradationOptions.of(options.degradation))
         self.scales = None if options.scales is None else [as_scale(scale) for scale in options.scales]
 
     @cached_property
@@ -28,44 +35,41 @@ class TrainingCrops:
         sizes = [self._crop_size(scale) for scale in self.scales or [(self.scale_range[1], self.scale_range[1])]]
         return (max(height for height, _ in sizes), max(width for _, width in sizes))
 
-    def draw(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-        """Crop and flip a GT image at random.
+    def place(self, rng: np.random.Generator, image_size: Size) -> CropPlace:
+        """Draws a crop and flips.
 
         The numbers are drawn in the same order whatever the options are, so that turning flips on or off keeps scales
         and crops.
 
         Args:
-            image: (H, W, 3), at least as large as `largest` says.
+            image_size: (H, W), at least as large as `largest` says.
 
         Returns:
-            The GT crop, a copy, of round(lq_size * s) pixels along each axis, halves upwards; where the
-            factors are unequal they belong to the rows and columns before the crop is transposed.
+            A place of round(lq_size * s) pixels along each axis, halves upwards; where the factors are unequal they
+            belong to the rows and columns before the crop is transposed.
         """
         height, width = self._crop_size(self._draw_scale(rng))
-        top = int(rng.integers(image.shape[0] - height + 1))
-        left = int(rng.integers(image.shape[1] - width + 1))
-        flip_x, flip_y, transpose = rng.random(3) < 0.5
-        crop = np.ascontiguousarray(image[top : top + height, left : left + width])  # (H, W, 3)
-        # Several times as fast as NumPy's, which goes through reversed views number by number.
-        if self.options.use_hflip and flip_x:
-            crop = cv2.flip(crop, 1)
-        if self.options.use_rot and flip_y:
-            crop = cv2.flip(crop, 0)
-        if self.options.use_rot and transpose:
-            crop = cv2.transpose(crop)
-        return crop
+        top = int(rng.integers(image_size[0] - height + 1))
+        left = int(rng.integers(image_size[1] - width + 1))
+        flip_x, flip_y, transpose = (bool(drawn) for drawn in rng.random(3) < 0.5)
+        use_hflip, use_rot = self.options.use_hflip, self.options.use_rot
+        return CropPlace(top, left, height, width, flip_x and use_hflip, flip_y and use_rot, transpose and use_rot)
 
-    def make_lq(self, crop: np.ndarray) -> tuple[np.ndarray, Scale]:
-        """The LR patch of a GT crop, and the scale as it has become: crop / lq_size.
+    def pair(self, rng: np.random.Generator, image: np.ndarray, place: CropPlace) -> tuple[np.ndarray, np.ndarray]:
+        """The GT patch at a place, and its LR patch: degraded, or its bicubic reduction.
 
         Args:
-            crop: (H, W, 3), float, 0..1.
+            rng: draws what the degradation needs.
+            image: (H, W, 3), uint8, RGB.
 
         Returns:
-            LR (lq_size, lq_size, 3), which overshoots 0..1 a little at sharp edges, and (rows, columns).
+            GT, (H, W, 3) as the place says, and LR (lq_size, lq_size, 3), float32. GT is in 0..1, and so is a degraded
+            LR; a bicubic reduction overshoots a little at sharp edges.
         """
-        scale = (crop.shape[0] / self.lq_size, crop.shape[1] / self.lq_size)
-        return resize_bicubic(crop, (self.lq_size, self.lq_size)), scale
+        if self.degradation is not None:
+            return degraded_patch(self.degradation, rng, image, place, self.lq_size)
+        gt = to_float(place.cut(image))
+        return gt, resize_bicubic(gt, (self.lq_size, self.lq_size))
 
     def _draw_scale(self, rng: np.random.Generator) -> Scale:
         rows, columns = (float(factor) for factor in rng.uniform(*self.scale_range, size=2))

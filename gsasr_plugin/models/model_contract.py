@@ -5,7 +5,7 @@ does not state has the default given here, and the check then says less about it
 state nothing, are described in `gsasr_plugin.host.option_check.pairings`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 
@@ -44,10 +44,12 @@ class DatasetContract(Protocol):
 
     Attributes:
         options_class: options class (see `ModelContract`) of the whole section; any other key is an error.
+        inner_options: options classes of the mappings that may stand under keys of the section.
         resolve_root: function that finds what a `dataroot_*` names, and raises FileNotFoundError. None: a path.
     """
 
     options_class: ClassVar[type | None] = None
+    inner_options: ClassVar[Mapping[str, type]] = {}
     resolve_root: ClassVar[Callable[[str], str] | None] = None
 
 

@@ -138,7 +138,8 @@ def test_the_sampler_gives_the_seed_unless_an_option_does(root):
         assert not torch.equal(one, other)
     assert all(torch.equal(own[index]['gt'], crops[1]) for index in drawn)
     assert torch.equal(followed[drawn[2]]['gt'], crops[2])
-    expected = followed.crops.draw(np.random.default_rng((5, 2, 1, 1)), read_image(followed.images[1]))  # (H, W, 3)
+    image = read_image(followed.images[1])
+    expected = followed.crops.place(np.random.default_rng((5, 2, 1, 1)), image.shape[:2]).cut(image)  # (H, W, 3)
     assert np.array_equal(crops[2].numpy(), expected.transpose(2, 0, 1) / np.float32(255))
 
 

@@ -74,6 +74,8 @@ def test_shipped_files_name_the_schema_and_fit_it(path: Path) -> None:
         ('datasets__train__scale_range', [1, 2, 4], 'datasets.train.scale_range'),
         ('datasets__train__io_backend', {}, 'datasets.train.io_backend'),
         ('datasets__train__io_backend', {'type': 'memcached'}, 'datasets.train.io_backend.type'),
+        ('datasets__train__degradation', 'heavy', 'datasets.train.degradation'),
+        ('datasets__train__degradation', {'jpeg_range': [50, 101]}, 'datasets.train.degradation'),
         ('datasets__train__batch_size_per_gpu', 0, 'datasets.train.batch_size_per_gpu'),
         ('datasets__val__scales', [2, [1, 2, 3]], 'datasets.val.scales'),
         ('datasets__val_2', {'type': 'ArbitraryScalePairedDataset', 'scale': 2}, 'datasets.val_2'),
@@ -112,6 +114,9 @@ def test_what_the_schema_refuses(name: str, value: Any, place: str) -> None:
     ('name', 'value'),
     [
         ('train__total_iter', 5e3),
+        ('datasets__train__degradation', 'light'),
+        ('datasets__train__degradation', {'preset': 'light', 'jpeg_range2': [75, 75]}),
+        ('datasets__train__degradation', None),
         ('datasets__val__scales', [2, [2, 3.5]]),
         ('datasets__val__dataroot_lq', {2: 'a', 3.7: 'b'}),
         ('datasets__val_2', {'type': 'SomebodysDataset', 'anything': 1}),

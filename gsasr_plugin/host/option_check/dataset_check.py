@@ -79,6 +79,9 @@ def _check_dataset(
         _check_needed(report, section, path, root, cls)
         return cls
     sound = report.check(section, path, accepted, silently=_SET_BY_BASICSR)
+    for key, inner_class in stated(cls, DatasetContract, 'inner_options').items():
+        if isinstance(section.get(key), dict):
+            sound &= report.check(section[key], (*path, key), accepted_by_dataclass(inner_class))
     own = accepted_by_dataclass(options_class)
     if 'scale' in root and 'scale' not in own.options:
         report.error(

@@ -28,6 +28,7 @@ from gsasr_plugin.whole_file import write_whole
 
 FILES = (Path('options/schema.json'), Path('docs/options.md'))
 _DATASET, _NETWORK, _MODEL = ArbitraryScalePairedDataset.__name__, GSASR.__name__, GSASRModel.__name__
+_INNER = ArbitraryScalePairedDataset.inner_options
 _EXTENDS = Option(str, None, 'option file, sought beside this one, that gives every option that does not stand here')
 _TAKEN = Option(bool, False, 'take the options that do not stand here from what path.pretrain_network_g names')
 _HEAD = """\
@@ -73,6 +74,7 @@ def sections() -> dict[str, Accepted]:
     return {
         'Top level': root(),
         f'datasets.train, .val, .test, ...: {_DATASET}': train_data,
+        **{f'datasets.train.{key}': accepted_by_dataclass(cls) for key, cls in _INNER.items()},
         f'network_g: {_NETWORK}': network(),
         **{f'network_g.encoder_opt: {name}': encoder_options(name) for name in encoder_types()},
         'path': accepted_by_dataclass(basicsr.PathOptions),
@@ -120,10 +122,11 @@ def schema() -> Schema:
     encoders = _by_type({name: encoder_options(name) for name in encoder_types()})
     path = _closed(accepted_by_dataclass(basicsr.PathOptions))
     path['patternProperties'] = {f'^{key}': {} for key in basicsr.PATH_KEYS_PER_NETWORK}
-    patterns = {
-        pattern: _by_type({_DATASET: dataset_options(ArbitraryScalePairedDataset, phase)})
-        for pattern, phase in (('^train$', 'train'), ('^(val|test)(_|$)', 'val'))
-    }
+    patterns = {}
+    for pattern, phase in (('^train$', 'train'), ('^(val|test)(_|$)', 'val')):
+        accepted = dataset_options(ArbitraryScalePairedDataset, phase)
+        inner = {key: _with_section(accepted, key, cls) for key, cls in _INNER.items()}
+        patterns[pattern] = _by_type({_DATASET: accepted}, known_only=False, **inner)
     datasets = {'type': 'object', 'patternProperties': patterns, 'additionalProperties': False}
     whole = _open(
         root(),
@@ -156,6 +159,13 @@ def _open(accepted: Accepted, **inner: Schema) -> Schema:
 
 def _closed(accepted: Accepted, **inner: Schema) -> Schema:
     return {**_open(accepted, **inner), 'additionalProperties': accepted.open_ended}
+
+
+def _with_section(accepted: Accepted, key: str, options_class: type) -> Schema:
+    """What may stand under a key, of which a mapping holds the options of a class."""
+    choices = accepted.schema()['properties'][key]['anyOf']
+    section = _closed(accepted_by_dataclass(options_class))
+    return {'anyOf': [section if choice.get('type') == 'object' else choice for choice in choices]}
 
 
 def _by_type(accepted: Mapping[str, Accepted], *, known_only: bool = False, **inner: Schema) -> Schema:
