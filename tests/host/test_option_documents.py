@@ -156,6 +156,7 @@ def test_a_file_that_extends_another_may_leave_anything_out() -> None:
 # What only the check knows: names in registries, files, what goes together, and values that no option can have.
 BEYOND_A_SCHEMA = re.compile(
     r'dataroot|meta_info|_type$|network_g$|datasets__(train|val)$|persistent|cache_dir|weight_decay|pixel_opt$|^scale$'
+    r"|degradation={'jpeg_range|val__degradation"
     r'|network_g__type|train__type|num_interaction_blocks=5000|num_block=10{9}|encoder_opt__type'
 )
 
