@@ -4,7 +4,7 @@ The compiled libraries are optional: where they cannot be built the install succ
 gsasr_ops compiles at first use or falls back to PyTorch. They are built when torch can be imported here: with
 `pip install --no-build-isolation .`, and in pip's isolated builds where the environment around them has torch (a second
 copy in the isolated one would cost 5 GB). There are two, of which neither is a Python module: `_C`, the CPU kernels,
-and `_CUDA`. A wheel with them serves every Python, and every torch whose stable ABI is that of ops/build.py.
+and, say, `_CUDA13`. A wheel with them serves every Python, and every torch from the stable ABI of ops/build.py on.
 
 Environment variables:
     FORCE_KERNELS=1       the CPU kernels are compiled, or the build fails and says why; an isolated build without torch
@@ -131,7 +131,7 @@ def extension_arguments() -> dict:
                 try:
                     super().build_extensions()
                 except (Exception, SystemExit) as error:
-                    if FORCE_CUDA if extension.name.endswith('_CUDA') else FORCE_KERNELS:
+                    if FORCE_CUDA if '_CUDA' in extension.name else FORCE_KERNELS:
                         raise
                     say(f'{extension.name} could not be compiled, going on without it: {error}')
                 else:
@@ -140,7 +140,7 @@ def extension_arguments() -> dict:
 
         def copy_extensions_to_source(self):
             # An editable install: a library that is left out now must not stay behind from another build.
-            for old in (ROOT / 'ops').glob('_CUDA.*'):
+            for old in (ROOT / 'ops').glob('_CUDA*.*'):
                 old.unlink()
             super().copy_extensions_to_source()
 
@@ -150,7 +150,8 @@ def extension_arguments() -> dict:
     else:
         architectures = os.environ['TORCH_CUDA_ARCH_LIST']
         say(f'CUDA kernels: compiled with {plan.home} for {architectures}')
-        libraries.append(library(CUDAExtension, '_CUDA', facts.cuda_sources(), architectures))
+        name = facts.cuda_library(torch.version.cuda)
+        libraries.append(library(CUDAExtension, name, facts.cuda_sources(), architectures))
     return {'ext_modules': libraries, 'cmdclass': {'build_ext': OptionalBuild, 'bdist_wheel': AnyPython}}
 
 

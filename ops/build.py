@@ -63,8 +63,17 @@ def cpu_sources() -> list[Path]:
 
 
 def cuda_sources() -> list[Path]:
-    """Those of the library `_CUDA`: the CUDA kernels, which load beside a torch of the same major version of CUDA."""
+    """Those of a library of CUDA kernels."""
     return sorted({*_files('cpp', 'cu')} - {*cpu_sources()})
+
+
+def cuda_library(torch_cuda: str) -> str:
+    """The name of the library of CUDA kernels that fits a torch: '_CUDA13' for one of any CUDA 13.
+
+    Where the runtime of another CUDA happens to be installed the library would load too, and ask for another driver
+    than torch does.
+    """
+    return f'_CUDA{version(torch_cuda)[0]}'
 
 
 def headers() -> list[Path]:

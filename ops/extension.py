@@ -114,7 +114,7 @@ def _defined_operators() -> torch.library.Library:
 
 
 def _load_installed() -> None:
-    """The CPU kernels, which fit every torch from 2.10 on, then those for CUDA, which need CUDA's libraries too."""
+    """The CPU kernels, which fit every torch from 2.10 on, then those for the CUDA of this torch."""
     _state.library = _load('_C')
     if _state.library is None:
         if not _installed('_C'):
@@ -122,7 +122,13 @@ def _load_installed() -> None:
         return
     _check_age(_state.library)
     if torch.version.cuda is not None:
-        _state.cuda_library = _load('_CUDA')
+        name = build.cuda_library(torch.version.cuda)
+        _state.cuda_library = _load(name)
+        others = [path.name for path in _installed('_CUDA*')]
+        if others and not _installed(name):
+            _state.problems.append(
+                f'this torch is of CUDA {torch.version.cuda}, which {", ".join(others)} does not fit'
+            )
 
 
 def _installed(name: str) -> list[Path]:

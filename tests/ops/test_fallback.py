@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import gsasr_ops
+from gsasr_ops import build
 from tests.ops.rasterizer.scenes import sample_inputs
 
 SCRIPT = """
@@ -58,7 +59,7 @@ print(json.dumps({
     'warnings': ours,
     'error': (images - expected).abs().max().item(),
     'compiled_error': (compiled - expected).abs().max().item(),
-    'multiplied': list(gsasr_ops.MULTIPLIED),
+    'multiplied': list(map(str, gsasr_ops.MULTIPLIED)),
     'attention_error': (mixed - exact(*attention)).abs().max().item(),
     'windows_error': (mixed_in_place - test_attention.by_windows(exact, **numbered)).abs().max().item(),
     'gradient_error': max((a.grad - b.grad).abs().max().item() for a, b in zip(inputs, twin)),
@@ -170,6 +171,25 @@ def test_a_library_with_other_arguments_is_named(package):
         change(package / room / f'{room}_binding.cpp', 'Tensor? residual, bool in', 'Tensor? other_residual, bool in')
     _, stderr = start(package).communicate(timeout=300)
     assert 'compiled before the arguments of convolution, perceptron changed: pip install' in stderr
+
+
+@pytest.mark.skipif(gsasr_ops.backend()['library'] is None, reason='there is no compiled library')
+@pytest.mark.skipif(torch.version.cuda is None, reason='nobody looks for CUDA kernels')
+@pytest.mark.parametrize(
+    ('name', 'problem'),
+    [
+        (f'{build.cuda_library(torch.version.cuda or "0")}.abi3.so', 'does not fit this torch'),
+        ('_CUDA7.abi3.so', f'this torch is of CUDA {torch.version.cuda}, which _CUDA7.abi3.so does not fit'),
+    ],
+)
+def test_cuda_kernels_that_do_not_load_leave_the_others(package, name, problem):
+    """In a wheel that was built for another CUDA, say, or beside a torch without it."""
+    shutil.copy(gsasr_ops.backend()['library'], package)
+    (package / name).write_bytes(b'built for something else')
+    result = outcome(start(package, **no_compiler(package)))
+    assert result['backend']['cpu'] == 'compiled' and result['backend']['cuda_library'] is None
+    assert len(result['backend']['problems']) == 1 and problem in result['backend']['problems'][0]
+    assert result['warnings'] == [] and result['error'] < 1e-5
 
 
 @pytest.mark.slow
