@@ -4,8 +4,10 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from gsasr_plugin.commands.arguments import add_scales_argument, examples_of, positive_number
+from gsasr_plugin.run_errors import told_as_command_error
 
 RESUMABLE = """\
 What is there already is left out, so that a command that was interrupted goes on when it is given again; each file
@@ -13,6 +15,7 @@ appears whole or not at all."""
 DESCRIPTION = f'Makes images from GT images.\n{RESUMABLE}'
 EXAMPLES = """\
   gsasr prepare benchmark --gt datasets/Set5/GT datasets/Set14/GT --scales 2 3 3.7 4 --out datasets/benchmark
+  gsasr prepare benchmark --gt datasets/Set5/GT --scales 2 4 --degradation light --out datasets/benchmark_light
   gsasr prepare train --gt datasets/DIV2K/DIV2K_train_HR --out datasets/DIV2K/DIV2K_train_HR_sub --lmdb
   gsasr prepare train --gt photographs --reduce 2 3 --detail 34 --out photographs_sub
   gsasr prepare cost --gt datasets/DIV2K100/GT --out datasets/cost"""
@@ -35,6 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         for name, summary in summaries.items()
     )
     add_scales_argument(benchmark)
+    benchmark.add_argument(
+        '--degradation',
+        metavar='PRESET',
+        help='make LR by it instead of bicubic: light (photographs from phones and the web), real_esrgan, or options as'
+        " under datasets.train.degradation, '{preset: light, jpeg_range2: [75, 75]}'",
+    )
+    benchmark.add_argument('--seed', type=_seed, default=0, metavar='N', help='of --degradation (default: 0)')
     train.add_argument('--size', type=positive_number, default=512, metavar='N', help='side in pixels (default: 512)')
     train.add_argument('--step', type=positive_number, metavar='N', help='between them (default: half the size)')
     train.add_argument(
@@ -75,7 +85,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     gt, out, workers = arguments.gt, arguments.out, arguments.workers
     if arguments.what == 'benchmark':
-        failures = sets.prepare_benchmarks(gt, arguments.scales, out, lmdb=arguments.lmdb, workers=workers)
+        failures = sets.prepare_benchmarks(
+            gt,
+            arguments.scales,
+            out,
+            degradation=_degradation(arguments.degradation),
+            seed=arguments.seed,
+            lmdb=arguments.lmdb,
+            workers=workers,
+        )
     elif arguments.what == 'cost':
         failures = sets.prepare_crops(gt, out, size=arguments.size, count=arguments.count, workers=workers)
     else:
@@ -95,6 +113,22 @@ def run(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f'gsasr prepare: failed: {failure}', file=sys.stderr)
     return 1 if failures else 0
+
+
+def _degradation(text: str | None) -> Any:
+    """What `--degradation` says, as an option file would."""
+    if text is None:
+        return None
+    import yaml
+
+    with told_as_command_error('--degradation: ', yaml.YAMLError):
+        return yaml.safe_load(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'a whole number of at least 0 is needed, given {text!r}')
+    return int(text)
 
 
 def _reduction(text: str) -> float:

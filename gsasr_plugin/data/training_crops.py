@@ -8,8 +8,8 @@ from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePaire
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.crop_place import CropPlace
 from gsasr_plugin.data.degradation.options import DegradationOptions
-from gsasr_plugin.data.degradation.patches import degraded_patch
 from gsasr_plugin.data.degradation.process import Degradation
+from gsasr_plugin.data.degradation.samples import degraded_patch
 from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.sizes import Scale, Size, as_scale, enlarged_size
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import skimage.data
 from basicsr.utils import imwrite
+from basicsr.utils.img_process_util import usm_sharp
 from basicsr.utils.matlab_functions import imresize
 
 from gsasr_plugin.benchmarking.prepare import jobs, runner
@@ -92,6 +93,82 @@ def test_benchmark_images_are_what_a_test_makes_itself(gt: Path, tmp_path: Path)
                 for key in ('lq', 'gt', 'scale', 'size'):
                     assert np.array_equal(made[backend][index][key], made['gt'][index][key]), (backend, key)
     assert not list(tmp_path.rglob(f'{STAGING}*'))
+
+
+def pixels(folder: Path, kind: str) -> dict[str, np.ndarray]:
+    return {file.name: cv2.imread(str(file)) for file in sorted((folder / kind).iterdir())}
+
+
+def test_degraded_benchmarks_are_reproducible(gt: Path, tmp_path: Path) -> None:
+    """Whatever else is made, in whichever order and by however many processes: seed, name and scale determine LR."""
+    command = ['benchmark', '--gt', gt, '--degradation', 'light', '--out']
+    assert prepare(*command, tmp_path / 'one', '--scales', 2, 3) == 0
+    assert main([*map(str, ['prepare', *command, tmp_path / 'two', '--scales', 3, '--workers', 2])]) == 0
+    assert prepare('benchmark', '--gt', gt, '--out', tmp_path / 'plain', '--scales', 3) == 0
+    assert prepare(*command, tmp_path / 'other', '--scales', 3, '--seed', 1) == 0
+    one, two, plain, other = (tmp_path / name / 'photos' / 'x3' for name in ('one', 'two', 'plain', 'other'))
+    for name in ('cat.png', 'astronaut.png'):
+        lq = pixels(one, 'LR')[name]
+        assert np.array_equal(lq, pixels(two, 'LR')[name])
+        assert not np.array_equal(lq, pixels(other, 'LR')[name])
+        assert lq.shape == pixels(plain, 'LR')[name].shape
+        change = np.abs(lq.astype(int) - pixels(plain, 'LR')[name]).mean()
+        assert 0.5 < change < 20  # levels: degraded, and the same picture
+        assert np.array_equal(pixels(one, 'GT')[name], pixels(plain, 'GT')[name])
+        enlarged = to_8_bit(resize_bicubic(to_float(lq), pixels(one, 'GT')[name].shape[:2]))
+        assert np.array_equal(pixels(one, 'Bicubic')[name], enlarged)
+    made = times(one)
+    assert prepare(*command, tmp_path / 'one', '--scales', 2, 3) == 0 and times(one) == made
+
+
+def test_what_degrades_is_any_of_the_options(gt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Everything off but sharpening: GT is Real-ESRGAN's, LR its reduction. And LMDBs hold the same pixels."""
+    off = ', '.join(
+        f'{name}: 0' for name in ('blur_prob', 'second_blur_prob', 'noise_prob', 'noise_prob2', 'jpeg_prob')
+    )
+    others = 'jpeg_prob2: 0, resize_modes: [antialiased_bicubic], resize_prob: [0, 0, 1]'
+    text = f'{{preset: light, gt_usm: true, {off}, {others}}}'
+    command = ['benchmark', '--gt', gt, '--scales', 2, '--degradation', text]
+    assert prepare(*command, '--out', tmp_path / 'out') == 0
+    assert prepare(*command, '--out', tmp_path / 'db', '--lmdb') == 0
+    folder = tmp_path / 'out' / 'photos' / 'x2'
+    gt_image = to_8_bit(usm_sharp(to_float(cv2.imread(str(gt / 'cat.png')))[:94, :130]))
+    assert np.abs(pixels(folder, 'GT')['cat.png'].astype(int) - gt_image).max() <= 1
+    expected = to_8_bit(resize_bicubic(to_float(gt_image), (47, 65)))
+    assert np.abs(pixels(folder, 'LR')['cat.png'].astype(int) - expected).max() <= 1
+    for kind in jobs.BENCHMARK_KINDS:
+        packed = list_images(str(tmp_path / 'db' / 'photos' / 'x2' / f'{kind}.lmdb'), 'lmdb')
+        for image in packed:
+            assert np.array_equal(read_image(image)[..., ::-1], pixels(folder, kind)[f'{image.stem}.png'])
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('ligth', "--degradation: preset: given 'ligth'; did you mean 'light'?"),
+        ('{preset: light, jpeg_rang: [1, 2]}', "--degradation: unknown option 'jpeg_rang'; did you mean 'jpeg_range'?"),
+        ('{preset: light', '--degradation: '),
+        ('[light]', "--degradation: preset: given ['light']"),
+    ],
+)
+def test_no_degradation_is_named(
+    gt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+) -> None:
+    assert prepare('benchmark', '--gt', gt, '--degradation', text, '--out', tmp_path / 'out') == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_images_of_two_degradations_are_not_mixed(gt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ['benchmark', '--gt', gt, '--scales', 2, '--out']
+    assert prepare(*command, tmp_path / 'plain') == 0
+    assert prepare(*command, tmp_path / 'plain', '--degradation', 'light') == 2
+    assert 'has images made without --degradation' in capsys.readouterr().err
+    assert prepare(*command, tmp_path / 'light', '--degradation', 'light') == 0
+    for other in ([], ['--degradation', 'real_esrgan'], ['--degradation', 'light', '--seed', '1']):
+        assert prepare(*command, tmp_path / 'light', *other) == 2
+        assert "has images made with {'degradation': 'light', 'seed': 0}" in capsys.readouterr().err
+    assert prepare(*command, tmp_path / 'light', '--degradation', 'light') == 0
 
 
 @pytest.mark.parametrize('lmdb', [False, True])

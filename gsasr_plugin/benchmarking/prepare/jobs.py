@@ -1,5 +1,6 @@
 """What is made of one GT image: benchmark images at a scale, sub-images for training, a crop of one size."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.degradation.options import DegradationOptions
+from gsasr_plugin.data.degradation.process import Degradation
+from gsasr_plugin.data.degradation.samples import degraded_image
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
-from gsasr_plugin.sizes import Scale, Size, protocol_sizes
+from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 
 BENCHMARK_KINDS = ('GT', 'LR', 'Bicubic')
 
@@ -37,23 +41,42 @@ def protocol_pair(image: ImageFile, scale: Scale) -> tuple[np.ndarray, np.ndarra
     return gt, to_8_bit(resize_bicubic(to_float(gt), lq_size))
 
 
+def degraded_pair(
+    image: ImageFile, scale: Scale, options: DegradationOptions, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `protocol_pair`, with an LR image degraded by what seed, name and scale determine."""
+    gt = to_float(read_image(image))
+    lq_size, size = protocol_sizes(gt.shape[:2], scale)
+    name = hashlib.sha256(f'{image.stem} x{format_scale(scale)}'.encode()).digest()
+    rng = np.random.default_rng((seed, int.from_bytes(name, 'big')))
+    gt, lq = degraded_image(Degradation(options), rng, np.ascontiguousarray(gt[: size[0], : size[1]]), lq_size)
+    return to_8_bit(gt), to_8_bit(lq)
+
+
 @dataclass(frozen=True)
 class BenchmarkJob:
     """The paper's protocol: GT cropped to the scale, its bicubic reduction, and the reduction enlarged again.
 
     Attributes:
         folders: where the images of `BENCHMARK_KINDS` go.
+        degradation: how LR is made instead; None: by the protocol.
+        seed: of the degradation.
     """
 
     source: ImageFile
     scale: Scale
     folders: tuple[Path, Path, Path]
+    degradation: DegradationOptions | None = None
+    seed: int = 0
 
     def outputs(self) -> list[Path]:
         return [folder / f'{self.source.stem}.png' for folder in self.folders]
 
     def images(self) -> Iterator[np.ndarray]:
-        gt, lq = protocol_pair(self.source, self.scale)
+        if self.degradation is None:
+            gt, lq = protocol_pair(self.source, self.scale)
+        else:
+            gt, lq = degraded_pair(self.source, self.scale, self.degradation, self.seed)
         yield from (gt, lq, to_8_bit(resize_bicubic(to_float(lq), gt.shape[:2])))
 
 

@@ -16,8 +16,9 @@ from gsasr_plugin.benchmarking.prepare.detail import list_detailed
 from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, SubImageJob
 from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
 from gsasr_plugin.benchmarking.prepare.runner import run_jobs
+from gsasr_plugin.data.degradation.options import DegradationOptions
 from gsasr_plugin.data.image_files import ImageFile, list_some
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.sizes import Scale, format_scale
 from gsasr_plugin.whole_file import write_whole
 
@@ -27,14 +28,27 @@ _PLAIN_NAMES = ('gt', 'hr', 'original', 'images')
 
 
 def prepare_benchmarks(
-    given: Sequence[str], scales: Sequence[Scale], out: Path, *, lmdb: bool, workers: int
+    given: Sequence[str],
+    scales: Sequence[Scale],
+    out: Path,
+    *,
+    degradation: str | dict[str, Any] | None = None,
+    seed: int = 0,
+    lmdb: bool,
+    workers: int,
 ) -> list[str]:
     """GT crops, LR and bicubic images of test sets, OUT/SET/x<scale>/{GT,LR,Bicubic}.
 
     Args:
         given: `[NAME=]FOLDER` of each set.
+        degradation: what an option file says under that name: LR is degraded by it. None: bicubic reductions.
+        seed: of the degradation.
         lmdb: whether to make databases of BasicSR instead of folders.
     """
+    options = None
+    if degradation is not None:
+        with told_as_command_error('--', ValueError):
+            options = DegradationOptions.of(degradation)
     sets: dict[str, list[ImageFile]] = {}
     for text in given:
         name, root = _name_and_root(text)
@@ -46,13 +60,14 @@ def prepare_benchmarks(
         check_large_enough(sets[name], scales)
     failures = []
     for name, images in sets.items():
+        _note_degradation(out / name, degradation, seed)
         for scale in scales:
             folder = out / name / f'x{format_scale(scale)}'
             targets = [folder / (f'{kind}.lmdb' if lmdb else kind) for kind in BENCHMARK_KINDS]
             if lmdb and all(is_packed(target, images) for target in targets):
                 continue
             gt, lq, bicubic = (staging_folder(target) if lmdb else target for target in targets)
-            jobs = [BenchmarkJob(image, scale, (gt, lq, bicubic)) for image in images]
+            jobs = [BenchmarkJob(image, scale, (gt, lq, bicubic), options, seed) for image in images]
             failed = run_jobs(jobs, workers=workers, description=f'{name} x{format_scale(scale)}')
             failures += failed
             if lmdb and not failed:
@@ -115,6 +130,16 @@ def prepare_crops(root: str, out: Path, *, size: int, count: int, workers: int) 
     _note_options(out, {'size': size})
     jobs = [CentreCropJob(image, out, size) for image in large[:count]]
     return run_jobs(jobs, workers=workers, description='crops')
+
+
+def _note_degradation(folder: Path, degradation: str | dict[str, Any] | None, seed: int) -> None:
+    """Writes down how the LR images of a set are degraded; without a note they are not."""
+    note = folder / OPTIONS_FILE
+    if degradation is None and not note.exists():
+        return
+    if not note.exists() and any(folder.glob('x*')):
+        raise CommandError(f'--out: {folder} has images made without --degradation; give another or delete it')
+    _note_options(folder, {} if degradation is None else {'degradation': degradation, 'seed': seed})
 
 
 def _note_options(folder: Path, options: dict[str, Any]) -> None:

@@ -222,7 +222,7 @@ class DegradationOptions:
         Raises:
             ValueError: keys are unknown or values not accepted; all are named. Or as the class says.
         """
-        section = {'preset': given} if isinstance(given, str) else given
+        section = given if isinstance(given, Mapping) else {'preset': given}
         base = section.get('preset', cls.preset)
         preset = PRESETS.get(base, {}) if isinstance(base, str) else {}
         return build_options(cls, {**preset, **section}, 'degradation: ')

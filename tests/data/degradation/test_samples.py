@@ -12,10 +12,10 @@ import torch
 
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.crop_place import CropPlace
-from gsasr_plugin.data.degradation import patches
+from gsasr_plugin.data.degradation import samples
 from gsasr_plugin.data.degradation.options import PRESETS, DegradationOptions
-from gsasr_plugin.data.degradation.patches import degraded_patch
 from gsasr_plugin.data.degradation.process import Degradation
+from gsasr_plugin.data.degradation.samples import degraded_patch
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 from tests.data.degradation.test_process import NO_JPEG, QUIET, SCALES, blob, centroid
 from tests.data.test_training_items import assert_equal_batches, epochs, options
@@ -114,9 +114,9 @@ def test_the_blocks_of_a_jpeg_begin_anywhere(image: np.ndarray, monkeypatch: pyt
     rng = np.random.default_rng(0)
     for lq_size in (24, 48, 7):
         for _ in range(400):
-            before, behind = patches._around(rng, lq_size)
-            assert min(before, behind) >= patches.CONTEXT and (before + lq_size + behind) % 16 == 0
-            assert behind < patches.CONTEXT + 16
+            before, behind = samples._around(rng, lq_size)
+            assert min(before, behind) >= samples.CONTEXT and (before + lq_size + behind) % 16 == 0
+            assert behind < samples.CONTEXT + 16
             seen.add(before % 16)
     assert seen == set(range(16))
 

@@ -1,7 +1,7 @@
-"""Degraded training samples: more than the patch is degraded, and the patch is cut out of it.
+"""Pairs of GT and degraded LR: whole images, and training samples.
 
-So the borders of a patch are what they are in the middle of a photograph: blur and resizing see what lies beyond, and
-the blocks of a JPEG begin anywhere.
+Of a training sample more than the patch is degraded, and the patch is cut out of it. So the borders of a patch are what
+they are in the middle of a photograph: blur and resizing see what lies beyond, and the blocks of a JPEG begin anywhere.
 """
 
 import math
@@ -13,9 +13,28 @@ from gsasr_plugin.data.crop_place import CropPlace, Margins
 from gsasr_plugin.data.degradation.functions import USM_REACH, sharpened
 from gsasr_plugin.data.degradation.process import Degradation
 from gsasr_plugin.data.eight_bit import to_float
+from gsasr_plugin.sizes import Size
 
 CONTEXT = 4  # LR pixels around a patch, at least
 BLOCK = 16  # LR pixels of a JPEG's block of colours, which holds four blocks of brightness
+
+
+def degraded_image(
+    degradation: Degradation, rng: np.random.Generator, gt: np.ndarray, lq_size: Size
+) -> tuple[np.ndarray, np.ndarray]:
+    """GT and LR of a whole image.
+
+    Args:
+        rng: draws everything.
+        gt: (H, W, 3), float32, RGB, 0..1, all of which LR shows.
+        lq_size: (h, w).
+
+    Returns:
+        GT, sharpened if the options say so, and LR (h, w, 3), float32, both RGB in 0..1.
+    """
+    is_clean = rng.random() < degradation.options.clean_prob
+    gt = sharpened(gt) if degradation.options.gt_usm else gt
+    return gt, resize_bicubic(gt, lq_size) if is_clean else degradation(rng, gt, lq_size)
 
 
 def degraded_patch(
