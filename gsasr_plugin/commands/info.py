@@ -7,7 +7,7 @@ import platform
 import re
 from typing import Any
 
-from gsasr_plugin.host.plugins import distribution, installed_plugins, version_of
+from gsasr_plugin.host.plugins import basicsr_command, distribution, installed_plugins, version_of
 
 DESCRIPTION = """\
 Show versions, the hardware and what is used of it, which rasterizer draws and why, the repairs of BasicSR that are in
@@ -78,6 +78,8 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
     from gsasr_ops import build
 
     commands = {}
+    if version_of('basicsr') is None:
+        commands['BasicSR (which trains and tests)'] = basicsr_command()
     if backend['cpu'] == 'reference' or (backend['library'] is None and build.compiler_complaint()):
         complaint = build.compiler_complaint()
         first = f'install a C++ compiler ({complaint}), then ' if complaint else ''

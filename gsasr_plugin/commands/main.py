@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from gsasr_plugin.commands.arguments import examples_of
+from gsasr_plugin.host.plugins import basicsr_command
 from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.stop_signals import until_nobody_reads
 
+EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
@@ -56,6 +58,11 @@ def _main(argv: list[str]) -> int:
     except (CommandError, FileNotFoundError) as error:
         print(f'gsasr {arguments.command}: error: {error}', file=sys.stderr)
         return EXIT_USAGE
+    except ModuleNotFoundError as error:
+        if error.name != 'basicsr':
+            raise
+        print(f'gsasr {arguments.command}: error: BasicSR is not installed: {basicsr_command()}', file=sys.stderr)
+        return EXIT_FAILURE
     except KeyboardInterrupt:
         print(f'gsasr {arguments.command}: interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -8,9 +8,12 @@ A distribution joins by an entry point in the group `basicsr.plugins` whose valu
 
 import importlib
 import importlib.metadata
+import sys
 import traceback
+from pathlib import Path
 
 GROUP = 'basicsr.plugins'
+BASICSR_VERSION = '1.4.2'  # the only one that the repairs are made for; as in pyproject.toml
 
 
 class PluginError(RuntimeError):
@@ -32,7 +35,8 @@ def load_plugins() -> None:
     try:
         importlib.import_module('basicsr')  # here, that no plugin is blamed for it
     except ImportError as error:
-        raise PluginError(f'BasicSR cannot be imported: {error}') from error
+        advice = f'; it is installed by: {basicsr_command()}' if version_of('basicsr') is None else ''
+        raise PluginError(f'BasicSR cannot be imported: {error}{advice}') from error
     for entry in installed_plugins():
         try:
             importlib.import_module(entry.module)
@@ -56,3 +60,10 @@ def version_of(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def basicsr_command() -> str:
+    """The command that installs BasicSR; on Python 3.13 and later its own setup.py does not run."""
+    published = sys.version_info < (3, 13)
+    what = f'basicsr=={BASICSR_VERSION}' if published else f'"{Path(__file__).with_name("basicsr_build")}"'
+    return f'python -m pip install {what}'

@@ -8,7 +8,7 @@ The file runs alone, in pip's (or uv's) environment for the build, and names its
 """
 
 import ast
-import importlib.util
+import importlib.machinery
 import os
 import subprocess
 import sys
@@ -95,8 +95,8 @@ def _fetched(folder: Path) -> Path:
     wanted.write_text(f'{NAME}=={VERSION} --hash=sha256:{SHA256}\n')
     environment = _environment_of_pip()
     environment['PYTHONPATH'] = os.pathsep.join(filter(None, [str(answers.parent), environment.get('PYTHONPATH')]))
-    command = [sys.executable, *'-m pip download --no-input --no-deps --no-build-isolation --use-pep517'.split()]
-    command += ['--no-binary', NAME, '--require-hashes', '-r', str(wanted), '-d', str(got)]
+    command = [sys.executable, '-m', 'pip', 'download', '--no-input', '--no-deps', '--no-build-isolation']
+    command += ['--use-pep517', '--no-binary', NAME, '--require-hashes', '-r', str(wanted), '-d', str(got)]
     # A relative folder in PIP_FIND_LINKS is one of the user's shell.
     done = subprocess.run(
         command, env=environment, cwd=os.environ.get('PWD'), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -116,6 +116,6 @@ def _unpacked(archive: Path) -> Path:
 def _environment_of_pip() -> dict[str, str]:
     """The environment in which `python -m pip` is found, and knows nothing of the build that goes on here."""
     hidden = ['_PYPROJECT_HOOKS_', 'PEP517_']  # how pip tells a build's backend
-    if importlib.util.find_spec('pip') is None:
+    if importlib.machinery.PathFinder.find_spec('pip') is None:
         hidden += ['PYTHONPATH', 'PYTHONNOUSERSITE']  # how it hides all that is installed, itself too, from a build
     return {name: value for name, value in os.environ.items() if not name.startswith(tuple(hidden))}

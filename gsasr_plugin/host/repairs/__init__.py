@@ -7,6 +7,7 @@ Installed files are never touched, and applying a repair again changes nothing. 
 
 import importlib
 
+from gsasr_plugin.host.plugins import BASICSR_VERSION, basicsr_command
 from gsasr_plugin.host.repairs.option_values import PathsOfLists, dict2str_of_any_keys
 from gsasr_plugin.host.repairs.prefetching import next_or_error, run_and_tell
 from gsasr_plugin.host.repairs.process_group import init_dist_anywhere, model_to_any_device
@@ -14,8 +15,6 @@ from gsasr_plugin.host.repairs.repair import Repair, apply
 from gsasr_plugin.host.repairs.result_folders import keep_results
 from gsasr_plugin.host.repairs.vanished_modules import VANISHED
 from gsasr_plugin.host.train_loop import TRAIN_LOOP
-
-ACCEPTED = '1.4.2'  # as in pyproject.toml
 
 REPAIRS = (
     Repair(
@@ -62,9 +61,9 @@ def repair_basicsr() -> None:
         ImportError: it is another version than the repairs are made for.
     """
     found = importlib.import_module('basicsr').__version__
-    if found != ACCEPTED:
+    if found != BASICSR_VERSION:
         raise ImportError(
-            f'BasicSR {found} is installed, and gsasr-plugin works with {ACCEPTED}: pip install basicsr=={ACCEPTED}'
+            f'BasicSR {found} is installed, and gsasr-plugin works with {BASICSR_VERSION}: {basicsr_command()}'
         )
     for repair in REPAIRS:
         apply(repair)

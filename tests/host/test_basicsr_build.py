@@ -1,0 +1,241 @@
+"""BasicSR on Python 3.13 and later: fetched from wherever pip is told to fetch from, checked, built; or what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import importlib.metadata
+import io
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import urllib.parse
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from gsasr_plugin.host.plugins import BASICSR_VERSION, basicsr_command
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / 'gsasr_plugin' / 'host' / 'basicsr_build'
+BACKEND = runpy.run_path(str(BUILD / 'backend.py'))
+ARCHIVE = 'basicsr-1.4.2.tar.gz'
+
+# As BasicSR's own, but for its version, which it never finds: as on Python 3.13. It tells that it ran.
+SETUP = """\
+import os
+from setuptools import setup
+
+if 'RAN' in os.environ:
+    open(os.environ['RAN'], 'w').close()
+
+
+def get_version():
+    with open('VERSION') as file:
+        raise KeyError('__version__')
+
+
+def get_requirements():
+    return ['lmdb']
+
+
+if __name__ == '__main__':
+    setup(name='basicsr', version=get_version(), packages=['basicsr'], setup_requires=['torch'],
+          install_requires=get_requirements())
+"""
+SOURCES = {'setup.py': SETUP, 'VERSION': '1.4.2\n', 'basicsr/__init__.py': "WHO = 'the published archive'\n"}
+
+
+def archive_of(sources: Mapping[str, str]) -> bytes:
+    """A source archive of BasicSR with these files."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode='w:gz') as archive:
+        for name, text in sources.items():
+            entry = tarfile.TarInfo(f'basicsr-1.4.2/{name}')
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return data.getvalue()
+
+
+def wheel_of(name: str, folder: Path) -> Path:
+    """An installed distribution, packed again."""
+    distribution = importlib.metadata.distribution(name)
+    wheel = folder / f'{name}-{distribution.version}-py3-none-any.whl'
+    with zipfile.ZipFile(wheel, 'w') as file:
+        for path in distribution.files or ():
+            if '..' not in path.parts and path.suffix != '.pyc':
+                file.write(str(path.locate()), str(path))
+    return wheel
+
+
+class Index:
+    """A package index on this machine, of the files in `folder`; it can be asked as a proxy too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[str] = []  # names of packages
+        index = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                _, kind, name, *_ = [*urllib.parse.urlsplit(self.path).path.split('/'), '']
+                file = folder / name
+                if kind == 'simple':
+                    index.asked.append(name)
+                    links = [f'<a href="/files/{path.name}">{path.name}</a>' for path in folder.glob(f'{name}-*')]
+                    self.answer('\n'.join(links).encode() or None, 'text/html')
+                else:
+                    self.answer(file.read_bytes() if file.is_file() else None, 'application/octet-stream')
+
+            def answer(self, data: bytes | None, kind: str) -> None:
+                self.send_response(200 if data else 404)
+                self.send_header('Content-Type', kind)
+                self.send_header('Content-Length', str(len(data or b'')))
+                self.end_headers()
+                self.wfile.write(data or b'')
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.address = f'http://127.0.0.1:{self.server.server_port}'
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[Index]:
+    """Holds BasicSR's archive and nothing else."""
+    files = tmp_path / 'files'
+    files.mkdir()
+    (files / ARCHIVE).write_bytes(archive_of(SOURCES))
+    index = Index(files)
+    thread = threading.Thread(target=index.server.serve_forever)
+    thread.start()
+    yield index
+    index.server.shutdown()
+    thread.join()
+    index.server.server_close()
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    """The folder that pip is given, with the checksum of the archive above."""
+    folder = tmp_path / 'build of BasicSR'
+    shutil.copytree(BUILD, folder, ignore=shutil.ignore_patterns('__pycache__'))
+    backend = (folder / 'backend.py').read_text()
+    digest = hashlib.sha256(archive_of(SOURCES)).hexdigest()
+    (folder / 'backend.py').write_text(backend.replace(BACKEND['SHA256'], digest))
+    return folder
+
+
+def pip(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs pip with these settings and no others."""
+    environment = {name: value for name, value in os.environ.items() if not name.lower().startswith(('pip_', 'http'))}
+    settings = {'PIP_CONFIG_FILE': os.devnull, 'PIP_NO_CACHE_DIR': '1', 'PIP_DISABLE_PIP_VERSION_CHECK': '1'}
+    return subprocess.run(
+        [sys.executable, '-m', 'pip', *map(str, arguments)],
+        env={**environment, **settings, 'PWD': str(cwd), 'RAN': str(cwd / 'ran'), **variables},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def sources_of(cwd: Path) -> str:
+    """What of BasicSR's own files the wheel holds that has been built there."""
+    (wheel,) = cwd.glob('*.whl')
+    assert wheel.name == 'basicsr-1.4.2-py3-none-any.whl'
+    with zipfile.ZipFile(wheel) as file:
+        metadata = file.read('basicsr-1.4.2.dist-info/METADATA').decode()
+        assert 'Version: 1.4.2' in metadata and 'Requires-Dist: lmdb' in metadata
+        return file.read('basicsr/__init__.py').decode()
+
+
+@pytest.mark.parametrize('way', ['PIP_INDEX_URL', 'pip.conf', 'PIP_PROXY', 'PIP_FIND_LINKS', 'only wheels'])
+def test_it_is_fetched_from_where_pip_looks(way: str, index: Index, build: Path, tmp_path: Path) -> None:
+    configuration = tmp_path / 'pip.conf'
+    configuration.write_text(f'[global]\nindex-url = {index.address}/simple\n')
+    settings = {
+        'PIP_INDEX_URL': {'PIP_INDEX_URL': f'{index.address}/simple'},
+        'pip.conf': {'PIP_CONFIG_FILE': str(configuration)},
+        'PIP_PROXY': {
+            'PIP_PROXY': index.address,
+            'PIP_INDEX_URL': 'http://index.invalid/simple',
+            'PIP_TRUSTED_HOST': 'index.invalid',
+        },
+        'PIP_FIND_LINKS': {'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': 'files'},  # relative, as a user may give it
+        'only wheels': {'PIP_INDEX_URL': f'{index.address}/simple', 'PIP_ONLY_BINARY': ':all:'},
+    }
+    done = pip('wheel', '--no-deps', '--no-build-isolation', build, cwd=tmp_path, **settings[way])
+    assert done.returncode == 0, done.stderr
+    assert sources_of(tmp_path) == SOURCES['basicsr/__init__.py']
+    assert not (build / 'build').exists() and not list(build.glob('*.egg-info'))
+
+
+def test_it_is_built_in_isolation(index: Index, build: Path, tmp_path: Path) -> None:
+    """As the requirements ask for it: pip then hides itself from the build, and fetches setuptools for it."""
+    wheel_of('setuptools', index.folder)
+    done = pip('wheel', '--no-deps', build, cwd=tmp_path, PIP_INDEX_URL=f'{index.address}/simple')
+    assert done.returncode == 0, done.stderr
+    assert sources_of(tmp_path) == SOURCES['basicsr/__init__.py'] and set(index.asked) == {'setuptools', 'basicsr'}
+
+
+def test_another_archive_is_refused_and_not_run(index: Index, build: Path, tmp_path: Path) -> None:
+    (index.folder / ARCHIVE).write_bytes(archive_of({**SOURCES, 'basicsr/__init__.py': "WHO = 'somebody'\n"}))
+    done = pip('wheel', '--no-build-isolation', build, cwd=tmp_path, PIP_INDEX_URL=f'{index.address}/simple')
+    assert done.returncode != 0 and 'DO NOT MATCH THE HASHES' in done.stdout + done.stderr
+    assert not (tmp_path / 'ran').exists() and not list(tmp_path.glob('*.whl'))
+
+
+def test_its_absence_is_told_before_anything_else_is_fetched(index: Index, build: Path, tmp_path: Path) -> None:
+    (index.folder / ARCHIVE).unlink()
+    wheel_of('setuptools', index.folder)
+    requirements = (ROOT / 'requirements.txt').read_text()
+    requirements = requirements.replace('./gsasr_plugin/host/basicsr_build', './build of BasicSR').replace('3.13', '3.0')
+    (tmp_path / 'requirements.txt').write_text(requirements)
+    done = pip('install', '-r', 'requirements.txt', cwd=tmp_path, PIP_INDEX_URL=f'{index.address}/simple')
+    told = done.stdout + done.stderr
+    assert done.returncode != 0 and f'{ARCHIVE} could not be fetched' in told
+    assert 'PIP_INDEX_URL' in told and 'PIP_NO_INDEX=1 and PIP_FIND_LINKS=FOLDER' in told
+    assert set(index.asked) == {'setuptools', 'basicsr'}  # not torch
+
+
+def test_extensions_of_basicsr_are_refused(build: Path, tmp_path: Path) -> None:
+    done = pip('wheel', '--no-build-isolation', build, cwd=tmp_path, PIP_NO_INDEX='1', BASICSR_EXT='True')
+    assert done.returncode != 0 and 'unset BASICSR_EXT' in done.stdout + done.stderr
+
+
+def test_nothing_but_the_function_is_replaced() -> None:
+    replaced = BACKEND['with_version'](SETUP)
+    before, _, after = SETUP.partition("    with open('VERSION') as file:\n        raise KeyError('__version__')\n")
+    assert after and replaced == f"{before}    return '1.4.2'\n{after}"
+
+
+def test_each_python_gets_one_basicsr() -> None:
+    """From the index where its setup.py runs, by way of our folder from 3.13 on; the same version everywhere."""
+    dependency = re.search(r'"(basicsr.*)"', (ROOT / 'pyproject.toml').read_text())
+    (line,) = (line for line in (ROOT / 'requirements.txt').read_text().splitlines() if line.startswith('./'))
+    folder, _, marker = line.partition(';')
+    assert dependency is not None and (ROOT / folder / 'backend.py').samefile(BUILD / 'backend.py')
+    assert BACKEND['VERSION'] == BASICSR_VERSION and f'basicsr=={BASICSR_VERSION}' in dependency[1]
+    published, ours = Requirement(dependency[1]).marker, Requirement(f'basicsr;{marker}').marker
+    assert published is not None and ours is not None
+    for version, is_published in {'3.10': True, '3.12': True, '3.13': False, '3.14': False}.items():
+        environment = {'python_version': version}
+        assert (published.evaluate(environment), ours.evaluate(environment)) == (is_published, not is_published)
+
+
+def test_the_command_names_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, 'version_info', (3, 12, 9))
+    assert basicsr_command() == 'python -m pip install basicsr==1.4.2'
+    monkeypatch.setattr(sys, 'version_info', (3, 13, 0))
+    folder = re.fullmatch('python -m pip install "(.*)"', basicsr_command())
+    assert folder is not None and Path(folder[1]).samefile(BUILD) and (BUILD / 'pyproject.toml').is_file()
