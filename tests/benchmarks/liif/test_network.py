@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 import gsasr_ops
+from gsasr_plugin.archs.padding import pad_to_multiple
 from gsasr_plugin.data.bicubic import resize_bicubic
 from tests.benchmarks.liif import network
 from tests.benchmarks.liif.network import GREY, LIIF, LocalDecoder, neighbours
 
 EDSR = {'type': 'EDSR', 'num_feat': 3, 'num_block': 1}
+# Wants both sides to be multiples of 4.
+SWINIR = {'type': 'SwinIR', 'window_size': 4, 'embed_dim': 8, 'depths': [1], 'num_heads': [2]}
 
 
 def liif(*, encoder_opt: dict[str, Any] = EDSR, **options: Any) -> LIIF:
@@ -45,9 +48,9 @@ def mlp(decoder: LocalDecoder, x: list[float]) -> Tensor:
 
 def loops(net: LIIF, lq: Tensor, size: tuple[int, int]) -> Tensor:
     """The paper's Eqs. 1 to 4 for one image, (3, h, w) to (3, H, W), in coordinates where it spans -1..1."""
-    features = net.encoder(lq[None])[0]
     h, w = lq.shape[1:]
     H, W = size
+    features = net.encoder(pad_to_multiple(lq[None], net.encoder.multiple))[0, :, :h, :w]
     result = torch.zeros(3, H, W, dtype=torch.float64)
     for i in range(H):
         for j in range(W):
@@ -69,10 +72,12 @@ def loops(net: LIIF, lq: Tensor, size: tuple[int, int]) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize('size', [(3, 4), (7, 9), (12, 8), (2, 3)])
-def test_formulas(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    'encoder_opt, size', [(EDSR, (3, 4)), (EDSR, (7, 9)), (EDSR, (12, 8)), (EDSR, (2, 3)), (SWINIR, (5, 7))]
+)
+def test_formulas(encoder_opt: dict[str, Any], size: tuple[int, int]) -> None:
     """Float64 on both sides; sums of 30 products of numbers below 4 differ by some 1e-15."""
-    net, lq = liif().double(), image(2, 3, 3, 4)
+    net, lq = liif(encoder_opt=encoder_opt).double(), image(2, 3, 3, 4)
     expected = torch.stack([loops(net, one, size) for one in lq]) + GREY
     assert expected.std() > 0.01
     torch.testing.assert_close(net(lq, size=size), expected, rtol=0, atol=1e-12)
@@ -138,9 +143,7 @@ def test_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(net(lq, size=(13, 11)), whole.detach(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    'encoder_opt', [EDSR, {'type': 'SwinIR', 'window_size': 4, 'embed_dim': 8, 'depths': [1], 'num_heads': [2]}]
-)
+@pytest.mark.parametrize('encoder_opt', [EDSR, SWINIR])
 def test_sizes(encoder_opt: dict[str, Any]) -> None:
     """Any size and scale, also of images that the encoder wants padded."""
     net, lq = liif(encoder_opt=encoder_opt), image(2, 3, 9, 7).float()

@@ -25,7 +25,7 @@ from gsasr_plugin import stop_signals
 from gsasr_plugin.checkpoints.state_file import read_file
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.epoch_sampler import EpochSampler
-from gsasr_plugin.models.compute import autocast, laid_out, prepare
+from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare
 from gsasr_plugin.whole_file import replacing, write_table
 from tests.benchmarks.liif.network import LIIF
 from tests.benchmarks.liif.quality import mean_psnr
@@ -112,7 +112,9 @@ class Training:
         prepare(self.net, train_opt)
         self.criterion = build_loss(dict(train_opt['pixel_opt']))
         optim = dict(train_opt['optim_g'])
-        self.optimizer = getattr(torch.optim, optim.pop('type'))(self.net.parameters(), **optim)
+        optim_type = optim.pop('type')
+        fused = {'fused': True} if optim_type in ('Adam', 'AdamW') else {}  # as GSASRModel
+        self.optimizer = getattr(torch.optim, optim_type)(self.net.parameters(), **fused, **optim)
         self.rates = learning_rates(train_opt)
         self.iteration, self.seconds = 0, 0.0
         self.curve: list[tuple[int, float, str, float]] = []  # iteration, minutes, what, value
@@ -129,6 +131,7 @@ class Training:
         Raises:
             Stopped: by the signal.
         """
+        keep_freed_memory()
         batches, saved = self._batches(), self.seconds
         with stop_signals.stop_signals():
             while self.budget.used(self.iteration, self.seconds) < 1:
