@@ -91,6 +91,42 @@ def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(runs: Runs, tm
 
 
 @pytest.mark.slow
+def test_degraded_samples_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) -> None:
+    """Losses and weights are those of the whole run; the first batches after each start are shown."""
+    found: dict[str, dict[int, str]] = {}
+    for name in ('whole', 'killed'):
+        folder = tmp_path / name
+        options = make_project(folder)
+        degradation = {'preset': 'real_esrgan', 'clean_prob': 0.2, 'gt_usm': False}
+        options['datasets']['train'] |= {'degradation': degradation, 'num_worker_per_gpu': int(name == 'killed')}
+        options['train']['total_iter'] = 12
+        options['logger']['batch_grids'] = 2
+        write_options(options, folder)
+        outputs = []
+        if name == 'killed':
+            log = folder / 'output.txt'
+            status, output = runs.run(
+                folder,
+                *('train', '-opt', 'train.yml'),
+                until=lambda log=log: 'iter:       8' in log.read_text(),
+                signal_number=signal.SIGKILL,
+            )
+            assert status == -signal.SIGKILL, output[-3000:]
+            outputs.append(output)
+        status, output = runs.run(folder, 'train', '-opt', 'train.yml', '--auto_resume')
+        assert status == 0, output[-3000:]
+        found[name] = losses(*outputs, output)
+    assert found['whole'] == found['killed'] and list(found['whole']) == list(range(1, 13))
+    whole, killed = (checkpoint(tmp_path / name, 12) for name in ('whole', 'killed'))
+    assert same(whole[0]['params'], killed[0]['params']) and same(whole[0]['params_ema'], killed[0]['params_ema'])
+    shown = {
+        name: {path.stem for path in (tmp_path / name).glob('experiments/run/visualization/batches/*.png')}
+        for name in ('whole', 'killed')
+    }
+    assert shown['whole'] == {'1', '2'} < shown['killed'] and len(shown['killed']) == 4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(('signal_number', 'status'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_stops_between_two_steps(
     runs: Runs, tmp_path: Path, signal_number: int, status: int

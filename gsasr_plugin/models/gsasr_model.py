@@ -28,6 +28,7 @@ from gsasr_plugin.models.validation.metric_values import build_network_metrics
 from gsasr_plugin.models.validation.paper_tables import PaperRow, paper_row
 from gsasr_plugin.models.validation.scale_validation import ValidationOptions, validate
 from gsasr_plugin.models.validation.tables import Mean, add_to_training_tables, markdown, means, write_test_tables
+from gsasr_plugin.models.validation.validation_grids import write_batch
 from gsasr_plugin.run_errors import RunError
 
 OPTIMIZERS = ('Adam', 'AdamW', 'Adamax', 'SGD', 'ASGD', 'RMSprop', 'Rprop')
@@ -52,6 +53,7 @@ class GSASRModel(ResumableModel):
     def __init__(self, opt: dict[str, Any]) -> None:
         self.stop_signal = 0  # that all processes know of
         self.bad_steps = 0
+        self.batches_shown = 0
         self.snapshot: nn.Module | None = None  # during a validation
         super().__init__(opt)
         kept_models.forget()  # its weights are in place
@@ -98,6 +100,7 @@ class GSASRModel(ResumableModel):
         """
         train_opt = self.opt['train']
         self.iteration = current_iter
+        self._show_batch()
         if 'drawn' in self.batch:
             _, self.epoch, _, last = self.batch['drawn'][-1].tolist()
             self.position = last + self.opt['world_size'] - self.opt['rank']
@@ -121,6 +124,12 @@ class GSASRModel(ResumableModel):
         elif self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         self.speed.step(len(self.output))
+
+    def _show_batch(self) -> None:
+        """Writes the batch as a picture, if it is one of the first."""
+        if self.opt['rank'] == 0 and self.batches_shown < (self.opt.get('logger') or {}).get('batch_grids', 0):
+            self.batches_shown += 1
+            write_batch(Path(self.opt['path']['visualization'], 'batches'), self.iteration, self.lq, self.gt)
 
     def _criteria(self) -> list[Criterion]:
         """The losses in use, with their names in the log."""

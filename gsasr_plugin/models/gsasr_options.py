@@ -60,6 +60,9 @@ class GSASRLoggerOptions:
 
     Attributes:
         keep_last: how many checkpoints (networks and training state) stay, the newest; None: all.
+        batch_grids: so many batches, the first ones after each start, are shown: LR, its bicubic enlargement and GT of
+            each sample, in `visualization/batches/<iteration>.png`.
     """
 
     keep_last: PositiveInt | None = None
+    batch_grids: NonNegativeInt = 0

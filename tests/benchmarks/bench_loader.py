@@ -2,7 +2,7 @@
 
 The paper's training samples: 48 x 48 from sub-images of 512 x 512 pixels (parts of a photograph, as PNG files), x1 to
 x4. The host's path is what its own data sets do: decode, crop, reduce with its `imresize`, flip, turn into tensors.
-Ours with each `cache`; disk is cold while an image is decoded and written, then warm, with the files in the system's
+Ours with each `cache`, and with `cache: memory` each degradation; disk is cold while an image is decoded and written, then warm, with the files in the system's
 page cache or, dropped from it before each round, on the disk. One process and one thread, as each worker of a loader
 has. The median of several rounds, all by turns.
 """
@@ -25,6 +25,7 @@ import skimage.data
 import torch
 
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from gsasr_plugin.data.degradation.options import PRESETS
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 
 # isort: split
@@ -88,10 +89,12 @@ def main() -> None:
         section = {'name': 'sub-images', 'phase': 'train', 'dataroot_gt': folder, 'lq_size': LQ_SIZE}
         folders = [Path(folder) / 'decoded' / str(turn) for turn in range(args.rounds)]
 
-        def dataset(cache: str, turn: int = 0) -> ArbitraryScalePairedDataset:
-            return ArbitraryScalePairedDataset({**section, 'cache': cache, 'cache_dir': str(folders[turn])})
+        def dataset(cache: str, turn: int = 0, degradation: str | None = None) -> ArbitraryScalePairedDataset:
+            changes = {'cache': cache, 'cache_dir': str(folders[turn]), 'degradation': degradation}
+            return ArbitraryScalePairedDataset({**section, **changes})
 
         none, memory = dataset('none'), dataset('memory')
+        degraded = {preset: dataset('memory', degradation=preset) for preset in PRESETS}
         rates: dict[str, list[float]] = defaultdict(list)
 
         def measure(label: str, data: ArbitraryScalePairedDataset, count: int) -> None:
@@ -101,6 +104,8 @@ def main() -> None:
             rates[HOST].append(rate(lambda n: host_sample(paths[n % len(paths)]), max(args.samples // 10, 1)))
             measure('ours, cache: none', none, args.samples)
             measure('ours, cache: memory', memory, args.samples)
+            for preset, data in degraded.items():
+                measure(f'ours, cache: memory, {preset}', data, args.samples)
             disk = dataset('disk', turn)
             measure('ours, cache: disk, cold', disk, len(paths))
             drop_from_page_cache(folders[turn])

@@ -97,6 +97,18 @@ def test_training_reduces_the_loss_and_averages_the_weights(tmp_path: Path) -> N
     assert any(not torch.equal(p, averaged) for p, averaged in pairs)
 
 
+@pytest.mark.parametrize(('rank', 'grids', 'names'), [(0, 2, {'5.png', '6.png'}), (0, 0, set()), (1, 2, set())])
+def test_the_first_batches_are_shown(tmp_path: Path, rank: int, grids: int, names: set[str]) -> None:
+    """Of the first process, from whichever iteration on it starts."""
+    model = make_model(tmp_path)
+    model.opt |= {'logger': {'batch_grids': grids}, 'rank': rank}
+    for iteration in (5, 6, 7):
+        model.feed_data(batch())
+        model.optimize_parameters(iteration)
+    assert {path.name for path in tmp_path.rglob('*.png')} == names
+    assert all(path.parent == tmp_path / 'visualization' / 'batches' for path in tmp_path.rglob('*.png'))
+
+
 def test_gradient_is_clipped(tmp_path: Path) -> None:
     model = make_model(tmp_path, grad_clip=1e-3)
     model.feed_data(batch())

@@ -1,7 +1,10 @@
-"""Pictures of a validation: for each scale a grid of LR, bicubic, SR, GT and their difference, a row for each image."""
+"""Pictures of a validation: for each scale a grid of LR, bicubic, SR, GT and their difference, a row for each image.
+
+And of a batch of training: a grid of LR, bicubic and GT.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +79,35 @@ class Grids:
 
 def _plain(image: Tensor) -> np.ndarray:
     """(1, 3, h, w) -> (h, w, 3)."""
-    return image[0].permute(1, 2, 0).numpy()
+    return image[0].permute(1, 2, 0).cpu().numpy()
 
 
-def row_of(lq: np.ndarray, sr: np.ndarray, gt: np.ndarray | None) -> dict[str, np.ndarray]:
+def write_batch(folder: Path, label: int, lq: Tensor, gt: Sequence[Tensor]) -> None:
+    """Writes a batch of training as a grid, a row for each sample.
+
+    Args:
+        folder: where it goes.
+        label: names the file.
+        lq: (B, 3, h, w), RGB in 0..1.
+        gt: B images (3, H_i, W_i).
+    """
+    rows = [row_of(_plain(one[None]), None, _plain(other[None])) for one, other in zip(lq, gt)]
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / f'{label}.png') as unfinished:
+        Image.fromarray(grid_of(rows)).save(unfinished)
+
+
+def row_of(lq: np.ndarray, sr: np.ndarray | None, gt: np.ndarray | None) -> dict[str, np.ndarray]:
     """The pictures of one image by label, the middle of each: (height, width, 3), in 0..1, of one size.
 
     Args:
         lq: (h, w, 3).
-        sr: (H, W, 3).
-        gt: (H, W, 3), or None.
+        sr: (H, W, 3), or None.
+        gt: (H, W, 3), or None; one of the two is there.
     """
-    H, W = sr.shape[:2]
+    largest = gt if sr is None else sr
+    assert largest is not None
+    H, W = largest.shape[:2]
     h, w = lq.shape[:2]
     top, left = max(0, (H - SIDE) // 2), max(0, (W - SIDE) // 2)
     y, x = np.arange(top, min(top + SIDE, H)), np.arange(left, min(left + SIDE, W))
@@ -95,10 +115,12 @@ def row_of(lq: np.ndarray, sr: np.ndarray, gt: np.ndarray | None) -> dict[str, n
     row = {
         'LR': lq[np.ix_(y * h // H, x * w // W)],
         'bicubic': resize_bicubic(np.ascontiguousarray(lq), (H, W))[shown],
-        'SR': sr[shown],
     }
+    if sr is not None:
+        row['SR'] = sr[shown]
     if gt is not None:
         row['GT'] = gt[shown]
+    if sr is not None and gt is not None:
         row[f'difference x{DIFFERENCE_GAIN}'] = DIFFERENCE_GAIN * np.abs(row['SR'].clip(0, 1) - row['GT'])
     return row
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.models.training_speed import TrainingSpeed
-from gsasr_plugin.models.validation.validation_grids import GAP, LABEL_HEIGHT, Grids, grid_of, row_of
+from gsasr_plugin.models.validation.validation_grids import GAP, LABEL_HEIGHT, Grids, grid_of, row_of, write_batch
 from tests.models.test_gsasr_model import make_model
 from tests.models.validation.photos import photos
 
@@ -122,6 +122,22 @@ def test_rows_and_columns_of_a_grid_stand_where_their_sizes_put_them() -> None:
 
 def test_without_ground_truth_there_are_three_columns() -> None:
     assert list(row_of(np.zeros((5, 5, 3)), np.zeros((9, 9, 3)), None)) == ['LR', 'bicubic', 'SR']
+
+
+def test_a_batch_is_shown_as_lr_bicubic_and_gt(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lq = torch.rand(2, 3, 6, 6, generator=generator)
+    gt = [torch.rand(3, *size, generator=generator) for size in ((12, 18), (6, 6))]
+    write_batch(tmp_path / 'batches', 7, lq, gt)
+    grid = np.asarray(Image.open(tmp_path / 'batches' / '7.png'))
+    assert grid.shape == (LABEL_HEIGHT + 12 + GAP + 6, 3 * 18 + 2 * GAP, 3)
+    levels = [np.rint(image.numpy().transpose(1, 2, 0) * 255) for image in (*lq, *gt)]
+    top, below = slice(LABEL_HEIGHT, LABEL_HEIGHT + 12), slice(LABEL_HEIGHT + 12 + GAP, None)
+    right = slice(2 * (18 + GAP), None)
+    np.testing.assert_array_equal(grid[top, :18], np.kron(levels[0], np.ones((2, 3, 1))))
+    np.testing.assert_array_equal(grid[below, :6], levels[1])
+    np.testing.assert_array_equal(grid[top, right], levels[2])
+    np.testing.assert_array_equal(grid[below, 2 * (18 + GAP) : 2 * (18 + GAP) + 6], levels[3])
 
 
 def test_speed_counts_samples_of_uninterrupted_steps(monkeypatch: pytest.MonkeyPatch) -> None:
