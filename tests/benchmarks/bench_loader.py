@@ -2,9 +2,9 @@
 
 The paper's training samples: 48 x 48 from sub-images of 512 x 512 pixels (parts of a photograph, as PNG files), x1 to
 x4. The host's path is what its own data sets do: decode, crop, reduce with its `imresize`, flip, turn into tensors.
-Ours with each `cache`, and with `cache: memory` each degradation; disk is cold while an image is decoded and written, then warm, with the files in the system's
-page cache or, dropped from it before each round, on the disk. One process and one thread, as each worker of a loader
-has. The median of several rounds, all by turns.
+Ours with each `cache`, and with `cache: memory` each degradation; disk is cold while an image is decoded and written,
+then warm, with the files in the system's page cache or, dropped from it before each round, on the disk. One process and
+one thread, as each worker of a loader has. The median of several rounds, all by turns.
 """
 
 from __future__ import annotations
