@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from gsasr_plugin.host.option_check import OptionError, force_options, read_option_file
 from gsasr_plugin.run_errors import RunError
@@ -31,42 +32,44 @@ from tests.benchmarks.liif.training import NETWORKS, Budget, Training
 
 
 def train(arguments: argparse.Namespace) -> None:
-    file = read_option_file(arguments.opt)
-    force_options(file, arguments.force_yml)
+    options = _options(arguments)
     budget = Budget(minutes=arguments.minutes, iterations=arguments.iterations)
-    training = Training(
-        file.options, name=arguments.network, budget=budget, queries=arguments.queries, folder=arguments.out
-    )
+    training = Training(options, name=arguments.network, budget=budget, queries=arguments.queries, folder=arguments.out)
     parameters = sum(parameter.numel() for parameter in training.net.parameters())
     print(f'{arguments.network}: {parameters:,} parameters, from iteration {training.iteration} on', flush=True)
-    training.run(arguments.val_freq or file.options['val']['val_freq'])
+    training.run(arguments.val_freq or options['val']['val_freq'])
 
 
 def test(arguments: argparse.Namespace) -> None:
-    options = read_option_file(arguments.opt).options
-    print(compare_quality(options, arguments.networks, arguments.out))
+    print(compare_quality(_options(arguments), arguments.networks, arguments.out))
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    file = read_option_file(arguments.opt)
+    force_options(file, arguments.force_yml)
+    return file.options
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
 
-    command = commands.add_parser('train')
-    command.add_argument('-opt', required=True, metavar='FILE', help='an option file that trains a GSASR')
+    of_file = argparse.ArgumentParser(add_help=False)
+    of_file.add_argument('-opt', required=True, metavar='FILE', help='an option file that trains a GSASR, or tests one')
+    of_file.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE', help="in place of FILE's options")
+    of_file.add_argument('--out', type=Path, required=True, help='folder of what is trained, or of the tables')
+
+    command = commands.add_parser('train', parents=[of_file])
     command.add_argument('--network', choices=NETWORKS, required=True, help="liif-skip adds bicubic; ours is FILE's")
     length = command.add_mutually_exclusive_group(required=True)
     length.add_argument('--minutes', type=float, help='of processor time, of all sittings together')
     length.add_argument('--iterations', type=int, help='instead: so many')
     command.add_argument('--queries', type=int, default=576, help='pixels of a sample that LIIF is trained on (576)')
     command.add_argument('--val-freq', type=int, help="validate every so many iterations (FILE's)")
-    command.add_argument('--force_yml', nargs='+', default=[], metavar='KEY=VALUE', help='as for basicsr train')
-    command.add_argument('--out', type=Path, required=True, help='folder of the state and the curve')
     command.set_defaults(run=train)
 
-    command = commands.add_parser('test')
-    command.add_argument('-opt', required=True, metavar='FILE', help='an option file that tests')
+    command = commands.add_parser('test', parents=[of_file])
     command.add_argument('networks', nargs='+', help='folders of train, packaged models, files')
-    command.add_argument('--out', type=Path, required=True, help='folder of the tables')
     command.set_defaults(run=test)
 
     command = commands.add_parser('cost')

@@ -136,6 +136,12 @@ def test_schedule(options: dict[str, Any], tmp_path: Path) -> None:
     assert run.budget.used(1000, 300) == 0.5 and run.budget.used(1000, 601) == 1
 
 
+def test_lengths_are_positive() -> None:
+    for wrong in ({}, {'minutes': 0.0}, {'minutes': -1.0}, {'iterations': 0}):
+        with pytest.raises(ValueError, match='must be positive'):
+            Budget(**wrong)
+
+
 def test_tables(options: dict[str, Any], tmp_path: Path) -> None:
     """PSNR is that of scikit-image on Y, of both networks, and the gains are means of differences to bicubic."""
     begun(options, tmp_path / 'one', name='liif-skip').run(100)

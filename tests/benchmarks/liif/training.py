@@ -46,10 +46,17 @@ class Budget:
     Attributes:
         minutes: of processor time.
         iterations: steps.
+
+    Raises:
+        ValueError: neither is given, or one is not positive.
     """
 
     minutes: float | None = None
     iterations: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.minutes or self.iterations or 0) > 0:
+            raise ValueError(f'minutes or iterations must be positive, got {self.minutes} and {self.iterations}')
 
     def used(self, iteration: int, seconds: float) -> float:
         """The part of it that is over, from 0 to 1, after so many steps that took so long."""
@@ -96,6 +103,8 @@ class Training:
     def __init__(self, opt: Mapping[str, Any], *, name: str, budget: Budget, queries: int, folder: Path) -> None:
         self.opt, self.name, self.budget, self.queries, self.folder = opt, name, budget, queries, folder
         self.train_opt = train_opt = opt['train']
+        if queries < 1:
+            raise ValueError(f'queries must be at least 1, got {queries}')
         others = [key for key in train_opt if key.endswith('_opt') and key != 'pixel_opt' and train_opt[key]]
         if train_opt.get('autocast') == 'fp16' or (name == 'ours' and others):
             raise ValueError(f'bench_rival trains by pixel_opt alone, and not in fp16; train has {", ".join(others)}')
