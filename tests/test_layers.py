@@ -45,6 +45,7 @@ def test_the_rasterizer_knows_torch_only() -> None:
 # From the ground up. A file may import what stands in its own room or on lower floors, not its neighbours.
 FLOORS = (
     (
+        'bicubic_weights',
         'free_memory',
         'option_types',
         'packaged_files',

@@ -1,4 +1,10 @@
-"""Colours to start from: those with which a regular grid of Gaussians draws a bicubic enlargement of the LR image."""
+"""What of the LR image the colours of the Gaussians are relative to.
+
+Either colours to start from, those with which a regular grid of Gaussians draws a bicubic enlargement of the LR image,
+or the unit in which colours are measured that are added to such an enlargement.
+
+Letters: B images, h x w LR size, N = k * h * k * w Gaussians.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +49,21 @@ def base_colors(lq: Tensor, density_per_axis: int, sigma: float | None) -> Tenso
             for _ in range(DEBLUR_PASSES):
                 colors = colors + (enlarged - _blur(colors, k * sigma))
     return torch.logit(colors.clamp(MARGIN, 1 - MARGIN)).flatten(2).transpose(1, 2)
+
+
+def local_contrast(lq: Tensor, density_per_axis: int) -> Tensor:
+    """How much the colours vary around each reference point: 0 where the LR image is flat.
+
+    Args:
+        lq: LR images, (B, 3, h, w).
+        density_per_axis: k, for k * k Gaussians per LR pixel.
+
+    Returns:
+        Maximum less minimum over the 3 x 3 neighbourhood of the LR pixel, of the channel where that is largest:
+        (B, N, 1) in raster order.
+    """
+    k = density_per_axis
+    lq = lq.float() if lq.dtype != torch.float64 else lq
+    largest, smallest = (F.max_pool2d(x, 3, stride=1, padding=1) for x in (lq, -lq))
+    contrast = (largest + smallest).amax(1)  # (B, h, w)
+    return contrast.repeat_interleave(k, 1).repeat_interleave(k, 2).flatten(1)[..., None]

@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gsasr_plugin.archs.base_colors import base_colors
+from gsasr_plugin.archs.base_colors import base_colors, local_contrast
+from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.gaussians import Gaussians
@@ -36,6 +37,9 @@ from gsasr_plugin.option_types import (
 )
 from gsasr_plugin.sizes import ScaleLike, Size, SizesLike, output_sizes
 
+# How Gaussians are drawn, not what the weights mean: a run may choose other values than its checkpoint's.
+OF_DRAWING = ('support', 'raster_ratio', 'consistency')
+
 
 class GSASR(nn.Module):
     """Encoder -> condition injection -> Gaussian interaction -> primary head -> rasterization.
@@ -47,7 +51,8 @@ class GSASR(nn.Module):
         embed_dim: width d of the Gaussian embeddings.
         num_heads: heads of the window attentions; divides `embed_dim`.
         window_size: side of an attention window in LR pixels.
-        num_injection_blocks: condition injection blocks.
+        num_injection_blocks: condition injection blocks. 0, which needs `num_interaction_blocks` 0 and `feature_skip`:
+            no attention; the primary head reads the features and the scale. Not in the paper.
         num_injection_layers: layers of each of them.
         num_interaction_blocks: Gaussian interaction blocks, L.
         num_interaction_layers: layers of each of them.
@@ -65,6 +70,15 @@ class GSASR(nn.Module):
             that sum to one. Not in the paper: with `relative_colors`, the first image is a bicubic enlargement.
         feature_skip: add the features to the embeddings that the primary head reads, and start with weights that pass
             them on. Not in the paper, where detail reaches the head only once the attention has learnt where to look.
+        bicubic_skip: the Gaussians draw what a bicubic enlargement of the LR image lacks: their colours, of any sign
+            and 0 at first, are in units of the local contrast of the LR image (nothing is added where it is flat), and
+            all opacities are 1. Excludes `relative_colors`. Not in the paper: quicker to learn, and flat stays flat.
+        consistency: after drawing, so many times the result is reduced to the LR size, and what the LR image has more
+            is enlarged and added, both by the bicubic that makes LR images; in between clipped to 0..1. Not in the
+            paper: brightness is kept, and so are the artefacts of a JPEG. A run may choose another number than the
+            checkpoint's.
+        joint_head: predict all properties of a Gaussian by one perceptron with one hidden layer, instead of one with
+            two for each property. Not in the paper: less time.
         support: half-width of the box in which a Gaussian is drawn, in standard deviations. The default loses at most
             8e-5 of the range 0..1, 0.02 of an 8-bit level.
         raster_ratio: the paper's rasterization ratio r (Algorithm 1): a Gaussian is also cut to the square
@@ -75,7 +89,7 @@ class GSASR(nn.Module):
         options: all of these arguments, as they were given or defaulted.
 
     Raises:
-        ValueError: a size out of its range; the message names it.
+        ValueError: a size out of its range, or options that exclude each other; the message names them.
     """
 
     # Of any whole number among the options: a mistyped number of layers would be built until all memory is gone.
@@ -88,7 +102,7 @@ class GSASR(nn.Module):
         embed_dim: PositiveInt = 180,
         num_heads: PositiveInt = 6,
         window_size: PositiveInt = 12,
-        num_injection_blocks: PositiveInt = 1,
+        num_injection_blocks: NonNegativeInt = 1,
         num_injection_layers: PositiveInt = 2,
         num_interaction_blocks: NonNegativeInt = 6,
         num_interaction_layers: PositiveInt = 6,
@@ -101,6 +115,9 @@ class GSASR(nn.Module):
         relative_colors: bool = False,
         initial_sigma: PositiveNumber | None = None,
         feature_skip: bool = False,
+        bicubic_skip: bool = False,
+        consistency: NonNegativeInt = 0,
+        joint_head: bool = False,
         support: PositiveNumber = SUPPORT,
         raster_ratio: PositiveNumber | None = None,
     ) -> None:
@@ -109,14 +126,17 @@ class GSASR(nn.Module):
         super().__init__()
         own = {name: value for name, value in options.items() if name != 'encoder_opt'}
         check_values(_accepted(), own, 'GSASR: ')
+        _check_together(options)
         self.options = copy.deepcopy(options)
         self.encoder = build_encoder(encoder_opt)
-        of_decoder = {name: value for name, value in own.items() if name not in ('support', 'raster_ratio')}
+        of_decoder = {name: value for name, value in own.items() if name not in OF_DRAWING}
         self.decoder = GaussianDecoder(num_features=self.encoder.num_features, **of_decoder)
-        self.padding_multiple = math.lcm(self.encoder.multiple, window_size)
+        self.padding_multiple = math.lcm(self.encoder.multiple, self.decoder.multiple)
         self.density_per_axis = math.isqrt(gaussian_density)
         self.relative_colors = relative_colors
         self.initial_sigma = initial_sigma
+        self.bicubic_skip = bicubic_skip
+        self.consistency = consistency
         self.support = support
         self.raster_ratio = raster_ratio
 
@@ -143,8 +163,7 @@ class GSASR(nn.Module):
             tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
         Returns:
-            (B, 3, H, W), or a list of (3, H_i, W_i) where the sizes of the images differ; the plain sum of the
-            Gaussians, not clipped to 0..1.
+            (B, 3, H, W), or a list of (3, H_i, W_i) where the sizes of the images differ; not clipped to 0..1.
 
         Raises:
             ValueError: lq, scale, size or an option has another form than described, or a tile's size is given where
@@ -189,7 +208,14 @@ class GSASR(nn.Module):
         padded = pad_to_multiple(lq, self.padding_multiple)
         # The geometric mean of the rows' and the columns' factors, (B,).
         scale = torch.tensor([math.sqrt(H / h * W / w) for H, W in sizes], dtype=lq.dtype, device=lq.device)
-        base = base_colors(padded, self.density_per_axis, self.initial_sigma) if self.relative_colors else None
+        base = None
+        if self.relative_colors:
+            base = base_colors(padded, self.density_per_axis, self.initial_sigma)
+        elif self.bicubic_skip:
+            base = local_contrast(padded, self.density_per_axis)
+        completion = None
+        if self.bicubic_skip or self.consistency:
+            completion = Completion(lq, self.bicubic_skip, self.consistency)
 
         def network(image: Tensor, base: Tensor | None) -> Gaussians:
             return self.decoder(self.encoder(image), scale, base)
@@ -202,7 +228,7 @@ class GSASR(nn.Module):
         else:
             gaussians = gaussians_by_tiles(network, padded, base, *tiles, self.density_per_axis, progress)
         # Gaussians of the padding stay: they reach into the image. Only its own area is ever drawn.
-        return dataclasses.replace(gaussians, lq_size=(h, w))
+        return dataclasses.replace(gaussians, lq_size=(h, w), completion=completion)
 
     def tiles(self, lq_size: Size, **tile_options: Any) -> list[Size] | None:
         """The sizes (h, w) of the tiles in which one image of a size would go through the network now, None if in none.
@@ -249,6 +275,18 @@ class GSASR(nn.Module):
 def _accepted() -> Accepted:
     """Types and bounds of the network's options; the encoder looks after its own."""
     return accepted_by_call(GSASR, leave_out=('encoder_opt',))
+
+
+def _check_together(options: dict[str, Any]) -> None:
+    if options['bicubic_skip'] and options['relative_colors']:
+        raise ValueError(
+            'GSASR: bicubic_skip and relative_colors exclude each other: colours are relative to one of them'
+        )
+    if options['num_injection_blocks'] == 0 and (options['num_interaction_blocks'] or not options['feature_skip']):
+        raise ValueError(
+            'GSASR: num_injection_blocks 0 needs num_interaction_blocks 0 and feature_skip true, got '
+            f'num_interaction_blocks {options["num_interaction_blocks"]} and feature_skip {options["feature_skip"]}'
+        )
 
 
 def _lq_size(lq: Tensor) -> Size:

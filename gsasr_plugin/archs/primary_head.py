@@ -6,6 +6,7 @@ Letters: B images, h x w LR map, d channels, k * k Gaussians per LR pixel, N = k
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +44,11 @@ def reference_points(
 
 
 class GaussianPrimaryHead(nn.Module):
-    """Enlarges the map of embeddings to one per Gaussian, and reads five properties from each.
+    """Enlarges the map of embeddings to one per Gaussian, and reads the properties from each.
 
     Activations: sigma = sigma_max * (0.99999 * sigmoid + 1e-6), rho = 0.999999 * tanh, opacity and colour = sigmoid,
-    mean = reference point + offset in cells of the Gaussian grid.
+    mean = reference point + offset in cells of the Gaussian grid. With `bicubic_skip` colour = contrast * number, and
+    opacity = 1 without a number: predicted opacities would fall to 0, from where nothing comes back.
 
     Args:
         embed_dim: d.
@@ -57,8 +59,11 @@ class GaussianPrimaryHead(nn.Module):
         relative_colors: the colour is predicted as a difference in logits to a given one (see `forward`), from 0.
         initial_sigma: if given, all Gaussians start at their reference points with this sigma in LR pixels, rho 0, and
             the opacity at which the overlapping Gaussians sum to 1 (or as near as it can be).
+        bicubic_skip: the colour is predicted in units of a given contrast (see `forward`), of any sign, from 0.
+        joint_head: one perceptron with one hidden layer for all numbers, instead of one with two for each property.
 
     Attributes:
+        widths: how many numbers each property has, in their order.
         recompute: compute the hidden layers again in the backward pass, slice by slice, instead of keeping them.
 
     Raises:
@@ -74,6 +79,8 @@ class GaussianPrimaryHead(nn.Module):
         use_reference_points: bool,
         relative_colors: bool,
         initial_sigma: float | None,
+        bicubic_skip: bool,
+        joint_head: bool,
     ) -> None:
         super().__init__()
         if initial_sigma is not None and not initial_sigma < sigma_max:
@@ -82,30 +89,30 @@ class GaussianPrimaryHead(nn.Module):
         self.sigma_max = sigma_max
         self.use_reference_points = use_reference_points
         self.relative_colors = relative_colors
+        self.bicubic_skip = bicubic_skip
+        self.joint_head = joint_head
         self.recompute = False
 
         steps = []
         for r in UPSAMPLING_STEPS[gaussian_density]:
             steps += [MapConv(embed_dim, embed_dim * r * r), MapShuffle(r)]
         self.upsample = nn.Sequential(*steps)
-        self.sigma = self._property(embed_dim, 2)  # (y, x): the released weights' order
-        self.rho = self._property(embed_dim, 1)
-        self.opacity = self._property(embed_dim, 1)
-        self.color = self._property(embed_dim, 3)
-        self.offset = self._property(embed_dim, 2)  # (x, y)
-
-        if initial_sigma is not None:
-            coverage = gaussian_density * 2 * math.pi * initial_sigma**2
-            self._start_at(self.sigma, math.log(initial_sigma / (sigma_max - initial_sigma)))
-            self._start_at(self.opacity, -math.log(max(coverage - 1, 1e-2)))
-            self._start_at(self.rho, 0)
-            self._start_at(self.offset, 0)
-        if relative_colors:
-            self._start_at(self.color, 0)
+        # The released weights' order: sigmas as (y, x), offsets as (x, y).
+        self.widths = {'sigma': 2, 'rho': 1, 'opacity': 1, 'color': 3, 'offset': 2}
+        if bicubic_skip:
+            del self.widths['opacity']
+        d = embed_dim
+        if joint_head:
+            self.properties = nn.Sequential(
+                nn.Linear(d, 4 * d), nn.ReLU(inplace=True), nn.Linear(4 * d, sum(self.widths.values()))
+            )
+        else:
+            for name, width in self.widths.items():
+                self.add_module(name, self._property(d, width))
+        self._start(gaussian_density, initial_sigma)
 
     @staticmethod
-    def _property(embed_dim: int, width: int) -> nn.Sequential:
-        d = embed_dim
+    def _property(d: int, width: int) -> nn.Sequential:
         return nn.Sequential(
             nn.Linear(d, d),
             nn.ReLU(inplace=True),
@@ -114,39 +121,57 @@ class GaussianPrimaryHead(nn.Module):
             nn.Linear(4 * d, width),
         )
 
-    @staticmethod
-    def _start_at(head: nn.Sequential, raw: float) -> None:
-        last = head[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, raw)
+    def _start(self, density: int, initial_sigma: float | None) -> None:
+        """Initial weights of the properties whose first values are chosen."""
+        first = {}
+        if initial_sigma is not None:
+            coverage = density * 2 * math.pi * initial_sigma**2
+            first['sigma'] = math.log(initial_sigma / (self.sigma_max - initial_sigma))
+            first['opacity'] = -math.log(max(coverage - 1, 1e-2))
+            first['rho'] = first['offset'] = 0.0
+        if self.relative_colors or self.bicubic_skip:
+            first['color'] = 0.0
+        rows = 0
+        for name, width in self.widths.items():
+            head: nn.Sequential = self.properties if self.joint_head else getattr(self, name)
+            last: Any = head[-1]
+            here = slice(rows, rows + width) if self.joint_head else slice(None)
+            if name in first:
+                last.weight.data[here] = 0
+                last.bias.data[here] = first[name]
+            rows += width
 
-    def forward(self, x: Tensor, base_colors: Tensor | None = None) -> Gaussians:
+    def forward(self, x: Tensor, base: Tensor | None = None) -> Gaussians:
         """Predicts the Gaussians of each image.
 
         Args:
             x: Gaussian embeddings, (B, h, w, d).
-            base_colors: with `relative_colors`, the logits to which the colours are relative, (B, N, 3); else None.
+            base: what the colours are relative to: with `relative_colors` logits (B, N, 3), with `bicubic_skip` the
+                local contrast (B, N, 1), else None.
         """
         h, w = x.shape[1:3]
         k = self.density_per_axis
-        raw = torch.cat([self._properties(self._enlarged(x, band)) for band in self._bands(x)], 1)  # (B, N, 9)
-        sigmas, rhos, opacities, colors, offsets = raw.split((2, 1, 1, 3, 2), -1)
-        if self.relative_colors:
-            assert base_colors is not None
-            colors = colors + base_colors
+        raw = torch.cat([self._properties(self._enlarged(x, band)) for band in self._bands(x)], 1)  # (B, N, numbers)
+        numbers = dict(zip(self.widths, raw.split(tuple(self.widths.values()), -1)))
+        offsets, rhos = numbers['offset'], numbers['rho'][..., 0]
         if self.use_reference_points:
             means = reference_points(h, w, k, x.device, offsets.dtype) + offsets / k
         else:
             means = offsets * offsets.new_tensor((w, h))
         return Gaussians(
             means=means,
-            sigmas=self.sigma_max * (SIGMA_GAIN * sigmas.flip(-1).sigmoid() + SIGMA_FLOOR),
-            rhos=RHO_BOUND * rhos[..., 0].tanh(),
-            opacities=opacities[..., 0].sigmoid(),
-            colors=colors.sigmoid(),
+            sigmas=self.sigma_max * (SIGMA_GAIN * numbers['sigma'].flip(-1).sigmoid() + SIGMA_FLOOR),
+            rhos=RHO_BOUND * rhos.tanh(),
+            opacities=numbers['opacity'][..., 0].sigmoid() if 'opacity' in numbers else torch.ones_like(rhos),
+            colors=self._colors(numbers['color'], base),
             lq_size=(h, w),
         )
+
+    def _colors(self, numbers: Tensor, base: Tensor | None) -> Tensor:
+        if not self.relative_colors and not self.bicubic_skip:
+            return numbers.sigmoid()
+        assert base is not None
+        return numbers * base if self.bicubic_skip else (numbers + base).sigmoid()
 
     @staticmethod
     def _bands(x: Tensor) -> list[range]:
@@ -164,9 +189,9 @@ class GaussianPrimaryHead(nn.Module):
         return x[:, k * above : x.shape[1] - k * below].flatten(1, 2)
 
     def _properties(self, x: Tensor) -> Tensor:
-        """The nine numbers of each Gaussian before activation: (B, n, d) to (B, n, 9).
+        """The numbers of each Gaussian before activation: (B, n, d) to (B, n, 9), or 8 without opacities.
 
-        In slices: the hidden layers have 25 d numbers for each Gaussian, in all far more than any cache holds.
+        In slices: the hidden layers have 4 to 25 d numbers for each Gaussian, in all far more than any cache holds.
         """
         slices = x.flatten(0, 1).split(SLICE_GPU if x.device.type != 'cpu' else SLICE_CPU * torch.get_num_threads())
         if self.recompute and torch.is_grad_enabled():
@@ -178,9 +203,11 @@ class GaussianPrimaryHead(nn.Module):
         return numbers if numbers.dtype == torch.float64 else numbers.float()
 
     def raw(self, x: Tensor) -> Tensor:
-        """The nine numbers of some Gaussians: (n, d) to (n, 9)."""
+        """The numbers of some Gaussians: (n, d) to (n, 9), or (n, 8)."""
         return torch.cat([head(x) for head in self.heads()], -1)
 
-    def heads(self) -> tuple[nn.Sequential, ...]:
-        """In the order of the nine numbers."""
-        return self.sigma, self.rho, self.opacity, self.color, self.offset
+    def heads(self) -> list[nn.Sequential]:
+        """The perceptrons, in the order of their numbers."""
+        if self.joint_head:
+            return [self.properties]
+        return [getattr(self, name) for name in self.widths]

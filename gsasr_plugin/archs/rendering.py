@@ -24,7 +24,7 @@ def render(
     """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
 
     Args:
-        gaussians: of B images.
+        gaussians: of B images. The drawing is completed as they say.
         size: (H, W), or a list of B pairs.
         support, raster_ratio: see `GSASR`.
 
@@ -34,7 +34,13 @@ def render(
     h, w = gaussians.lq_size
     sizes = output_sizes((h, w), gaussians.means.shape[0], None, size)
     target = sizes[0] if is_pair(size.tolist() if hasattr(size, 'tolist') else size) else sizes
-    return _rasterized(gaussians, target, [(H / h, W / w) for H, W in sizes], support, raster_ratio)
+    drawn = _rasterized(gaussians, target, [(H / h, W / w) for H, W in sizes], support, raster_ratio)
+    completion = gaussians.completion
+    if completion is None:
+        return drawn
+    if isinstance(drawn, Tensor):
+        return completion(drawn)
+    return [completion.of(i)(image[None])[0] for i, image in enumerate(drawn)]
 
 
 def render_part(
@@ -63,7 +69,8 @@ def render_part(
     area = (round(H * share * whole[0] / h), round(W * share * whole[1] / w))
     image = _rasterized(gaussians, area, (H / h, W / w), support, raster_ratio / share)
     assert isinstance(image, Tensor)
-    return image[..., :H, :W]
+    image = image[..., :H, :W]
+    return image if gaussians.completion is None else gaussians.completion(image)
 
 
 def _rasterized(

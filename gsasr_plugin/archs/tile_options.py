@@ -26,6 +26,8 @@ from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumbe
 # levels on the photograph (elsewhere by 0.006), by 1.6 on a page of text and by 11 on noise. The paper's six blocks,
 # with initial weights, carry it inwards: EDSR 0.12 there, 0.08 elsewhere.
 TILE_OVERLAP = 48
+# Sides of tiles that nobody has asked for, where neither window nor overlap bounds them.
+LEAST_TILE = 12
 
 
 @dataclass(kw_only=True)
@@ -96,7 +98,7 @@ class TileOptions:
             if pixel_bytes * h * w <= budget:
                 return None
             # With tiles of twice the overlap the network sees each pixel four times; smaller ones cost far more.
-            least = max(2 * overlap, multiple)
+            least = max(2 * overlap, up_to_multiple(LEAST_TILE, multiple))
             side = largest_side((budget - joined_bytes * h * w) / pixel_bytes, h, w, multiple, least)
         else:
             side = max(self.tile // multiple, 1) * multiple

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,7 +81,7 @@ def _rise(distance: np.ndarray, width: float) -> np.ndarray:
 def gaussians_by_tiles(
     network: Callable[[Tensor, Tensor | None], Gaussians],
     image: Tensor,
-    base_colors: Tensor | None,
+    base: Tensor | None,
     rows: Sequence[Part],
     columns: Sequence[Part],
     density_per_axis: int,
@@ -89,10 +90,10 @@ def gaussians_by_tiles(
     """The Gaussians of an image, tile by tile.
 
     Args:
-        network: maps a part of the image (B, 3, h', w'), and of the base colours (B, k h' k w', 3), to its Gaussians in
-            raster order, with positions relative to the part.
+        network: maps a part of the image (B, 3, h', w'), and of what its colours are relative to (B, k h' k w', C), to
+            its Gaussians in raster order, with positions relative to the part.
         image: padded LR images, (B, 3, h, w).
-        base_colors: (B, k h k w, 3) in raster order, or None.
+        base: (B, k h k w, C) in raster order, or None.
         rows: the parts of h, see `cut_axis`.
         columns: the parts of w.
         density_per_axis: k.
@@ -106,16 +107,16 @@ def gaussians_by_tiles(
     k = density_per_axis
     tiles = list(itertools.product(rows, columns))
     total = sum(len(row.weights) * len(column.weights) for row, column in tiles)
-    joined: dict[str, Tensor] = {}
+    joined: dict[str, Any] = {}
     filled = 0
     for done, (row, column) in enumerate(tiles, 1):
         y, x = row.start, column.start
         bottom, right = y + row.length, x + column.length
-        base = None
-        if base_colors is not None:
-            grid = base_colors.unflatten(1, (k * h, k * w))
-            base = grid[:, k * y : k * bottom, k * x : k * right].flatten(1, 2)
-        part = network(image[:, :, y:bottom, x:right], base)
+        base_part = None
+        if base is not None:
+            grid = base.unflatten(1, (k * h, k * w))
+            base_part = grid[:, k * y : k * bottom, k * x : k * right].flatten(1, 2)
+        part = network(image[:, :, y:bottom, x:right], base_part)
         weights = torch.outer(row.weights, column.weights).flatten().to(part.opacities)
         # Field by field into tensors of the final size: joining a list would hold all Gaussians twice.
         for name in ('means', 'sigmas', 'rhos', 'opacities', 'colors'):

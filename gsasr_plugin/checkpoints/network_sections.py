@@ -6,9 +6,10 @@ from typing import Any
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.encoders import encoder_class
+from gsasr_plugin.archs.gsasr_arch import OF_DRAWING
 
-# How Gaussians are drawn, not what the weights mean: a run may choose other values than the checkpoint's.
-FREE_OPTIONS = ('support', 'raster_ratio')
+# A run may choose other values than the checkpoint's.
+FREE_OPTIONS = OF_DRAWING
 
 
 def differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:

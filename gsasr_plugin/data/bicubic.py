@@ -12,8 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import sparse
 
-# Half the width of the cubic kernel, in pixels of the coarser grid.
-KERNEL_RADIUS = 2
+from gsasr_plugin.bicubic_weights import axis_taps, mirrored
 
 
 def resize_bicubic(
@@ -70,32 +69,9 @@ def resize_bicubic(
 # Training uses 145 sizes; a matrix of a whole photograph's axis takes about 100 kB.
 @lru_cache(maxsize=512)
 def axis_weights(in_length: int, out_length: int, ratio: float, dtype: str) -> sparse.csr_array:
-    """The resampling of one axis as a sparse (out_length, in_length) matrix whose rows sum to 1.
-
-    Output pixel k covers [k / ratio, (k + 1) / ratio] in input pixels, origin at the edge of the first one. When the
-    axis shrinks, the kernel is stretched by 1 / ratio, which is the antialiasing. Beyond the borders the image
-    continues mirrored, the border pixel included, as often as the kernel needs.
-
-    Args:
-        in_length: input pixels along the axis.
-        out_length: output pixels along the axis.
-        ratio: output pixels per input pixel.
-        dtype: 'float32' or 'float64', in which positions and weights are worked out. Positions near 2,000 have an error
-            of 1e-4 in float32, and BasicSR's results have it too: in another precision they would differ by 8e-5.
-    """
-    real = np.dtype(dtype).type
-    shrink = min(ratio, 1.0)
-    radius = KERNEL_RADIUS / shrink
-    # Pixel centres on the input axis, counted from 1 as MATLAB and BasicSR do: the rounding of float32 depends on the
-    # origin.
-    centres = np.arange(1, out_length + 1, dtype=real) / real(ratio) + real(0.5 * (1 - 1 / ratio))  # (out_length,)
-    first = np.floor(centres - real(radius))
-    taps = math.ceil(2 * radius) + 2
-    pixels = first[:, None] + np.arange(taps, dtype=real)  # (out_length, taps)
-    weights = cubic_kernel((centres[:, None] - pixels) * real(shrink))
-    weights /= weights.sum(axis=1, keepdims=True)
-
-    return mirrored_matrix(weights, pixels.astype(np.int64) - 1, in_length)
+    """The resampling of one axis as a sparse (out_length, in_length) matrix whose rows sum to 1; see `axis_taps`."""
+    pixels, weights = axis_taps(in_length, out_length, ratio, dtype)
+    return mirrored_matrix(weights, pixels, in_length)
 
 
 def mirrored_matrix(weights: np.ndarray, pixels: np.ndarray, in_length: int) -> sparse.csr_array:
@@ -106,20 +82,9 @@ def mirrored_matrix(weights: np.ndarray, pixels: np.ndarray, in_length: int) -> 
         pixels: (out_length, taps), where they belong: input pixels, from 0, and beyond the borders.
         in_length: input pixels.
     """
-    # Mirrored continuation: period of 2 * in_length, second half reversed.
-    columns = np.mod(pixels, 2 * in_length)
-    columns = np.where(columns < in_length, columns, 2 * in_length - 1 - columns)
+    columns = mirrored(pixels, in_length)
     out_length, taps = weights.shape
     rows = np.repeat(np.arange(out_length), taps)
     matrix = sparse.coo_array((weights.ravel(), (rows, columns.ravel())), shape=(out_length, in_length)).tocsr()
     matrix.eliminate_zeros()
     return matrix
-
-
-def cubic_kernel(x: np.ndarray) -> np.ndarray:
-    """Keys' cubic convolution kernel with a = -1/2, the one MATLAB calls 'cubic'; zero beyond |x| = 2."""
-    x = np.abs(x)
-    x2, x3 = x**2, x**3
-    inner = 1.5 * x3 - 2.5 * x2 + 1
-    outer = -0.5 * x3 + 2.5 * x2 - 4 * x + 2
-    return np.where(x <= 1, inner, np.where(x <= KERNEL_RADIUS, outer, 0)).astype(x.dtype)

@@ -110,8 +110,9 @@ def read_gaussians(path: Path) -> StoredGaussians:
     h, w = (int(length) for length in arrays['lq_size'])
     rows, columns = (float(factor) for factor in arrays['scale'])
     ratio = float(arrays['raster_ratio'])
+    fields: dict[str, Any] = {name: torch.from_numpy(arrays[name])[None] for name in SHAPES}
     return StoredGaussians(
-        Gaussians(**{name: torch.from_numpy(arrays[name])[None] for name in SHAPES}, lq_size=(h, w)),
+        Gaussians(**fields, lq_size=(h, w)),
         scale=(rows, columns),
         support=float(arrays['support']),
         raster_ratio=None if math.isnan(ratio) else ratio,

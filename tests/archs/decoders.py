@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -15,12 +16,13 @@ DEFAULTS = {name: parameter.default for name, parameter in inspect.signature(GSA
 
 
 def make_decoder(**options: Any) -> GaussianDecoder:
-    return GaussianDecoder(**_with_defaults(GaussianDecoder, options))
+    return GaussianDecoder(**_with_defaults((GaussianDecoder, GaussianPrimaryHead), options))
 
 
 def make_head(**options: Any) -> GaussianPrimaryHead:
-    return GaussianPrimaryHead(**_with_defaults(GaussianPrimaryHead, options))
+    return GaussianPrimaryHead(**_with_defaults((GaussianPrimaryHead,), options))
 
 
-def _with_defaults(cls: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
-    return {name: DEFAULTS[name] for name in inspect.signature(cls).parameters if name in DEFAULTS} | options
+def _with_defaults(classes: Sequence[type[nn.Module]], options: dict[str, Any]) -> dict[str, Any]:
+    names = [name for cls in classes for name in inspect.signature(cls).parameters]
+    return {name: DEFAULTS[name] for name in names if name in DEFAULTS} | options

@@ -159,6 +159,8 @@ def test_every_parameter_gets_a_gradient() -> None:
         {'scale_condition': False},
         {'gaussian_density': 16},
         enhanced,
+        {'bicubic_skip': True, 'consistency': 2, 'joint_head': True},
+        {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True, 'bicubic_skip': True},
     ):
         net = small_gsasr(**options)
         images = net(torch.rand(2, 3, 6, 6), scale=[1.5, 3])
@@ -199,6 +201,13 @@ def test_state_dict_holds_no_sizes_of_images() -> None:
         ({'support': float('inf')}, 'support: given .*inf.*; accepted: a number, greater than 0'),
         ({'embed_dim': 16.5, 'initial_sigma': 0}, 'embed_dim: given 16.5; .*; initial_sigma: given 0; '),
         ({'raster_ratio': -0.5}, 'raster_ratio: given -0.5; accepted: '),
+        ({'consistency': -1}, 'consistency: given -1; accepted: a whole number, at least 0'),
+        ({'bicubic_skip': True, 'relative_colors': True}, 'bicubic_skip and relative_colors exclude each other'),
+        ({'num_injection_blocks': 0, 'num_interaction_blocks': 0}, 'feature_skip true, .* and feature_skip False'),
+        (
+            {'num_injection_blocks': 0, 'feature_skip': True},
+            'needs num_interaction_blocks 0 .*num_interaction_blocks 1',
+        ),
         ({'position_encoding': 'sine'}, "position_encoding: given 'sine'.*; accepted: .*bias"),
         ({'position_encoding': 'rope', 'embed_dim': 12}, 'embed_dim / num_heads to be a multiple of 4, got 6'),
     ],
@@ -253,3 +262,69 @@ def test_rotary_frequencies_start_as_two_perpendicular_directions() -> None:
     turns = torch.atan2(along[1], along[0])
     torch.testing.assert_close(turns, turns[:, :1].expand(3, 4))  # one turn for a head
     assert turns[:, 0].unique().numel() == 3
+
+
+WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
+
+
+def test_without_attention_the_head_reads_features_and_scale() -> None:
+    net = small_gsasr(**WITHOUT_ATTENTION, closing_conv=True)
+    names = {
+        name.rsplit('.', 1)[0].removeprefix('decoder.') for name in net.state_dict() if name.startswith('decoder.')
+    }
+    beside = {name for name in names if not name.startswith(('primary_head.', 'feature_projection.'))}
+    assert beside == {'scale_embedding.mlp.0', 'scale_embedding.mlp.2', 'scale_attention.value', 'scale_attention.out'}
+    assert net.padding_multiple == 1
+    lq = torch.rand(2, 3, 5, 7)
+    with torch.no_grad():
+        decoder = net.decoder
+        gaussians = net.gaussians(lq, [2, 3])
+        assert gaussians.means.shape == (2, 4 * 5 * 7, 2)  # nothing is padded
+        features = decoder.feature_projection(net.encoder(lq).permute(0, 2, 3, 1))
+        told = decoder.scale_attention(decoder.scale_embedding(torch.tensor((2.0, 3.0))))
+        expected = decoder.primary_head(features + told)
+    assert told[0].sub(told[1]).abs().max() > 1e-3
+    torch.testing.assert_close(gaussians.colors, expected.colors)
+    untold = small_gsasr(**WITHOUT_ATTENTION, scale_condition=False)
+    assert not any('scale' in name for name in untold.state_dict())
+
+
+@pytest.mark.parametrize(('bicubic_skip', 'numbers'), [(False, 9), (True, 8)])
+def test_the_joint_head_is_one_perceptron(bicubic_skip: bool, numbers: int) -> None:
+    """In the order sigma as (y, x), rho, opacity, colour, offset."""
+    net = small_gsasr(joint_head=True, bicubic_skip=bicubic_skip, feature_skip=True)
+    head = net.decoder.primary_head
+    properties = {name: p.shape for name, p in head.named_parameters() if not name.startswith('upsample.')}
+    assert properties == {
+        'properties.0.weight': (64, 16),
+        'properties.0.bias': (64,),
+        'properties.2.weight': (numbers, 64),
+        'properties.2.bias': (numbers,),
+    }
+    assert head.properties[2].weight.any(1).tolist() == [
+        not (bicubic_skip and row in (3, 4, 5)) for row in range(numbers)
+    ]
+    torch.nn.init.zeros_(head.properties[2].weight)
+    first = [0.1, 0.2, 0.3, *([] if bicubic_skip else [0.4]), 0.5, 0.6, 0.7, 0.8, 0.9]
+    head.properties[2].bias.data = torch.tensor(first)
+    base = torch.full((1, 4, 1), 0.25) if bicubic_skip else None
+    with torch.no_grad():
+        gaussians = head(torch.rand(1, 1, 1, 16), base)
+    x = torch.tensor(first).double()
+    sigmas = (0.99999 * x[:2].sigmoid() + 1e-6) / 1.2
+    torch.testing.assert_close(gaussians.sigmas[0, 0].double(), sigmas.flip(0))
+    torch.testing.assert_close(gaussians.rhos[0, 0].double(), 0.999999 * x[2].tanh())
+    opacity = x.new_tensor(1) if bicubic_skip else x[3].sigmoid()
+    torch.testing.assert_close(gaussians.opacities[0, 0].double(), opacity)
+    torch.testing.assert_close(gaussians.colors[0, 0].double(), x[-5:-2] * 0.25 if bicubic_skip else x[-5:-2].sigmoid())
+    torch.testing.assert_close(gaussians.means[0, 0].double(), 0.25 + x[-2:] / 2)
+
+
+def test_the_joint_head_starts_where_it_is_told() -> None:
+    net = small_gsasr(joint_head=True, initial_sigma=0.3, relative_colors=True, feature_skip=True)
+    apart = small_gsasr(initial_sigma=0.3, relative_colors=True)
+    lq = torch.rand(1, 3, 4, 4)
+    with torch.no_grad():
+        first, expected = net.gaussians(lq, 2), apart.gaussians(lq, 2)
+    for field in ('means', 'sigmas', 'rhos', 'opacities', 'colors'):
+        torch.testing.assert_close(getattr(first, field), getattr(expected, field))

@@ -23,6 +23,7 @@ from tests.archs.test_encoders import SMALL
 FIELDS = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 BOTH = frozenset((torch.float32, torch.bfloat16))
 ENHANCED = {'position_encoding': 'rope', 'closing_conv': True}
+WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
 
 
 def make_net(encoder: str = 'EDSR', **options: Any) -> GSASR:
@@ -78,8 +79,14 @@ def test_every_encoder_gives_the_same(encoder: str, kernels: str) -> None:
 
 @pytest.mark.parametrize(
     'options',
-    [ENHANCED, {'scale_condition': False, 'gaussian_density': 1}, {'relative_colors': True, 'feature_skip': True}],
-    ids=['enhanced', 'unconditioned', 'relative'],
+    [
+        ENHANCED,
+        {'scale_condition': False, 'gaussian_density': 1},
+        {'relative_colors': True, 'feature_skip': True},
+        {'bicubic_skip': True},
+        {**WITHOUT_ATTENTION, 'bicubic_skip': True, 'joint_head': True},
+    ],
+    ids=['enhanced', 'unconditioned', 'relative', 'skip', 'unattended'],
 )
 @pytest.mark.parametrize('tiles', [{}, {'tile': 12, 'tile_overlap': 4}], ids=['whole', 'tiles'])
 def test_every_decoder_gives_the_same(options: dict[str, Any], tiles: dict[str, Any], kernels: str) -> None:

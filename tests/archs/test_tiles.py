@@ -16,6 +16,8 @@ from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.archs.tiles import FADING_PART, _rise, cut_axis, gaussians_by_tiles
 from tests.archs.test_gsasr import small_gsasr
 
+WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
+
 # In the range 0..1. The networks below are steep, so they are compared in float64, where all that is left are sums of
 # another order, or of steep Gaussians; what float32 may add is the bound.
 TOLERANCE, TOLERANCE_FLOAT32 = 1e-9, 1e-4
@@ -70,8 +72,9 @@ def test_tiles_of_an_axis(multiple: int, windows: tuple[int, int, int], k: int) 
         {'num_interaction_blocks': 2, 'num_interaction_layers': 1},
         {'relative_colors': True, 'initial_sigma': 0.3, 'raster_ratio': 0.1},
         {'position_encoding': 'rope', 'closing_conv': True},
+        {**WITHOUT_ATTENTION, 'bicubic_skip': True, 'joint_head': True},
     ],
-    ids=['paper', 'interaction', 'relative', 'enhanced'],
+    ids=['paper', 'interaction', 'relative', 'enhanced', 'unattended'],
 )
 def test_equals_the_whole_image_where_the_context_fits(options: dict[str, Any], scale: Any) -> None:
     net = make_net(**options).double()

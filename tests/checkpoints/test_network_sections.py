@@ -31,6 +31,8 @@ BINDING_OPTIONS = [
     'relative_colors',
     'initial_sigma',
     'feature_skip',
+    'bicubic_skip',
+    'joint_head',
 ]
 
 

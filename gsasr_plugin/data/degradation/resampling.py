@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from gsasr_plugin.data.bicubic import cubic_kernel, mirrored_matrix
+from gsasr_plugin.bicubic_weights import cubic_kernel
+from gsasr_plugin.data.bicubic import mirrored_matrix
 from gsasr_plugin.data.degradation.options import ResizeMode
 from gsasr_plugin.sizes import Size
 
