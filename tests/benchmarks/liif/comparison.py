@@ -31,13 +31,16 @@ def compare_quality(options: Mapping[str, Any], sources: list[str], folder: Path
     """
     val_opt = options['val']
     table: Table = {}
+    described = []
     for name, source in names_of(sources).items():
-        net = network_of(source)
+        net, training = network_of(source)
+        parameters = sum(parameter.numel() for parameter in net.parameters())
+        described.append(f'* {name}: {", ".join(filter(None, (f"{parameters:,} parameters", training)))}\n')
         (folder / name).mkdir(parents=True, exist_ok=True)
         for section in options['datasets'].values():
             file = ValuesFile(folder / name, run_key(net.state_dict(), val_opt, section))
             enter(table, name, psnr_values(net, section, val_opt['metrics'][PSNR], val_opt, values_file=file))
-    text = markdown(table)
+    text = f'{"".join(described)}\n{markdown(table)}'
     rows = [
         (n, p, s, f'{v:.4f}') for n, images in table.items() for p, scales in images.items() for s, v in scales.items()
     ]

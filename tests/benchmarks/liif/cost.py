@@ -85,7 +85,7 @@ def measure(source: str, dtype: str, photograph: str, crop: int | None, scale: f
         image = image[top : top + crop, left : left + crop].copy()
     h, w = image.shape[:2]
     size = enlarged_size((h, w), (scale, scale))
-    net = None if source == BICUBIC else network_of(source)
+    net = None if source == BICUBIC else network_of(source)[0]
     snapshot = None if net is None else for_inference(net)
     lq = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
 

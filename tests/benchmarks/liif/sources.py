@@ -12,9 +12,13 @@ from tests.benchmarks.liif.training import STATE, trained
 BICUBIC = 'bicubic'
 
 
-def network_of(source: str) -> nn.Module:
-    """The network, in evaluation mode, that a training left in a folder, or that `gsasr_plugin.load` knows."""
-    return trained(Path(source)) if (Path(source) / STATE).exists() else gsasr_plugin.load(source)
+def network_of(source: str) -> tuple[nn.Module, str]:
+    """The network, in evaluation mode, that a training left in a folder, or that `gsasr_plugin.load` knows.
+
+    Returns:
+        The network, and how it was trained, as far as that is known.
+    """
+    return trained(Path(source)) if (Path(source) / STATE).exists() else (gsasr_plugin.load(source), '')
 
 
 def names_of(sources: list[str]) -> dict[str, str]:

@@ -80,7 +80,8 @@ def test_training(options: dict[str, Any], tmp_path: Path, name: str) -> None:
     last = {what: float(value) for _, _, what, value in validations[4:]}
     better = last[f'{RAW} x2'] + last[f'{RAW} x3'] > last[f'{AVERAGED} x2'] + last[f'{AVERAGED} x3']
     assert state['best'] == (RAW if better else AVERAGED)
-    net = trained(tmp_path / 'out')
+    net, how = trained(tmp_path / 'out')
+    assert how.startswith('8 iterations, 0.0 minutes')
     assert not net.training and isinstance(net, LIIF) == (name != 'ours')
     assert getattr(net, 'skip', None) == {'liif': False, 'liif-skip': True, 'ours': None}[name]
     after = net.state_dict()['encoder.net.conv_first.weight']
@@ -157,7 +158,7 @@ def test_tables(options: dict[str, Any], tmp_path: Path) -> None:
     gt = np.asarray(Image.open(tmp_path / 'gt' / 'a.png')) / 255
     lq = np.rint(resize_bicubic(gt.astype(np.float32), (16, 16)).clip(0, 1) * 255) / 255
     with torch.no_grad():
-        net = trained(tmp_path / 'one')
+        net, _ = trained(tmp_path / 'one')
         sr = net(torch.from_numpy(lq).permute(2, 0, 1)[None].float(), scale=3)[0].permute(1, 2, 0).numpy()
     for name, result in {'one': sr, 'bicubic': resize_bicubic(lq, (48, 48))}.items():
         shown = np.rint(result.clip(0, 1) * 255) / 255
@@ -165,6 +166,7 @@ def test_tables(options: dict[str, Any], tmp_path: Path) -> None:
         # A rounding of sr that falls on the other side changes PSNR by less than 0.01 dB.
         assert values[name, 'a', '3'] == pytest.approx(peak_signal_noise_ratio(y_gt, y, data_range=255), abs=0.01)
     gain = sum(values['two', image, '2'] - values['bicubic', image, '2'] for image in 'ab') / 2
+    assert '\n* two: ' in text and ' parameters, 8 iterations, 0.0 minutes' in text
     assert f'| two, 2 (all) | {gain:+.2f} |' in text
 
 

@@ -267,9 +267,14 @@ class Training:
         torch.set_rng_state(state['random'])
 
 
-def trained(folder: Path) -> nn.Module:
-    """The network that a training has left, in evaluation mode, with the weights that were better when it ended."""
+def trained(folder: Path) -> tuple[nn.Module, str]:
+    """The network that a training has left, in evaluation mode, and what became of it, for tables.
+
+    Its weights are those that were better when it ended.
+    """
     state = read_file(folder / STATE)
     net = build(state['settings']['network'], state['settings']['network_g'])
     net.load_state_dict(state[state['best']])
-    return net.eval()
+    which = {RAW: 'raw', AVERAGED: 'averaged'}[state['best']]
+    minutes = state['seconds'] / 60
+    return net.eval(), f'{state["iteration"]:,} iterations, {minutes:.1f} minutes of processor time, {which} weights'
