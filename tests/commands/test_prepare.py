@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -20,6 +21,9 @@ from gsasr_plugin.benchmarking.prepare import jobs, runner
 from gsasr_plugin.commands import main
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.degradation.options import DegradationOptions
+from gsasr_plugin.data.degradation.process import Degradation
+from gsasr_plugin.data.degradation.samples import degraded_image
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.image_files import list_images, read_image
 from gsasr_plugin.whole_file import STAGING
@@ -117,6 +121,11 @@ def test_degraded_benchmarks_are_reproducible(gt: Path, tmp_path: Path) -> None:
         assert np.array_equal(pixels(one, 'GT')[name], pixels(plain, 'GT')[name])
         enlarged = to_8_bit(resize_bicubic(to_float(lq), pixels(one, 'GT')[name].shape[:2]))
         assert np.array_equal(pixels(one, 'Bicubic')[name], enlarged)
+    key = (0, int.from_bytes(hashlib.sha256(b'cat x3').digest(), 'big'))  # the same in every process and version
+    light = Degradation(DegradationOptions.of('light'))
+    whole = to_float(pixels(one, 'GT')['cat.png'][..., ::-1])
+    _, expected = degraded_image(light, np.random.default_rng(key), whole, (31, 43))
+    assert np.array_equal(pixels(one, 'LR')['cat.png'][..., ::-1], to_8_bit(expected))
     made = times(one)
     assert prepare(*command, tmp_path / 'one', '--scales', 2, 3) == 0 and times(one) == made
 

@@ -12,7 +12,7 @@ import torch
 
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.crop_place import CropPlace
-from gsasr_plugin.data.degradation import samples
+from gsasr_plugin.data.degradation import process, samples
 from gsasr_plugin.data.degradation.options import PRESETS, DegradationOptions
 from gsasr_plugin.data.degradation.process import Degradation
 from gsasr_plugin.data.degradation.samples import degraded_patch
@@ -84,6 +84,18 @@ def test_a_patch_is_a_part_of_the_whole_degraded(image: np.ndarray, turn: tuple[
         assert np.array_equal(np.rint(gt * 255), turned[y : y + 48, x : x + 48])
         # 2e-6: float32, in which sums are taken in another order.
         assert np.abs(lq - whole[y // 2 : y // 2 + 24, x // 2 : x // 2 + 24]).max() < 2e-6
+
+
+def test_wide_kernels_see_what_lies_beyond(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At x1 the first blur reaches further, 10 pixels, than the LR pixels around a patch."""
+    monkeypatch.setattr(process, 'LEAST_KERNEL_SIZE', 21)
+    wide = {**FIXED, 'blur_kernel_size': 21, 'blur_sigma': [3, 3]}
+    degradation = Degradation(DegradationOptions.of(wide))
+    whole = degradation(np.random.default_rng(0), image.astype(np.float32) / 255, (200, 260))
+    for seed in range(4):
+        place = CropPlace(60, 80, 24, 24, False, False, False)
+        _, lq = degraded_patch(degradation, np.random.default_rng(seed), image, place, 24)
+        assert np.abs(lq - whole[60:84, 80:104]).max() < 2e-6
 
 
 @pytest.mark.parametrize('preset', PRESETS)
