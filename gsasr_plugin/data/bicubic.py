@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import sparse
 
-from gsasr_plugin.bicubic_weights import axis_taps, mirrored
+from gsasr_plugin.bicubic_weights import axis_taps
 
 
 def resize_bicubic(
@@ -71,20 +71,7 @@ def resize_bicubic(
 def axis_weights(in_length: int, out_length: int, ratio: float, dtype: str) -> sparse.csr_array:
     """The resampling of one axis as a sparse (out_length, in_length) matrix whose rows sum to 1; see `axis_taps`."""
     pixels, weights = axis_taps(in_length, out_length, ratio, dtype)
-    return mirrored_matrix(weights, pixels, in_length)
-
-
-def mirrored_matrix(weights: np.ndarray, pixels: np.ndarray, in_length: int) -> sparse.csr_array:
-    """A resampling as a matrix (out_length, in_length), of an input that continues mirrored.
-
-    Args:
-        weights: (out_length, taps).
-        pixels: (out_length, taps), where they belong: input pixels, from 0, and beyond the borders.
-        in_length: input pixels.
-    """
-    columns = mirrored(pixels, in_length)
-    out_length, taps = weights.shape
-    rows = np.repeat(np.arange(out_length), taps)
-    matrix = sparse.coo_array((weights.ravel(), (rows, columns.ravel())), shape=(out_length, in_length)).tocsr()
+    rows = np.repeat(np.arange(out_length), pixels.shape[1])
+    matrix = sparse.coo_array((weights.ravel(), (rows, pixels.ravel())), shape=(out_length, in_length)).tocsr()
     matrix.eliminate_zeros()
     return matrix

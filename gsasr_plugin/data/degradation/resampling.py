@@ -6,8 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from gsasr_plugin.bicubic_weights import cubic_kernel
-from gsasr_plugin.data.bicubic import mirrored_matrix
+from gsasr_plugin.bicubic_weights import cubic_kernel, mirrored
 from gsasr_plugin.data.degradation.options import ResizeMode
 from gsasr_plugin.sizes import Size
 
@@ -53,7 +52,9 @@ def _axis_matrix(in_length: int, out_length: int, start: float, stop: float, mod
     pixels = np.floor(centres - reach)[:, None] + np.arange(taps + 1)
     weights = kernel(np.abs(centres[:, None] - pixels), width)
     weights /= weights.sum(axis=1, keepdims=True)
-    return mirrored_matrix(weights.astype(np.float32), pixels.astype(np.int64), in_length)
+    columns = mirrored(pixels.astype(np.int32), in_length)
+    ends = np.arange(0, columns.size + 1, columns.shape[1], dtype=np.int32)  # of rows, which are equally long
+    return sparse.csr_array((weights.astype(np.float32).ravel(), columns.ravel(), ends), shape=(out_length, in_length))
 
 
 def _area(distance: np.ndarray, width: float) -> np.ndarray:
