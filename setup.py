@@ -12,8 +12,9 @@ Environment variables:
     FORCE_CUDA=1          the same of the CUDA kernels
     FORCE_CUDA=0          the CUDA kernels are left out
                           (not set: compiled where an nvcc that fits torch is found, whether or not there is a GPU)
-    CUDA_HOME             folder of the CUDA toolkit (not set: see ops/build.py, find_cuda_home)
-    TORCH_CUDA_ARCH_LIST  architectures, such as '8.6;9.0+PTX' (not set: 7.5 to 12.0 and PTX of the newest)
+    CUDA_HOME             folder of the CUDA toolkit, which is looked at first (see ops/build.py, find_toolkit)
+    TORCH_CUDA_ARCH_LIST  architectures, such as '8.6;9.0+PTX' (not set: all from 7.5 to 12.0, with CUDA 12 from 5.0,
+                          and PTX of the newest)
     MAX_JOBS              how many files ninja compiles at once
 """
 
@@ -28,8 +29,8 @@ from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).resolve().parent
-FORCE_CUDA = os.environ.get('FORCE_CUDA', '0') != '0'
-FORCE_KERNELS = FORCE_CUDA or os.environ.get('FORCE_KERNELS', '0') != '0'
+FORCE_CUDA = os.environ.get('FORCE_CUDA', '0') not in ('', '0')
+FORCE_KERNELS = FORCE_CUDA or os.environ.get('FORCE_KERNELS', '0') not in ('', '0')
 
 
 def load_build_facts():
@@ -62,13 +63,16 @@ def old_pip_complaint(facts) -> str | None:
     return f'pip {versions["pip"]} cannot install BasicSR 1.4.2, 23.1 and newer can: pip install --upgrade pip'
 
 
-def import_torch():
-    """torch, if need be that of the environment around an isolated build."""
+def import_torch(facts):
+    """torch, if need be that of the environment around an isolated build; ImportError for one that is too old, too."""
     try:
         import torch
     except ImportError:
         sys.path.append(sysconfig.get_path('purelib'))
         import torch
+    complaint = facts.torch_complaint(torch.__version__)
+    if complaint:
+        raise ImportError(complaint)
     return torch
 
 
@@ -79,13 +83,13 @@ def without_torch(facts, error: ImportError) -> dict:
         return {'setup_requires': re.findall(r'"(torch>=[^"]+)"', text)}
     if FORCE_KERNELS and sys.argv[1:2] != ['sdist']:
         raise SystemExit(
-            f'FORCE_{"CUDA" if FORCE_CUDA else "KERNELS"} is set, but torch cannot be imported here ({error}): install '
-            'torch first, then pip install --no-build-isolation .'
+            f'FORCE_{"CUDA" if FORCE_CUDA else "KERNELS"} is set, but there is no torch to compile with ({error}): '
+            'install torch first, then pip install --no-build-isolation .'
         )
     complaint = old_pip_complaint(facts)
     if complaint:
         raise SystemExit(complaint)
-    say(f'the kernels are not compiled now, but at first use: torch cannot be imported in this build ({error})')
+    say(f'the kernels are not compiled now, but at first use: there is no torch to compile with ({error})')
     return {}
 
 
@@ -100,22 +104,20 @@ def extension_arguments() -> dict:
     """ext_modules and cmdclass, empty where nothing can be compiled."""
     facts = load_build_facts()
     try:
-        torch = import_torch()
+        torch = import_torch(facts)
     except ImportError as error:
         return without_torch(facts, error)
-    plan = facts.plan_cuda(torch.version.cuda)
-    facts.prepare_environment(plan)
+    plan = facts.plan_cuda(torch.version.cuda, torch.version.hip)
+    if plan.home is not None:
+        os.environ['CUDA_HOME'] = str(plan.home)  # which torch reads when it is imported
+    elif FORCE_CUDA:
+        raise SystemExit(f'FORCE_CUDA is set, but the CUDA kernels cannot be compiled: {plan.reason}')
     from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
-    def library(kind, name, sources, architectures):
+    def library(kind, name, sources):
         return kind(
             f'gsasr_ops.{name}',
             [os.path.relpath(file, ROOT) for file in sources],
-            extra_compile_args={
-                'cxx': facts.cxx_flags(torch.__version__, architectures),
-                'nvcc': facts.nvcc_flags(),
-            },
-            extra_link_args=facts.cudart_flags(plan),
             depends=[os.path.relpath(file, ROOT) for file in facts.headers()],
             # No Python module: torch.ops.load_library loads it.
             py_limited_api=True,
@@ -125,15 +127,25 @@ def extension_arguments() -> dict:
         """Goes on without a library that cannot be compiled."""
 
         def build_extensions(self):
-            built = []
+            built, left_out = [], plan.reason
             for extension in self.extensions:
                 self.extensions = [extension]
+                cuda = '_CUDA' in extension.name
+                told = facts.cuda_facts(plan) if cuda else {'cuda_left_out': left_out}
+                extension.extra_compile_args = {
+                    'cxx': facts.cxx_flags(torch.__version__, told, cuda=cuda),
+                    'nvcc': facts.nvcc_flags(plan.architectures),
+                }
+                if cuda:
+                    extension.extra_link_args = facts.link_flags(plan, Path(self.build_temp).resolve() / 'cudart')
                 try:
                     super().build_extensions()
                 except (Exception, SystemExit) as error:
-                    if FORCE_CUDA if '_CUDA' in extension.name else FORCE_KERNELS:
+                    if FORCE_CUDA if cuda else FORCE_KERNELS:
                         raise
                     say(f'{extension.name} could not be compiled, going on without it: {error}')
+                    if cuda:
+                        left_out = f'compiling them with {plan.home} failed ({error}; pip install -v shows more)'
                 else:
                     built.append(extension)
             self.extensions = built
@@ -144,14 +156,13 @@ def extension_arguments() -> dict:
                 old.unlink()
             super().copy_extensions_to_source()
 
-    libraries = [library(CppExtension, '_C', facts.cpu_sources(), None)]
+    libraries = [library(CppExtension, '_C', facts.cpu_sources())]
     if plan.home is None:
         say(f'CUDA kernels: left out, {plan.reason}')
     else:
-        architectures = os.environ['TORCH_CUDA_ARCH_LIST']
-        say(f'CUDA kernels: compiled with {plan.home} for {architectures}')
-        name = facts.cuda_library(torch.version.cuda)
-        libraries.append(library(CUDAExtension, name, facts.cuda_sources(), architectures))
+        say(f'CUDA kernels: compiled with {plan.home} ({plan.release}) for {" ".join(plan.architectures)}')
+        # First, so that the other can tell why it is missing.
+        libraries.insert(0, library(CUDAExtension, facts.cuda_library(torch.version.cuda), facts.cuda_sources()))
     return {'ext_modules': libraries, 'cmdclass': {'build_ext': OptionalBuild, 'bdist_wheel': AnyPython}}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-# Where the system does not say what is free (no Linux, no CUDA): 4 GiB.
+# Where the system does not say what is free (no Linux, CUDA or Apple's GPU): 4 GiB.
 UNKNOWN_FREE = 4 << 30
 
 
@@ -24,10 +24,18 @@ def free_bytes(device: torch.device, root: Path = Path('/')) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         # What PyTorch holds without using it is free for this process.
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == 'mps':
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     if device.type != 'cpu':
         return UNKNOWN_FREE
     known = [_available(root), *(_left(folder, *files) for folder, files in _groups(root))]
     return min((free for free in known if free is not None), default=UNKNOWN_FREE)
+
+
+def give_back(device: torch.device) -> None:
+    """Give back what PyTorch keeps of a device's memory for later."""
+    if device.type in ('cuda', 'mps'):
+        torch.get_device_module(device).empty_cache()
 
 
 def _available(root: Path) -> int | None:

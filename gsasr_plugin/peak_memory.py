@@ -14,30 +14,31 @@ class PeakMemory:
     """Bytes in use at most within a `with` block, beyond those in use at its start.
 
     Args:
-        device: of a CUDA device, torch's allocator is asked; else the process (Linux only).
+        device: of a CUDA device, torch's allocator is asked; of a CPU the process (Linux only).
 
     Attributes:
         bytes: after the block; None where it cannot be measured.
     """
 
     def __init__(self, device: torch.device | str):
-        self.is_cuda = torch.device(device).type == 'cuda'
+        self.device = torch.device(device)
+        self.of_process = self.device.type == 'cpu' and CLEAR_REFS.exists()
         self.bytes: int | None = None
 
     def __enter__(self) -> PeakMemory:
-        if self.is_cuda:
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
-        elif CLEAR_REFS.exists():
+        if self.device.type == 'cuda':
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device)
+        elif self.of_process:
             ctypes.CDLL(None).malloc_trim(0)  # what was freed before must not be there to be used again
             CLEAR_REFS.write_text('5')  # sets VmHWM to what is in use
             self.before = self._status('VmRSS')
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.is_cuda:
-            self.bytes = torch.cuda.max_memory_allocated() - self.before
-        elif CLEAR_REFS.exists():
+        if self.device.type == 'cuda':
+            self.bytes = torch.cuda.max_memory_allocated(self.device) - self.before
+        elif self.of_process:
             self.bytes = self._status('VmHWM') - self.before
 
     @staticmethod

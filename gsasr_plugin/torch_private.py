@@ -40,15 +40,6 @@ def replace_call(module: nn.Module, make: Callable[[Callable[..., Any]], Callabl
     module._compiled_call_impl = make(module._call_impl)
 
 
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has instructions for products of bfloat16 matrices: AVX-512-BF16 or AMX.
-
-    For torch before 2.10, which has no `torch.cpu.get_capabilities`. Without these two names: no.
-    """
-    names = ('_is_avx512_bf16_supported', '_is_amx_tile_supported')
-    return any(getattr(torch.cpu, name, bool)() for name in names)
-
-
 def linear_pointwise() -> Callable[..., Tensor] | None:
     """oneDNN's product of matrices with bias and ReLU in the same pass, which torch's compiler emits on CPUs.
 

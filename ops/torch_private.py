@@ -1,4 +1,4 @@
-"""All names of torch that gsasr_ops uses though they are private, as they were in torch 2.6 to 2.14.
+"""All names of torch that gsasr_ops uses though they are private, as they were in torch 2.10 to 2.14.
 
 None is in torch's documentation: any version may drop one. Nobody else in gsasr_ops touches such a name.
 """
@@ -27,7 +27,7 @@ def build_folder(cpp_extension: Any, name: str) -> str:
 
 
 def has_matrix_unit() -> bool:
-    """Whether this CPU has a matrix unit (AMX) that torch knows of; torch.cpu tells it from 2.6 on, on Linux."""
+    """Whether this CPU has a matrix unit (AMX) that torch knows of; torch.cpu tells it on Linux."""
     return getattr(torch.cpu, '_is_amx_tile_supported', lambda: False)()
 
 

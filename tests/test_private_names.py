@@ -98,9 +98,6 @@ def test_what_they_stand_for_is_there() -> None:
     assert torch_private.linear_pointwise() is not None or not torch.backends.mkldnn.is_available()
     block = torch_private.shared_block(torch.zeros(2, dtype=torch.float16), 5)
     assert block.is_shared() and block.shape == (5,) and block.dtype == torch.float16
-    capabilities = torch.cpu.get_capabilities()
-    fast = bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))
-    assert torch_private.cpu_multiplies_bfloat16() == fast
 
 
 def test_without_them_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +109,6 @@ def test_without_them_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(owner, '_new_shared')
     block = torch_private.shared_block(torch.zeros(2), 5)
     assert block.shape == (5,) and block.dtype == torch.float32
-    for name in ('_is_avx512_bf16_supported', '_is_amx_tile_supported'):
-        monkeypatch.delattr(torch.cpu, name)
-    assert torch_private.cpu_multiplies_bfloat16() is False
     monkeypatch.delattr(torch.nn.Module, '_compiled_call_impl')
     with pytest.raises(AssertionError, match='torch calls modules in another way'):
         torch_private.replace_call(torch.nn.Identity(), lambda plain: plain)

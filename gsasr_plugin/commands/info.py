@@ -57,11 +57,13 @@ def gather() -> dict[str, dict[str, Any]]:
         },
         'hardware': _hardware(),
         'rasterizer': {
-            'on CPUs': _explained(backend, 'cpu'),
-            'on CUDA devices': _explained(backend, 'cuda'),
-            'library': backend['library'],
+            'on CPUs': _on_cpus(backend),
+            'on CUDA devices': _on_cuda(backend),
+            'on all others': 'on the CPU: tensors are copied there and back',
+            'libraries': [name for name in (backend['library'], backend['cuda_library']) if name],
             'compiler': backend['compiler'],
             'instruction set': _instruction_set(backend),
+            'CUDA toolkit': backend['cuda_toolkit'],
             'CUDA architectures': backend['cuda_architectures'],
         },
         'repairs of BasicSR': repairs(),
@@ -84,10 +86,10 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
         complaint = build.compiler_complaint()
         first = f'install a C++ compiler ({complaint}), then ' if complaint else ''
         commands['compiled rasterizer'] = first + REINSTALL
-    if torch.cuda.is_available() and backend['cuda'] == 'reference':
-        plan = build.plan_cuda(torch.version.cuda)
-        first = f'install the CUDA toolkit {torch.version.cuda} ({plan.reason}), then ' if plan.home is None else ''
-        commands['CUDA kernels'] = first + REINSTALL
+    if torch.cuda.is_available() and torch.version.hip is None and backend['cuda'] != 'compiled':
+        plan = build.plan_cuda(torch.version.cuda, devices=list(_capabilities().values()))
+        if plan.home is None:
+            commands['CUDA kernels'] = f'install the CUDA toolkit {torch.version.cuda}: {plan.reason}'
     for extra, packages in _extras().items():
         absent = [package for package in packages if version_of(package) is None]
         if absent:
@@ -95,18 +97,46 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
     return commands
 
 
-def _explained(backend: dict[str, Any], device: str) -> str:
-    """Which backend draws on a kind of device, and why."""
+def _on_cpus(backend: dict[str, Any]) -> str:
+    """What draws on CPUs, and why."""
+    if backend['cpu'] == 'compiled':
+        return 'compiled: the library has kernels for it'
+    return f'{backend["cpu"]}: {"; ".join(backend["problems"])}'
+
+
+def _on_cuda(backend: dict[str, Any]) -> str:
+    """What draws on CUDA devices, and why."""
     import torch
 
-    kind = backend[device]
-    if device == 'cuda' and not torch.cuda.is_available() and kind != 'compiled':
-        return f'{kind}: {"torch sees no CUDA device" if torch.version.cuda else "this torch is built without CUDA"}'
+    from gsasr_ops import build
+
+    kind = backend['cuda']
     if kind == 'compiled':
-        seen = '' if device == 'cpu' or torch.cuda.is_available() else ' (but torch sees no such device here)'
-        return f'compiled: the library has kernels for it{seen}'
-    reasons = '; '.join(backend['problems']) or 'the library has no kernels for it'
-    return f'{kind}: {reasons}'
+        if not torch.cuda.is_available():
+            return 'compiled: the library has kernels for it (but torch sees no such device here)'
+        without = [
+            f'{name} ({major}.{minor})'
+            for name, (major, minor) in _capabilities().items()
+            if not build.covers(backend['cuda_architectures'], (major, minor))
+        ]
+        return 'compiled: the library has kernels for it' + (f', but not for {", ".join(without)}' if without else '')
+    reasons = list(backend['problems'])
+    if torch.version.hip is not None:
+        reasons = ['this torch is built for AMD GPUs (ROCm), for which there are no kernels']
+    elif torch.version.cuda is None:
+        reasons = ['this torch is built without CUDA']
+    elif not torch.cuda.is_available():
+        reasons.append('torch sees no CUDA device')
+    if backend['cuda_left_out'] and torch.version.cuda is not None:
+        reasons.append(f'the kernels were left out: {backend["cuda_left_out"]}')
+    return f'{kind}: {"; ".join(reasons) or "the library has no kernels for it"}'
+
+
+def _capabilities() -> dict[str, tuple[int, int]]:
+    """Of the CUDA devices that are here."""
+    import torch
+
+    return {f'cuda:{index}': torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
 
 
 def _instruction_set(backend: dict[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gsasr_plugin.free_memory import give_back
 from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
@@ -69,8 +70,7 @@ def upscale_pictures(
             if not _is_out_of_memory(error):
                 raise
             outcome.failures.append((str(job.source), OUT_OF_MEMORY))
-            if upscaler.device.type == 'cuda':
-                torch.cuda.empty_cache()
+            give_back(upscaler.device)
     return outcome
 
 

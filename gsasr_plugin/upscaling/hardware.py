@@ -12,29 +12,33 @@ from gsasr_plugin.precision import DTYPES, dtype_of
 if TYPE_CHECKING:
     import torch
 
-DEVICES = 'auto, cpu, cuda, cuda:1, ...'
+DEVICES = 'auto, cpu, cuda, cuda:1, mps, ...'
 AUTO = 'auto'
 
 
 def choose_device(name: str = AUTO) -> torch.device:
-    """The device of that name; 'auto' is a CUDA device where there is one.
+    """The device of that name; 'auto' is a CUDA device, or Apple's GPU (mps), where there is one.
 
     Raises:
         ValueError: no such device, or not here.
     """
     import torch
 
+    cuda, apple = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == AUTO:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        return torch.device('cuda' if cuda else 'mps' if apple else 'cpu')
     device: torch.device | None
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in ('cpu', 'cuda'):
-        raise ValueError(f'device {name!r} is unknown; accepted: {DEVICES}')
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices')
+    other = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    kinds = {'cpu', 'cuda', *(['mps'] if apple else []), *([other.type] if other is not None else [])}
+    if device is None or device.type not in kinds:
+        raise ValueError(f'device {name!r} is unknown or not here; accepted: {DEVICES}')
+    count = 1 if device.type == 'cpu' else torch.get_device_module(device).device_count()
+    if (device.index or 0) >= count:
+        raise ValueError(f'device {name!r}: this machine has {count} {device.type.upper()} devices')
     return device
 
 
@@ -63,13 +67,9 @@ def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether the device has instructions for products of bfloat16 matrices: CUDA from Ampere on, AVX-512-BF16, AMX."""
     import torch
 
-    from gsasr_plugin.torch_private import cpu_multiplies_bfloat16
-
     if device.type == 'cuda':
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != 'cpu':
         return False
-    if hasattr(torch.cpu, 'get_capabilities'):  # torch 2.10 and newer
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))
-    return cpu_multiplies_bfloat16()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16'))

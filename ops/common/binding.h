@@ -1,12 +1,6 @@
 // What the bindings of all operators share: torch, checks of arguments, threads.
 #pragma once
 
-#if defined(GSASR_STABLE_ABI)
-#include "torch_stable.h"
-#else
-#include "torch_classic.h"
-#endif
-
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -14,6 +8,7 @@
 
 #include "bfloat16.h"
 #include "threads.h"
+#include "torch_stable.h"
 
 // Where Python defined the operators already (GSASR_KERNELS_ONLY, see gsasr_ops/extension.py), a library brings kernels
 // only. In either case the schemas are those of the lines m.def("...") of the bindings, which Python reads too.

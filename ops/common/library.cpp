@@ -2,6 +2,7 @@
 #include "export.h"
 #include "instruction_set.h"
 
+GSASR_EXPORT_FACTS
 GSASR_EXPORT const char* gsasr_instruction_sets() { return gsasr::cpu::instruction_sets(); }
 GSASR_EXPORT const char* gsasr_compiler() {
 #if defined(__clang__)

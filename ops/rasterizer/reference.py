@@ -197,7 +197,7 @@ def _tiles(
     """The tiles of an image, strip by strip."""
     H, W = size
     ranges = _touched(gaussians, size, scale, support, window)  # (N, 2, 2)
-    lengths = (ranges[:, :, 1] - ranges[:, :, 0]).double()
+    lengths = (ranges[:, :, 1] - ranges[:, :, 0]).float()  # not every device has float64
     typical = 2 * lengths[(lengths > 0).all(dim=1)].mean().nan_to_num(0.0).item()
     side = round(min(max(typical, SMALLEST_TILE), LARGEST_TILE))
     for top in range(0, H, side):

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 
 import pytest
+import torch
 
 import gsasr_ops
 from gsasr_ops import build
@@ -32,13 +33,58 @@ def test_what_is_missing_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
     requirements = ['torch>=2', 'no-such-package>=1; extra == "plots"', 'numpy; extra == "test"']
     monkeypatch.setattr(importlib.metadata, 'requires', lambda name: requirements)
     monkeypatch.setattr(build, 'compiler_complaint', lambda: 'there is no C++ compiler')
-    backend = {'cpu': 'reference', 'cuda': 'reference', 'library': None}
+    backend = {'cpu': 'reference', 'cuda': 'on the CPU', 'library': None}
     missing = info.missing(backend)
     assert missing['extra plots (no-such-package)'] == "pip install 'gsasr-plugin[plots]'"
     assert missing['compiled rasterizer'].startswith('install a C++ compiler (there is no C++ compiler), then pip')
     assert not any('test' in name for name in missing)
     whole = {'cpu': 'compiled', 'cuda': 'compiled', 'library': 'x'}
     assert list(info.missing(whole)) == ['extra plots (no-such-package)']
+
+
+COMPILED = {
+    'cpu': 'compiled',
+    'cuda': 'on the CPU',
+    'library': 'x',
+    'problems': [],
+    'cuda_architectures': [],
+    'cuda_left_out': 'the nvcc of /opt/cuda is of CUDA 13.0',
+}
+
+
+def claim_devices(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int]) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda index: capabilities[index])
+
+
+def test_it_tells_why_there_are_no_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, 'cuda', '12.8')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    left_out = 'the kernels were left out: the nvcc of /opt/cuda is of CUDA 13.0'
+    assert info._on_cuda(COMPILED) == f'on the CPU: torch sees no CUDA device; {left_out}'
+    claim_devices(monkeypatch, (8, 6))
+    assert info._on_cuda(COMPILED) == f'on the CPU: {left_out}'
+    monkeypatch.setattr(build, 'find_toolkit', lambda torch_cuda: (None, f'no toolkit for {torch_cuda}'))
+    command = info.missing(COMPILED)['CUDA kernels']
+    assert command == 'install the CUDA toolkit 12.8: no toolkit for 12.8'
+
+
+def test_devices_that_the_kernels_were_not_compiled_for_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_devices(monkeypatch, (8, 6), (7, 0), (8, 9))
+    backend = {**COMPILED, 'cuda': 'compiled', 'cuda_architectures': ['8.0', '9.0'], 'cuda_left_out': None}
+    assert info._on_cuda(backend) == 'compiled: the library has kernels for it, but not for cuda:1 (7.0)'
+    backend['cuda_architectures'] = ['7.0', '8.0']
+    assert info._on_cuda(backend) == 'compiled: the library has kernels for it'
+
+
+def test_on_amds_gpus_nobody_is_sent_for_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_devices(monkeypatch, (9, 4))
+    monkeypatch.setattr(torch.version, 'cuda', None)
+    monkeypatch.setattr(torch.version, 'hip', '6.4.43482')
+    expected = 'on the CPU: this torch is built for AMD GPUs (ROCm), for which there are no kernels'
+    assert info._on_cuda({**COMPILED, 'cuda_left_out': 'x'}) == expected
+    assert 'CUDA kernels' not in info.missing(COMPILED)
 
 
 @pytest.mark.parametrize('command', COMMANDS)

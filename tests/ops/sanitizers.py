@@ -65,7 +65,8 @@ def compile_sanitized(gcc: str, source: Path, target: Path) -> None:
 
 
 def _flags(gcc: str) -> list[str]:
-    flags = [flag for flag in build.cxx_flags(torch.__version__, None) if flag not in ('-O3', '-g0')]
+    flags = build.cxx_flags(torch.__version__, {})
+    flags = [flag for flag in flags if flag not in ('-O3', '-g0')]
     return [*flags, '-O1', '-g1', '-fPIC', *SANITIZERS, *(f'-I{path}' for path in include_paths())]
 
 

@@ -192,26 +192,6 @@ def test_cuda_kernels_that_do_not_load_leave_the_others(package, name, problem):
     assert result['warnings'] == [] and result['error'] < 1e-5
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not (shutil.which('c++') or shutil.which('g++')), reason='there is no C++ compiler')
-def test_compiled_once_at_first_use_by_several_processes(package):
-    """A lock file of a process that was killed while compiling must not stop the next ones."""
-    results = [outcome(process) for process in [start(package, 'compile'), start(package)]]
-    for result in results:
-        assert result['backend']['cpu'] == 'compiled', result['backend']['problems']
-        assert Path(result['backend']['library']).is_relative_to(package.parent / 'cache')
-        assert result['warnings'] == [] and result['at_import'] == 0
-        assert max(result['error'], result['compiled_error']) < 1e-5
-        assert max(result['attention_error'], result['windows_error']) < 1e-5
-        assert result['gradient_error'] < 1e-4
-    library = Path(results[0]['backend']['library'])
-    assert library == Path(results[1]['backend']['library'])
-    before = library.stat().st_mtime_ns
-    (library.parent / 'lock').touch()
-    again = outcome(start(package, **no_compiler(package) | {'PATH': os.environ['PATH'], 'CXX': 'c++'}))
-    assert again['backend']['cpu'] == 'compiled' and library.stat().st_mtime_ns == before
-
-
 def test_sparse_tensors_are_refused():
     """They have no kernel, compiled or not: looking for one went round in circles once."""
     dense = {

@@ -15,6 +15,7 @@ from gsasr_plugin.benchmarking.cost.enlargers import DoesNotFitError, Enlarger
 from gsasr_plugin.benchmarking.prepare.jobs import protocol_pair
 from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.data.image_files import ImageFile, read_image
+from gsasr_plugin.free_memory import give_back
 from gsasr_plugin.models.validation.paper_tables import PaperRow
 from gsasr_plugin.peak_memory import PeakMemory
 from gsasr_plugin.precision import autocast, name_of
@@ -68,8 +69,7 @@ def measure_all(
                 costs.append(measure(enlarger, images, scale, device, dtype, warmup=warmup, progress=bar.update))
             if enlarger.network is not None:
                 enlarger.network.cpu()
-                if device.type == 'cuda':
-                    torch.cuda.empty_cache()
+                give_back(device)
     return [cost for cost in costs if cost is not None]
 
 
@@ -143,6 +143,8 @@ def conditions_of(device: torch.device, dtype: torch.dtype, files: Sequence[Imag
     height, width = read_image(files[0]).shape[:2]
     if device.type == 'cuda':
         machine = torch.cuda.get_device_name(device)
+    elif device.type != 'cpu':
+        machine = f'{device} of {platform.processor() or platform.machine()}'
     else:
         machine = f'CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
     return (
@@ -152,7 +154,7 @@ def conditions_of(device: torch.device, dtype: torch.dtype, files: Sequence[Imag
 
 
 class _Clock:
-    """Seconds between start and stop, summed; on a GPU when the work is done."""
+    """Seconds between start and stop, summed; on a device when its work is done."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -167,5 +169,5 @@ class _Clock:
         self.seconds += time.perf_counter() - self.started
 
     def _wait(self) -> None:
-        if self.device.type == 'cuda':
-            torch.cuda.synchronize(self.device)
+        if self.device.type != 'cpu':
+            torch.accelerator.synchronize(self.device)

@@ -64,7 +64,4 @@ GSASR_LIBRARY_IMPL(gsasr, CUDA, m) {
     m.impl("rasterize_gaussians_backward", GSASR_KERNEL(gsasr::binding::backward_cuda));
 }
 
-// The architectures with _ between them: quotes and semicolons do not survive all build systems.
-#define GSASR_TEXT_OF(macro) #macro
-#define GSASR_TEXT(macro) GSASR_TEXT_OF(macro)
-GSASR_EXPORT const char* gsasr_cuda_architectures() { return GSASR_TEXT(GSASR_CUDA_ARCHITECTURES); }
+GSASR_EXPORT_FACTS

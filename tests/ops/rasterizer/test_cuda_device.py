@@ -240,7 +240,7 @@ torch.cuda.synchronize()
 
 @pytest.mark.parametrize('tool', ['memcheck', 'racecheck', 'synccheck', 'initcheck'])
 def test_compute_sanitizer(tool):
-    home, _ = build.find_cuda_home()
+    home, _ = build.find_toolkit(None)
     places = [shutil.which('compute-sanitizer')]
     if home is not None:
         places.append(shutil.which('compute-sanitizer', path=str(home / 'bin')))
@@ -291,9 +291,9 @@ def paper_inputs(device: torch.device, lr_size: int) -> list[Tensor]:
 
 def test_times_beside_algorithm_1(device, tmp_path):
     """Both draw the same picture; the times are printed, for whoever reads them."""
-    home, how = build.find_cuda_home()
+    home, how = build.find_toolkit(None)
     if home is None:
-        pytest.skip(f'no CUDA toolkit to compile Algorithm 1 with: {how}')
+        pytest.skip(f'nothing to compile Algorithm 1 with: {how}')
     library = tmp_path / 'algorithm1.so'
     architecture = 'sm_{}{}'.format(*torch.cuda.get_device_capability(device))
     command = [home / 'bin' / 'nvcc', '-O3', '-std=c++17', f'-arch={architecture}', '-shared', '-Xcompiler', '-fPIC']
