@@ -63,6 +63,14 @@ def test_sound_options_of_the_host_pass(project: Path, edsr_options: Options) ->
     assert check(edsr_options, project) == []
 
 
+def test_only_our_data_set_finds_packaged_lists(project: Path, edsr_options: Options, gsasr_options: Options) -> None:
+    """BasicSR's own opens the file that is named."""
+    name = 'options/quickstart_val.txt'
+    (problem,) = errors(changed(edsr_options, datasets__train__meta_info_file=name), project)
+    assert problem.path == ('datasets', 'train', 'meta_info_file') and f"no file or folder '{name}'" in problem.fault
+    assert check(changed(gsasr_options, datasets__train__meta_info_file=name), project) == []
+
+
 def test_sound_options_of_the_plugin_pass(project: Path, gsasr_options: Options) -> None:
     options = changed(
         gsasr_options,

@@ -16,7 +16,7 @@ from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.type_check import registered_type
 from gsasr_plugin.models.model_contract import DatasetContract, stated
 from gsasr_plugin.option_types import Accepted, Option, accepted_by_dataclass, dotted, shown
-from gsasr_plugin.packaged_files import given_or_packaged
+from gsasr_plugin.packaged_files import packaged_file
 
 # Put into every section by BasicSR.
 _SET_BY_BASICSR = ('phase', 'scale')
@@ -128,7 +128,8 @@ def _check_loader(report: Report, section: dict[str, Any], path: KeyPath, phase:
 
 def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: type | None) -> None:
     """Folders, databases and lists of images that do not exist."""
-    resolve = stated(cls, DatasetContract, 'resolve_root') or _existing
+    resolve = stated(cls, DatasetContract, 'resolve_root')
+    find_root, find_list = (resolve, _existing_or_packaged) if resolve else (_existing, _existing)
     for key, option in section.items():
         is_root = str(key).startswith('dataroot_')
         if not is_root and key not in ('meta_info_file', 'meta_info'):
@@ -136,16 +137,21 @@ def _check_paths(report: Report, section: dict[str, Any], path: KeyPath, cls: ty
         for place, value in leaves(option, (*path, key)):
             try:
                 if isinstance(value, str):
-                    (resolve if is_root else _existing)(value)
+                    (find_root if is_root else find_list)(value)
             except FileNotFoundError as error:
                 report.error(place, str(error))
 
 
 def _existing(path: str) -> None:
-    expanded = given_or_packaged(path)
+    expanded = os.path.expanduser(path)
     if not os.path.exists(expanded):
         where = '' if os.path.isabs(expanded) else f' (looked from {os.getcwd()})'
         raise FileNotFoundError(f'there is no file or folder {path!r}{where}')
+
+
+def _existing_or_packaged(path: str) -> None:
+    if packaged_file(path) is None:
+        _existing(path)
 
 
 def skip_absent_datasets(file: OptionFile) -> list[Problem]:
