@@ -100,9 +100,8 @@ class AnyPython(bdist_wheel):
         return ('py3', 'none', super().get_tag()[2])
 
 
-def extension_arguments() -> dict:
+def extension_arguments(facts) -> dict:
     """ext_modules and cmdclass, empty where nothing can be compiled."""
-    facts = load_build_facts()
     try:
         torch = import_torch(facts)
     except ImportError as error:
@@ -169,20 +168,23 @@ def extension_arguments() -> dict:
 PACKAGES = {'gsasr_ops': 'ops', 'gsasr_plugin': 'gsasr_plugin'}
 FILES = {'gsasr_plugin.options': 'options', 'gsasr_plugin.docs': 'docs'}  # see gsasr_plugin/packaged_files.py
 
-setup(
-    packages=[
-        '.'.join((package, *file.relative_to(ROOT / folder).parts[:-1]))
-        for package, folder in PACKAGES.items()
-        for file in sorted((ROOT / folder).rglob('__init__.py'))
-    ]
-    + list(FILES),
-    package_dir={**PACKAGES, **FILES},
-    # The sources travel along, for the compilation at first use.
-    package_data={
-        'gsasr_ops': ['py.typed', '**/*.cpp', '**/*.cu', '**/*.h', '**/*.cuh'],
-        'gsasr_plugin': ['py.typed', '**/*'],
-        'gsasr_plugin.options': ['*'],
-        'gsasr_plugin.docs': ['options.md', 'photographs.sh'],
-    },
-    **extension_arguments(),
-)
+facts = load_build_facts()
+arguments = extension_arguments(facts)
+with facts.ninja_on_path():
+    setup(
+        packages=[
+            '.'.join((package, *file.relative_to(ROOT / folder).parts[:-1]))
+            for package, folder in PACKAGES.items()
+            for file in sorted((ROOT / folder).rglob('__init__.py'))
+        ]
+        + list(FILES),
+        package_dir={**PACKAGES, **FILES},
+        # The sources travel along, for the compilation at first use.
+        package_data={
+            'gsasr_ops': ['py.typed', '**/*.cpp', '**/*.cu', '**/*.h', '**/*.cuh'],
+            'gsasr_plugin': ['py.typed', '**/*'],
+            'gsasr_plugin.options': ['*'],
+            'gsasr_plugin.docs': ['options.md', 'photographs.sh'],
+        },
+        **arguments,
+    )

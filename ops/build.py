@@ -6,6 +6,9 @@ missing.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.util
 import json
 import os
 import platform
@@ -362,3 +365,18 @@ def compiler_complaint() -> str | None:
     if any(shutil.which(name.split()[0]) for name in names):
         return None
     return f'there is no C++ compiler (looked for {", ".join(names)})'
+
+
+@contextlib.contextmanager
+def ninja_on_path() -> Iterator[None]:
+    """torch runs the ninja on the PATH, where the one of an environment that is not activated is not."""
+    before = os.environ.get('PATH')
+    if shutil.which('ninja') is None and importlib.util.find_spec('ninja') is not None:
+        os.environ['PATH'] = os.pathsep.join(filter(None, (before, importlib.import_module('ninja').BIN_DIR)))
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ['PATH'] = before
+        else:
+            os.environ.pop('PATH', None)

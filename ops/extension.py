@@ -285,7 +285,7 @@ def _load_compiled(sources: list[Path], flags: list[str], plan: build.CudaPlan) 
         _logger.warning('compiling the rasterizer, once, into %s', folder)
         attempt = Path(tempfile.mkdtemp(prefix='attempt-', dir=folder))
         try:
-            with _ninja_on_path(), _toolkit_of(plan, cpp_extension):
+            with build.ninja_on_path(), _toolkit_of(plan, cpp_extension):
                 cpp_extension.load(
                     name,
                     [str(file) for file in sources],
@@ -337,21 +337,6 @@ def _imported_cpp_extension() -> Any:
         return importlib.import_module('torch.utils.cpp_extension')
     finally:
         logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _ninja_on_path() -> Iterator[None]:
-    """torch runs the ninja on the PATH, where the one of an environment that is not activated is not."""
-    before = os.environ.get('PATH')
-    if shutil.which('ninja') is None and importlib.util.find_spec('ninja') is not None:
-        os.environ['PATH'] = os.pathsep.join(filter(None, (before, importlib.import_module('ninja').BIN_DIR)))
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ['PATH'] = before
-        else:
-            os.environ.pop('PATH', None)
 
 
 @contextlib.contextmanager

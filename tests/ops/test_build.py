@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gsasr_ops import build, extension, torch_private
+from gsasr_ops import build, torch_private
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -314,7 +314,9 @@ def test_setup_without_a_torch_to_compile_with(script, reason, force):
     result = run_setup(script, force)
     assert (result.returncode == 0) == (force != '1'), result.stderr
     assert reason in result.stderr
-    assert ('FORCE_CUDA is set, but' if force == '1' else 'compiled now, but at first use: there is no torch') in result.stderr
+    assert (
+        'FORCE_CUDA is set, but' if force == '1' else 'compiled now, but at first use: there is no torch'
+    ) in result.stderr
 
 
 SETUP_WITH_PLAIN_TORCH = """
@@ -339,6 +341,6 @@ def test_the_ninja_of_an_environment_that_is_not_activated_is_found(
 ) -> None:
     pytest.importorskip('ninja')
     monkeypatch.setenv('PATH', str(tmp_path))
-    with extension._ninja_on_path():
+    with build.ninja_on_path():
         assert shutil.which('ninja') is not None
     assert os.environ['PATH'] == str(tmp_path)
