@@ -1,11 +1,18 @@
 """For all tests: the host is repaired before any of them imports it; a tiny network, in memory and in a file; a choice
 of kernels.
+
+Several processes may share the tests (`pytest -n 2`, by pytest-xdist); each then computes on its part of the cores.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
+
+if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:  # before torch reads it; processes that tests start inherit it
+    threads = (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(threads, 1)))
 
 import pytest
 import torch

@@ -24,6 +24,7 @@ from basicsr.models.sr_model import SRModel
 from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digest, prune
 from gsasr_plugin.host import repairs as host_repairs
 from gsasr_plugin.host import train_loop
+from gsasr_plugin.host.plugins import basicsr_command
 from gsasr_plugin.host.repairs import vanished_modules
 from gsasr_plugin.host.repairs.repair import is_ours
 from gsasr_plugin.host.train_loop import load_resume_state
@@ -77,7 +78,7 @@ def test_repairing_again_in_any_order_changes_nothing(monkeypatch: pytest.Monkey
 
 def test_another_version_of_basicsr_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('basicsr.__version__', '1.4.1')
-    with pytest.raises(ImportError, match=r'BasicSR 1\.4\.1 is installed.* 1\.4\.2: pip install basicsr==1\.4\.2'):
+    with pytest.raises(ImportError, match=rf'BasicSR 1\.4\.1 is installed.* 1\.4\.2: {re.escape(basicsr_command())}$'):
         host_repairs.repair_basicsr()
 
 

@@ -19,7 +19,7 @@ from gsasr_plugin.option_types import REQUIRED, Accepted, Option, accepted_by_ca
 from tests.host.conftest import write_options
 
 Options = dict[str, Any]
-MISSING = object()
+MISSING = ...  # its name in a test's is the same in every process, as pytest-xdist wants it
 
 
 def changed(options: Options, **changes: Any) -> Options:
