@@ -114,6 +114,7 @@ def test_what_cannot_be_converted_is_named(tmp_path: Path, capsys: pytest.Captur
     assert not output.exists() and not (tmp_path / 'ran').exists()
 
 
+@pytest.mark.slow
 def test_by_name_in_a_process_of_its_own(tmp_path: Path) -> None:
     """The address of the hub and the caches come from the environment, as users set them."""
     pair = write_small_model(tmp_path / 'authors')

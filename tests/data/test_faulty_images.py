@@ -289,6 +289,7 @@ def test_a_key_that_leads_out_of_the_results_is_refused(tmp_path: Path, key: str
         list_images(str(root), 'lmdb')
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs /proc')
 @pytest.mark.parametrize(('workers', 'cache'), [(0, 'none'), (1, 'none'), (1, 'disk')])
 def test_memory_does_not_grow_over_epochs(

@@ -172,6 +172,7 @@ def test_any_number_of_workers_gives_the_same_bits(root, workers, arguments):
     assert_equal_batches(epochs(dataset, 0), epochs(dataset, workers, **arguments))
 
 
+@pytest.mark.slow
 def test_spawned_workers_give_the_same_bits(root, make_lmdb):
     lmdb = make_lmdb(root, [f'{i}.png' for i in range(4)])
     disk = ArbitraryScalePairedDataset(options(root))

@@ -159,7 +159,10 @@ def sources_of(cwd: Path) -> str:
         return file.read('basicsr/__init__.py').decode()
 
 
-@pytest.mark.parametrize('way', ['PIP_INDEX_URL', 'pip.conf', 'PIP_PROXY', 'PIP_FIND_LINKS', 'only wheels'])
+OTHER_WAYS = ('pip.conf', 'PIP_PROXY', 'PIP_FIND_LINKS', 'only wheels')
+
+
+@pytest.mark.parametrize('way', ['PIP_INDEX_URL', *(pytest.param(way, marks=pytest.mark.slow) for way in OTHER_WAYS)])
 def test_it_is_fetched_from_where_pip_looks(way: str, index: Index, build: Path, tmp_path: Path) -> None:
     configuration = tmp_path / 'pip.conf'
     configuration.write_text(f'[global]\nindex-url = {index.address}/simple\n')
@@ -180,6 +183,7 @@ def test_it_is_fetched_from_where_pip_looks(way: str, index: Index, build: Path,
     assert not (build / 'build').exists() and not list(build.glob('*.egg-info'))
 
 
+@pytest.mark.slow
 def test_it_is_built_in_isolation(index: Index, build: Path, tmp_path: Path) -> None:
     """As the requirements ask for it: pip then hides itself from the build, and fetches setuptools for it."""
     wheel_of('setuptools', index.folder)
@@ -195,6 +199,7 @@ def test_another_archive_is_refused_and_not_run(index: Index, build: Path, tmp_p
     assert not (tmp_path / 'ran').exists() and not list(tmp_path.glob('*.whl'))
 
 
+@pytest.mark.slow
 def test_its_absence_is_told_before_anything_else_is_fetched(index: Index, build: Path, tmp_path: Path) -> None:
     (index.folder / ARCHIVE).unlink()
     wheel_of('setuptools', index.folder)

@@ -18,6 +18,7 @@ from tests.host.option_faults import OTHER_TYPES, key_paths, misspelt, parent
 
 OPTIONS = Path(__file__).parents[2] / 'options'
 SHIPPED = sorted(OPTIONS.glob('*.yml'))
+QUICK = ('train_gsasr_quickstart.yml', 'test_gsasr_small.yml')
 # GSASR_FUZZ=2000 makes so many of each file.
 EXAMPLES = int(os.environ.get('GSASR_FUZZ', '12'))
 
@@ -52,7 +53,9 @@ def faulty(draw: st.DrawFn, shipped: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-@pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    'path', [pytest.param(path, id=path.name, marks=() if path.name in QUICK else pytest.mark.slow) for path in SHIPPED]
+)
 def test_a_faulty_file_is_explained(
     path: Path, tmp_path: Path, networks_built_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_channels_last_changes_the_layout_and_no_result(tmp_path: Path) -> None:
     assert loss(tmp_path, channels_last=True) == pytest.approx(loss(tmp_path), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_compiled_parts_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Dynamo's tracing, and without the minutes that the machine code takes."""
     monkeypatch.setattr(torch, 'compile', functools.partial(torch.compile, backend='eager'))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ from gsasr_ops import backend
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ('portable', 'avx2', 'avx512', 'avx512bf16')
-each = pytest.mark.parametrize('name', NAMES)
+
+
+def each(test: Callable[[str], None]) -> Callable[[str], None]:
+    """A test of every instruction set."""
+    return pytest.mark.slow(pytest.mark.parametrize('name', NAMES)(test))
 
 
 def run_with(name: str, script: str) -> str:

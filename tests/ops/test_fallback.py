@@ -125,6 +125,7 @@ def check_twin(result: dict, package: Path) -> str:
     return result['warnings'][0]
 
 
+@pytest.mark.slow
 def test_no_compiler_gives_one_warning_and_the_right_result(package):
     warning = check_twin(outcome(start(package, 'compile', **no_compiler(package))), package)
     assert 'installed without its compiled library' in warning

@@ -15,6 +15,8 @@ import pytest
 from gsasr_ops import build
 from tests.ops import instruction_sets, sanitizers
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING = 'GSASR_HOSTILE' in os.environ
 CALLS = int(os.environ.get('GSASR_HOSTILE', '1000'))
 TESTS = Path(__file__).parent
@@ -127,7 +129,6 @@ def pytest_arguments(test: str) -> list[str]:
     return ['-m', 'pytest', *options, str(TESTS / test)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'test', OF_THE_CPU if EVERYTHING else ['rasterizer/test_arguments.py', 'rasterizer/test_values.py']
 )

@@ -116,6 +116,7 @@ def test_other_sizes_equal_a_transcription(name, sizes, depths, heads, window, s
         np.testing.assert_allclose(getattr(gaussians, field).numpy(), expected, rtol=1e-9, atol=1e-9, err_msg=field)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('variant', ['paper/EDSR', 'enhanced/EDSR_DIV2K|EDSR_DF2K', 'ultra/HATL_SA1B'])
 def test_full_sizes_equal_a_transcription(variant: str, computed: Callable[[Any], Any]) -> None:
     """The released networks in float32, two windows, weights by the rule of the golden files."""

@@ -384,6 +384,7 @@ def test_other_dtypes_by_pytorch(dtype):
     torch.testing.assert_close(found.double(), expected, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('with_bias', [False, True])
 @pytest.mark.parametrize('dtype', TOLERANCE)
 def test_opcheck(dtype, with_bias):
@@ -410,6 +411,7 @@ def test_the_operator_refuses_tensors_of_two_devices(name):
         torch.ops.gsasr.window_attention(**inputs)
 
 
+@pytest.mark.slow
 def test_fake_and_compiled():
     shape = (2, 3, 9, 11, 8)
     inputs = [*inputs_of(shape, torch.float32, True), rotations_of(shape)]

@@ -235,6 +235,7 @@ def test_multiplied(monkeypatch: pytest.MonkeyPatch, name: str | None, has_matri
     assert layers._multiplied() == multiplied_with(name or '', has_matrix_unit)
 
 
+@pytest.mark.slow
 def test_values_of_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which other devices have instead of the kernels."""
     monkeypatch.setattr(torch.ops.gsasr, 'perceptron', reference.perceptron)
@@ -384,6 +385,7 @@ def raw(inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', DTYPES)
 @pytest.mark.parametrize('operands', DTYPES)
 def test_opcheck(operands: torch.dtype, dtype: torch.dtype) -> None:

@@ -17,6 +17,8 @@ from gsasr_ops import rasterize_gaussians_reference
 from gsasr_ops.build import FOLDER, UNIX_FLAGS, sources
 from tests.ops.rasterizer.scenes import dense_sum, sample_inputs
 
+pytestmark = pytest.mark.slow
+
 COMPILER = 'aarch64-linux-gnu-g++'
 RUN = ('qemu-aarch64', '-L', '/usr/aarch64-linux-gnu')
 

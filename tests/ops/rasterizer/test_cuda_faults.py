@@ -20,6 +20,8 @@ from tests.ops.rasterizer.simt.harness import (
     shim,
 )
 
+pytestmark = pytest.mark.slow
+
 # Fault -> file of ops/rasterizer/cuda, what stands there, what the broken copy has instead, and how it shows. A race
 # shows as other bits for another order of threads, or as whatever the poison leads to.
 RACE = 'gives other bits|out of bounds|heap-buffer-overflow|Not equal to tolerance'

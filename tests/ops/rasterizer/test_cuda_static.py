@@ -136,6 +136,7 @@ def all_kernels(compiled: dict[int, list[Kernel]]) -> list[tuple[int, Kernel]]:
     return [(number, kernel) for number, kernels in compiled.items() for kernel in kernels]
 
 
+@pytest.mark.slow
 def test_every_kernel_is_compiled(compiled):
     for kernels in compiled.values():
         names = sorted(kernel.name for kernel in kernels)
@@ -145,12 +146,14 @@ def test_every_kernel_is_compiled(compiled):
         assert names == sorted(expected)
 
 
+@pytest.mark.slow
 def test_nothing_is_spilled(compiled):
     for number, kernel in all_kernels(compiled):
         assert (kernel.stack, kernel.spills) == (0, 0), (number, kernel.name)
         assert not [opcode for opcode in kernel.opcodes if LOCAL_MEMORY.match(opcode)], (number, kernel.name)
 
 
+@pytest.mark.slow
 def test_registers_and_shared_memory_are_bounded(compiled):
     for number, kernel in all_kernels(compiled):
         assert 0 < kernel.registers <= REGISTERS.get(kernel.name, REGISTERS_OF_OTHERS), (number, kernel)
@@ -159,11 +162,13 @@ def test_registers_and_shared_memory_are_bounded(compiled):
     assert all(kernel.shared > 0 for _, kernel in all_kernels(compiled) if kernel.name == 'render_kernel')
 
 
+@pytest.mark.slow
 def test_no_double_precision(compiled):
     for number, kernel in all_kernels(compiled):
         assert not [opcode for opcode in kernel.opcodes if DOUBLE.match(opcode)], (number, kernel.name)
 
 
+@pytest.mark.slow
 def test_atomics_count_and_do_nothing_else(compiled):
     for number, kernel in all_kernels(compiled):
         atomics = [opcode for opcode in kernel.opcodes if ATOMIC.match(opcode)]
