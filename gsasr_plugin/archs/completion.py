@@ -5,12 +5,13 @@ Letters: B images, h x w LR size, H x W output size.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gsasr_plugin.archs.consistency import consistent, resized
+from gsasr_plugin.archs.consistency import consistent, levelled, resized
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,24 @@ class Completion:
     Attributes:
         lq: the LR images, (B, 3, h, w), RGB in 0..1.
         bicubic_skip, consistency: see `GSASR`.
+        level: with `consistency`, end within 0..1, without a loss of brightness. Not in training, where the loss pulls
+            back what is beyond 0..1.
     """
 
     lq: Tensor
     bicubic_skip: bool
     consistency: int
+    level: bool
 
     def __call__(self, drawn: Tensor) -> Tensor:
-        """Completes the drawings of the B images, (B, 3, H, W); nothing is clipped to 0..1."""
+        """Completes the drawings of the B images, (B, 3, H, W)."""
         with torch.autocast(drawn.device.type, enabled=False):  # these are the picture: half precision would show
             lq = self.lq.to(drawn)
             image = drawn + resized(lq, (drawn.shape[2], drawn.shape[3])) if self.bicubic_skip else drawn
-            return consistent(image, lq, self.consistency) if self.consistency else image
+            if self.consistency:
+                image = consistent(image, lq, self.consistency)
+            return levelled(image, lq) if self.consistency and self.level else image
 
     def of(self, index: int) -> Completion:
         """That of one of the images, (1, 3, h, w)."""
-        return Completion(self.lq[index : index + 1], self.bicubic_skip, self.consistency)
+        return dataclasses.replace(self, lq=self.lq[index : index + 1])

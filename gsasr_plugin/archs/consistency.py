@@ -1,4 +1,7 @@
-"""Consistency with the LR image: what an enlarged image lacks of it is given back (iterative back-projection).
+"""Consistency with the LR image: what an enlarged image lacks of it is given back.
+
+Back-projection gives back what the network has lost, and levelling what clipping to 0..1 takes: isolated white pixels
+on black, enlarged, are a seventh too bright without their negative surroundings, twice that after back-projection.
 
 Letters: B images, C channels, h x w LR size, H x W output size.
 """
@@ -9,6 +12,7 @@ import functools
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from gsasr_plugin.bicubic_weights import axis_taps
@@ -16,6 +20,8 @@ from gsasr_plugin.sizes import Size
 
 # Output pixels of an axis that one matrix product makes: few of their matrix's numbers are then zeros.
 BLOCK = 64
+# A quarter of an 8-bit level: in what is darker than that there is nothing to darken.
+LEAST_ROOM = 1e-3
 
 
 def consistent(image: Tensor, lq: Tensor, steps: int) -> Tensor:
@@ -38,6 +44,37 @@ def consistent(image: Tensor, lq: Tensor, steps: int) -> Tensor:
             image = image.clamp(0, 1)
         image = image + resized(lq - resized(image, lq_size), size)
     return image
+
+
+def levelled(image: Tensor, lq: Tensor) -> Tensor:
+    """Clips to 0..1 and gives back the brightness that clipping takes, where it takes any.
+
+    Where the image, reduced, is brighter than the LR image in the mean of a neighbourhood, it is darkened in proportion
+    to its values, and where it is darker, lightened in proportion to what they lack of 1. Each neighbourhood's surplus
+    is taken off with the weights with which it was found, so that all of it is taken off wherever the values stand.
+
+    Args:
+        image: (B, C, H, W).
+        lq: (B, C, h, w), 0..1.
+
+    Returns:
+        (B, C, H, W), 0..1.
+    """
+    lq_size, size = (lq.shape[-2], lq.shape[-1]), (image.shape[-2], image.shape[-1])
+    image = image.clamp(0, 1)
+    mean = _local_mean(resized(image, lq_size))
+    lack = _local_mean(lq) - mean
+    lighter, darker = (
+        resized(_local_mean((part / room.clamp(min=LEAST_ROOM)).clamp(0, 1)), size).clamp(0, 1)
+        for part, room in ((lack, 1 - mean), (-lack, mean))
+    )
+    return torch.addcmul(lighter, image, 1 - lighter - darker).clamp(0, 1)
+
+
+def _local_mean(image: Tensor) -> Tensor:
+    """Over 3 x 3 pixels, weighted 1 2 1 along each axis, which removes the negative weights of the bicubic."""
+    image = F.pad(image, (1, 1, 1, 1), mode='replicate')
+    return F.avg_pool2d(F.avg_pool2d(image, 2, stride=1), 2, stride=1)
 
 
 def resized(image: Tensor, size: Size) -> Tensor:

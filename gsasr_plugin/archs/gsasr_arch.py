@@ -74,9 +74,9 @@ class GSASR(nn.Module):
             and 0 at first, are in units of the local contrast of the LR image (nothing is added where it is flat), and
             all opacities are 1. Excludes `relative_colors`. Not in the paper: quicker to learn, and flat stays flat.
         consistency: after drawing, so many times the result is reduced to the LR size, and what the LR image has more
-            is enlarged and added, both by the bicubic that makes LR images; in between clipped to 0..1. Not in the
-            paper: brightness is kept, and so are the artefacts of a JPEG. A run may choose another number than the
-            checkpoint's.
+            is enlarged and added, both by the bicubic that makes LR images; in between clipped to 0..1. In evaluation
+            the result is clipped too, and the brightness that this takes given back. Not in the paper: brightness is
+            kept, and so are the artefacts of a JPEG. A run may choose another number than the checkpoint's.
         joint_head: predict all properties of a Gaussian by one perceptron with one hidden layer, instead of one with
             two for each property. Not in the paper: less time.
         support: half-width of the box in which a Gaussian is drawn, in standard deviations. The default loses at most
@@ -163,7 +163,8 @@ class GSASR(nn.Module):
             tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
         Returns:
-            (B, 3, H, W), or a list of (3, H_i, W_i) where the sizes of the images differ; not clipped to 0..1.
+            (B, 3, H, W), or a list of (3, H_i, W_i) where the sizes of the images differ. Not clipped to
+            0..1, but with `consistency` in evaluation.
 
         Raises:
             ValueError: lq, scale, size or an option has another form than described, or a tile's size is given where
@@ -215,7 +216,7 @@ class GSASR(nn.Module):
             base = local_contrast(padded, self.density_per_axis)
         completion = None
         if self.bicubic_skip or self.consistency:
-            completion = Completion(lq, self.bicubic_skip, self.consistency)
+            completion = Completion(lq, self.bicubic_skip, self.consistency, level=not self.training)
 
         def network(image: Tensor, base: Tensor | None) -> Gaussians:
             return self.decoder(self.encoder(image), scale, base)

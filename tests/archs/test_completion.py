@@ -65,13 +65,33 @@ def reference_resized(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return resampling(image.shape[-2], size[0]) @ image @ resampling(image.shape[-1], size[1]).T
 
 
-def reference(gaussians: Gaussians, lq: Tensor, size: tuple[int, int], skip: bool, steps: int) -> np.ndarray:
+def local_mean(image: np.ndarray) -> np.ndarray:
+    for axis in (2, 3):
+        image = np.pad(image, [(1, 1) if i == axis else (0, 0) for i in range(4)], mode='edge')
+        first, middle, last = (np.take(image, range(i, i + image.shape[axis] - 2), axis) for i in range(3))
+        image = (first + 2 * middle + last) / 4
+    return image
+
+
+def reference_levelled(image: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    image = image.clip(0, 1)
+    mean = local_mean(reference_resized(image, lr.shape[2:]))
+    lack = local_mean(lr) - mean
+    up = np.where(lack > 0, lack / np.maximum(1 - mean, 1e-3), 0).clip(0, 1)
+    down = np.where(lack < 0, -lack / np.maximum(mean, 1e-3), 0).clip(0, 1)
+    up, down = (reference_resized(local_mean(part), image.shape[2:]).clip(0, 1) for part in (up, down))
+    return (image + up * (1 - image) - down * image).clip(0, 1)
+
+
+def reference(
+    gaussians: Gaussians, lq: Tensor, size: tuple[int, int], skip: bool, steps: int, level: bool = True
+) -> np.ndarray:
     lr = lq.detach().double().numpy()
     image = sum_of_gaussians(gaussians, size) + (reference_resized(lr, size) if skip else 0)
     for step in range(steps):
         image = image.clip(0, 1) if step else image
         image = image + reference_resized(lr - reference_resized(image, lr.shape[2:]), size)
-    return image
+    return reference_levelled(image, lr) if steps and level else image
 
 
 @pytest.mark.parametrize(
@@ -110,6 +130,11 @@ def test_the_image_is_the_completed_sum(options: dict[str, Any]) -> None:
             gaussians = net.gaussians(lq, [(7 / 5, 9 / 6), (12 / 5, 31 / 6)])
             expected = reference(gaussians, lq, size, skip, steps)[i]
             np.testing.assert_allclose(image, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+        net.train()
+        gaussians = net.gaussians(lq, (12 / 5, 31 / 6))
+        expected = reference(gaussians, lq, (12, 31), skip, steps, level=False)
+        np.testing.assert_allclose(net(lq, size=(12, 31)), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
+        net.eval()
         single = net.float()(lq.float(), size=(12, 31))
         expected = reference(net.gaussians(lq.float(), (12 / 5, 31 / 6)), lq.float(), (12, 31), skip, steps)
         np.testing.assert_allclose(single, expected, rtol=0, atol=TOLERANCE_FLOAT32 * np.abs(expected).max())
@@ -148,15 +173,17 @@ def test_the_first_image_is_the_bicubic_enlargement(joint_head: bool, initial_si
     assert started == (initial_sigma is not None)
 
 
-@pytest.mark.parametrize(('skip', 'steps'), [(True, 2), (False, 1), (True, 0)])
-def test_gradients_of_the_completion(skip: bool, steps: int) -> None:
+@pytest.mark.parametrize(
+    ('skip', 'steps', 'level'), [(True, 2, False), (False, 1, False), (False, 1, True), (True, 0, False)]
+)
+def test_gradients_of_the_completion(skip: bool, steps: int, level: bool) -> None:
     torch.manual_seed(0)
     # Far from where clipping bends the function.
     lq = torch.rand(2, 3, 3, 4, dtype=torch.float64) * 0.2 + 0.4
     drawn = torch.rand(2, 3, 7, 9, dtype=torch.float64) * 0.1
     drawn[0, 0, 0, 0], drawn[1, 2, 3, 4] = 3, -3  # and beyond it
     inputs = (drawn.requires_grad_(), lq.requires_grad_())
-    assert torch.autograd.gradcheck(lambda drawn, lq: Completion(lq, skip, steps)(drawn), inputs)
+    assert torch.autograd.gradcheck(lambda drawn, lq: Completion(lq, skip, steps, level)(drawn), inputs)
 
 
 @pytest.mark.parametrize('scale', [1.3, 2, 3.7, 6, 12, (1.5, 8)])
@@ -201,7 +228,7 @@ def test_matrices_of_an_evaluation_serve_training() -> None:
     lq = torch.rand(1, 3, 4, 5)
     drawn = torch.zeros(1, 3, 23, 17)
     with torch.inference_mode():
-        Completion(lq, True, 1)(drawn)
+        Completion(lq, True, 1, level=True)(drawn)
     drawn = drawn.clone().requires_grad_()
-    Completion(lq, True, 1)(drawn).sum().backward()
+    Completion(lq, True, 1, level=True)(drawn).sum().backward()
     assert drawn.grad is not None
