@@ -33,6 +33,7 @@ from . import build, torch_private
 
 FOLDER = Path(__file__).resolve().parent
 REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
+DIGEST = '.sha256'  # beside a library that was compiled at first use: of its content
 FAILURE = 'failure.txt'  # what a compilation failed of
 RETRY_SECONDS = 3600.0  # for so long it is not tried again
 
@@ -296,8 +297,7 @@ def _load_compiled(sources: list[Path], flags: list[str], plan: build.CudaPlan) 
                     with_cuda=plan.home is not None,
                     is_python_module=False,
                 )
-            with open(attempt / library.name, 'rb') as written:
-                os.fsync(written.fileno())
+            library.with_suffix(DIGEST).write_text(_digest(attempt / library.name), encoding='utf-8')
             (attempt / library.name).rename(library)
         except (OSError, RuntimeError) as error:
             if isinstance(error, OSError) or str(error).startswith('Error building extension'):
@@ -309,15 +309,22 @@ def _load_compiled(sources: list[Path], flags: list[str], plan: build.CudaPlan) 
 
 
 def _loads(library: Path) -> bool:
-    """Load a library that was compiled before; one that does not load, as after an upgrade of the system, goes."""
+    """Load a library that was compiled before, if it is what was written then; a process that maps half of one dies."""
     if not library.exists():
         return False
     try:
-        torch.ops.load_library(str(library))
-    except OSError:
+        whole = library.with_suffix(DIGEST).read_text(encoding='utf-8') == _digest(library)
+        if whole:
+            torch.ops.load_library(str(library))
+    except OSError:  # as after an upgrade of the system
+        whole = False
+    if not whole:
         library.unlink()
-        return False
-    return True
+    return whole
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _failed_before(folder: Path) -> str | None:
