@@ -39,6 +39,10 @@ class Completion:
                 image = consistent(image, lq, self.consistency)
             return levelled(image, lq) if self.consistency and self.level else image
 
+    def crop(self, rows: slice, columns: slice) -> Completion:
+        """That of a part of the LR images; near the part's borders it lacks what lies beyond."""
+        return dataclasses.replace(self, lq=self.lq[..., rows, columns])
+
     def of(self, index: int) -> Completion:
         """That of one of the images, (1, 3, h, w)."""
         return dataclasses.replace(self, lq=self.lq[index : index + 1])

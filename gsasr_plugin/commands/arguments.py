@@ -80,7 +80,7 @@ def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) 
     )
 
 
-def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False) -> Upscaler:
+def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False, consistent: bool = False) -> Upscaler:
     """The network of the arguments, ready to work."""
     from gsasr_plugin.checkpoints.loading import load
     from gsasr_plugin.upscaling.upscaler import Upscaler
@@ -103,6 +103,7 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False)
             device=arguments.device,
             dtype=arguments.dtype,
             self_ensemble=self_ensemble,
+            consistent=consistent,
             tile=tile,
             tile_overlap=arguments.tile_overlap,
             memory_budget=arguments.memory,

@@ -50,8 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     with told_as_command_error('', ValueError):
         stored = read_gaussians(file)
         sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]
+    completed = stored.gaussians.completion is not None
     for size in sizes:  # drawn one after the other
-        problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([size])
+        problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([size], completed=completed)
         if problem:
             raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     written = 0

@@ -52,6 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='average over the 8 flips and rotations: 8 times the work',
     )
     parser.add_argument(
+        '--consistent',
+        action='store_true',
+        help='make the result, reduced, equal to the picture as nearly as can be: keeps brightness with any model, but '
+        'believes the picture, so that artefacts of a JPEG come back',
+    )
+    parser.add_argument(
         '--one-encoding',
         action='store_true',
         help='of several sizes, predict the Gaussians for the largest only and draw all from them: faster',
@@ -75,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     outcome = Outcome()
     if plan.jobs:
-        upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble)
+        upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble, consistent=arguments.consistent)
         if arguments.dry_run:
             _show_plan(plan, upscaler)
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from gsasr_plugin.free_memory import give_back
-from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory
+from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, completes
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.reading import read_picture
@@ -46,7 +46,7 @@ def upscale_pictures(
     outcome = Outcome()
     for job in jobs:
         begin(job)
-        too_large = beyond_memory([output.size for output in job.outputs])
+        too_large = beyond_memory([output.size for output in job.outputs], completed=completes(upscaler))
         if too_large:
             outcome.failures.append((str(job.source), too_large))
             continue

@@ -30,6 +30,7 @@ def upscale(
     device: str | None = None,
     dtype: str = AUTO,
     self_ensemble: bool = False,
+    consistent: bool = False,
     **tile_options: Any,
 ) -> AnyImage:
     """Upscales one image (tensors: or a batch). Give one of `scale` and `size`.
@@ -45,6 +46,7 @@ def upscale(
         device: 'auto', 'cpu', 'cuda', ...; None: where a given network is, else 'auto'.
         dtype: 'auto', 'float32', 'bf16' or 'fp16', of encoder and decoder.
         self_ensemble: average over the 8 flips and rotations.
+        consistent: see `Upscaler`.
         tile_options: see `Upscaler`.
 
     Returns:
@@ -59,7 +61,9 @@ def upscale(
         raise TypeError(f'image must be a NumPy array, an image of Pillow or a tensor, got {type(image).__name__}')
     net = model if isinstance(model, GSASR) else load(model)
     where = device if device is not None or isinstance(model, GSASR) else AUTO
-    upscaler = Upscaler(net, device=where, dtype=dtype, self_ensemble=self_ensemble, **tile_options)
+    upscaler = Upscaler(
+        net, device=where, dtype=dtype, self_ensemble=self_ensemble, consistent=consistent, **tile_options
+    )
 
     def target(lq_size: Size) -> Size:
         return output_sizes(lq_size, 1, scale, size)[0]

@@ -21,6 +21,9 @@ from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
 
 PixelsDone = Callable[[float], None]  # told how many LR pixels were done since the last call
 
+# With them a network that has not learnt consistency keeps the brightness of nearly all patterns.
+CONSISTENT_STEPS = 3
+
 
 def no_progress(_: float) -> None:
     """For callers who do not ask."""
@@ -35,6 +38,8 @@ class Upscaler:
         device: see `choose_device`; None: where the network is.
         dtype: see `choose_dtype`.
         self_ensemble: average the results of the 8 flips and rotations of each picture (8 times the work).
+        consistent: make the results consistent with the picture also where the network is not built for it, see
+            `consistency` of `GSASR`. It believes the picture: artefacts of a JPEG come back.
         tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
     Raises:
@@ -48,12 +53,15 @@ class Upscaler:
         device: str | None = AUTO,
         dtype: str = AUTO,
         self_ensemble: bool = False,
+        consistent: bool = False,
         **tile_options: Any,
     ) -> None:
         parameter = next(net.parameters())
         self.device = parameter.device if device is None else choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
         self.net = for_inference(net).to(self.device)
+        if consistent and not self.net.consistency:
+            self.net.consistency = CONSISTENT_STEPS  # of the snapshot
         self.self_ensemble = self_ensemble
         self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
         self.tiles((1, 1))  # whether the network can have such tiles at all

@@ -9,8 +9,10 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.commands import main
 from gsasr_plugin.upscaling.gaussian_file import SHAPES, read_gaussians
+from tests.archs.test_completion import make_net
 
 PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
 
@@ -78,7 +80,7 @@ def test_other_files_are_named(archive: Path, damage: str) -> None:
     elif damage == 'dtype':
         held['colors'] = held['colors'].astype(np.float64)
     elif damage == 'version':
-        held['version'] = np.array(2)
+        held['version'] = np.array(3)
     elif damage == 'pickle':
         held['rhos'] = np.array([{}], dtype=object)
     np.savez(archive, **held)
@@ -112,3 +114,32 @@ def test_wrong_arguments_are_named(archive: Path, capsys: pytest.CaptureFixture[
     for message in ('no file absent.npz', 'one input', 'must end in .npz', 'absent.png: there is no such file'):
         assert message in told
     assert set(SHAPES) <= set(np.load(archive).files)
+
+
+@pytest.fixture
+def completed_model(tmp_path: Path) -> Path:
+    save_model(make_net(consistency=2, joint_head=True, support=4.5), tmp_path / 'completed.safetensors')
+    return tmp_path / 'completed.safetensors'
+
+
+def test_what_completes_a_drawing_is_written_too(
+    completed_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PHOTO).save('photo.png')
+    model = ['--model', str(completed_model), '--device', 'cpu', '--dtype', 'float32']
+    assert main(['gaussians', 'photo.png', '-o', 'photo.npz', '--scale', '3', *model]) == 0
+    held = dict(np.load('photo.npz'))
+    assert held['version'] == 2 and held['consistency'] == 2 and held['bicubic_skip']
+    np.testing.assert_array_equal(held['lq'], PHOTO.astype(np.float32) / 255)
+    assert main(['render', 'photo.npz', '-o', 'drawn.png', '--scale', '3']) == 0
+    assert main(['upscale', 'photo.png', '-o', 'up.png', '--scale', '3', *model]) == 0
+    np.testing.assert_array_equal(np.asarray(Image.open('drawn.png')), np.asarray(Image.open('up.png')))
+    for wrong in ({'lq': held['lq'][1:]}, {'consistency': np.array(-1)}, {'bicubic_skip': np.zeros(2, bool)}):
+        np.savez('wrong.npz', **held | wrong)
+        with pytest.raises(ValueError, match='wrong.npz: .*' + next(iter(wrong))):
+            read_gaussians(Path('wrong.npz'))
+    del held['lq']
+    np.savez('wrong.npz', **held)
+    with pytest.raises(ValueError, match='lacks lq'):
+        read_gaussians(Path('wrong.npz'))

@@ -14,7 +14,7 @@ from PIL import Image
 from gsasr_plugin import GSASR, upscale
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.upscaling.estimate import RESULT_BYTES, needed_bytes
+from gsasr_plugin.upscaling.estimate import COMPLETION_BYTES, RESULT_BYTES, needed_bytes
 from gsasr_plugin.upscaling.hardware import bfloat16_is_fast, choose_device, choose_dtype
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
@@ -232,3 +232,19 @@ def test_memory_is_of_the_largest_tile_all_gaussians_and_all_results(net: GSASR)
     assert whole == pixel_bytes * 12 * 18 + gaussians + RESULT_BYTES * (24 * 36 + 36 * 54)
     tiled = needed_bytes(upscaler(net, tile=8, tile_overlap=4), (12, 18), [(24, 36)])
     assert tiled == pixel_bytes * 8 * 8 + gaussians + RESULT_BYTES * 24 * 36
+
+
+def test_consistent_keeps_the_brightness_of_any_model(net: GSASR) -> None:
+    rows, columns = np.mgrid[:24, :24]
+    halftone = np.repeat(np.where((rows + columns) % 2, 255, 0).astype(np.uint8)[..., None], 3, 2)
+    means = {on: upscale(halftone, scale=4, model=net, dtype='float32', consistent=on).mean() for on in (False, True)}
+    assert abs(means[True] - halftone.mean()) < 1 and net.consistency == 0
+    built = GSASR(**{**net.options, 'consistency': 2})
+    assert Upscaler(built, device='cpu', consistent=True).net.consistency == 2
+
+
+def test_completing_takes_memory(net: GSASR) -> None:
+    plain, consistent = (Upscaler(net, device='cpu', consistent=on) for on in (False, True))
+    sizes = [(24, 36), (36, 54)]
+    more = needed_bytes(consistent, (12, 18), sizes) - needed_bytes(plain, (12, 18), sizes)
+    assert more == COMPLETION_BYTES * 36 * 54

@@ -59,6 +59,7 @@ def view_region(
     gaussians = upscaler.gaussians(lq_tensor(seen), seen_size)
     inside = Region(region.x - left, region.y - top, region.width, region.height)
     cutoff = Cutoff.of(upscaler.net, (h, w))
+    drawn = layers.draw(gaussians, seen_size, cutoff)
     gaussians = layers.crop_gaussians(gaussians, inside, cutoff.support)
 
     size = enlarged_size((region.height, region.width), (scale, scale))
@@ -73,7 +74,7 @@ def view_region(
     return RegionView(
         region=region,
         bicubic=to_8_bit(enlarged[y : y + size[0], x : x + size[1]]),
-        sr=to_8_bit(layers.draw(gaussians, size, cutoff)),
+        sr=to_8_bit(drawn[y : y + size[0], x : x + size[1]]),
         positions=to_8_bit(layers.positions(gaussians, shown, density)),
         close_up=np.asarray(Image.open(io.BytesIO(panel_png(close_up_panel(gaussians, near, cutoff)))).convert('RGB')),
         count=gaussians.means.shape[1],

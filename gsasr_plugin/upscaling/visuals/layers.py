@@ -71,12 +71,16 @@ class Ellipses(NamedTuple):
 def crop_gaussians(gaussians: Gaussians, region: Region, support: float) -> Gaussians:
     """The Gaussians that reach into a region, as those of an image that is the region; of one image.
 
+    What the LR image gives to the drawing is that of the region alone, so that within a few LR pixels of its borders
+    the drawing differs from the whole image's.
+
     Args:
         support: standard deviations to which a Gaussian is drawn.
     """
     means = gaussians.means - gaussians.means.new_tensor((region.x, region.y))
     size = means.new_tensor((region.width, region.height))
     reach = support * gaussians.sigmas
+    completion = gaussians.completion
     (here,) = ((means + reach > 0) & (means - reach < size)).all(-1)[0].nonzero(as_tuple=True)
     return Gaussians(
         means=means[:, here],
@@ -85,6 +89,8 @@ def crop_gaussians(gaussians: Gaussians, region: Region, support: float) -> Gaus
         opacities=gaussians.opacities[:, here],
         colors=gaussians.colors[:, here],
         lq_size=(region.height, region.width),
+        completion=completion
+        and completion.crop(slice(region.y, region.y + region.height), slice(region.x, region.x + region.width)),
     )
 
 
@@ -117,6 +123,7 @@ def positions(gaussians: Gaussians, size: Size, density: float) -> np.ndarray:
         rhos=torch.zeros_like(gaussians.rhos),
         opacities=opacities,
         colors=torch.ones_like(gaussians.colors),
+        completion=None,
     )
     return draw(dots, size)
 
@@ -133,7 +140,10 @@ def with_red(gaussians: Gaussians, chosen: np.ndarray) -> Gaussians:
     """The same with the chosen ones in red."""
     colors = gaussians.colors.clone()
     colors[:, torch.from_numpy(chosen).to(colors.device)] = colors.new_tensor(RED)
-    return dataclasses.replace(gaussians, colors=colors)
+    completion = gaussians.completion
+    if completion is not None:  # consistency would take out the red, which the LR image does not have
+        completion = dataclasses.replace(completion, consistency=0)
+    return dataclasses.replace(gaussians, colors=colors, completion=completion)
 
 
 def ellipses(gaussians: Gaussians, chosen: np.ndarray) -> Ellipses:

@@ -18,6 +18,7 @@ from gsasr_plugin.commands import main
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.upscaling.demo.region_view import view_region
 from gsasr_plugin.upscaling.upscaler import Upscaler
+from tests.archs.test_gsasr import small_gsasr
 
 PHOTO = skimage.data.astronaut()[:160, 100:300]
 ARTEFACTS = Path(__file__).parents[3] / 'artefacts'
@@ -45,6 +46,14 @@ def test_a_region_is_cut_as_the_network_cuts(net: GSASR) -> None:
     with_cut, without = (upscale(PHOTO, scale=3, model=m, dtype='float32')[180:300, 240:360] for m in (cut, net))
     assert np.abs(with_cut.astype(int) - without).mean() > 5
     assert np.abs(view.sr.astype(int) - with_cut).mean() < 1
+
+
+def test_the_border_of_a_region_is_no_border_of_the_picture() -> None:
+    pytest.importorskip('matplotlib')
+    model = small_gsasr(bicubic_skip=True, consistency=2).eval()
+    view = view_region(Upscaler(model, device='cpu', dtype='float32'), PHOTO, (100.4, 80), 40, 3)
+    whole = upscale(PHOTO, scale=3, model=model, dtype='float32')[180:300, 240:360]
+    assert np.abs(view.sr.astype(int) - whole).max() <= 1  # of colours that are still 0, all comes from the LR image
 
 
 @pytest.mark.parametrize('centre', [(0, 0), (199, 159), (-5, 1000)])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
+from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.rendering import render
 from gsasr_plugin.upscaling.visuals import layers
@@ -119,3 +122,22 @@ def test_parts_are_drawn_with_the_cutoff_of_the_whole() -> None:
         assert part.shape == expected.shape
         # Where a cut moves by a pixel, one line of a Gaussian's pixels changes: few of all.
         assert np.mean(np.abs(part - expected) > 1e-4) < 0.05
+
+
+def test_diagrams_leave_out_what_completes_the_image() -> None:
+    gaussians = random_gaussians(200)
+    lq = torch.rand(1, 3, 10, 14, generator=torch.Generator().manual_seed(1))
+    completed = dataclasses.replace(gaussians, completion=Completion(lq, True, 2, level=True))
+    np.testing.assert_array_equal(layers.positions(completed, (40, 56), 4), layers.positions(gaussians, (40, 56), 4))
+    np.testing.assert_array_equal(layers.density_map(completed, (40, 56)), layers.density_map(gaussians, (40, 56)))
+    red = layers.with_red(completed, np.arange(3)).completion
+    assert red is not None and red.bicubic_skip and red.consistency == 0
+    region = layers.Region(x=4, y=3, width=7, height=5)
+    part = layers.crop_gaussians(completed, region, 4.5)
+    assert part.completion is not None and torch.equal(part.completion.lq, lq[..., 3:8, 4:11])
+    # Of the enlargement alone, two LR pixels from the borders are the whole's.
+    whole, part = (
+        dataclasses.replace(g, completion=dataclasses.replace(g.completion, consistency=0)) for g in (completed, part)
+    )
+    inner = layers.draw(part, (20, 28))[8:-8, 8:-8]
+    np.testing.assert_allclose(inner, layers.draw(whole, (40, 56))[12:32, 16:44][8:-8, 8:-8], atol=1e-4)
