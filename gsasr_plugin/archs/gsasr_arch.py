@@ -75,8 +75,9 @@ class GSASR(nn.Module):
             all opacities are 1. Excludes `relative_colors`. Not in the paper: quicker to learn, and flat stays flat.
         consistency: after drawing, so many times the result is reduced to the LR size, and what the LR image has more
             is enlarged and added, both by the bicubic that makes LR images; in between clipped to 0..1. In evaluation
-            the result is clipped too, and the brightness that this takes given back. Not in the paper: brightness is
-            kept, and so are the artefacts of a JPEG. A run may choose another number than the checkpoint's.
+            the result is clipped too, and the brightness that this takes given back; in training once at most, for
+            through more steps, with their clipping, networks learn worse. Not in the paper: brightness is kept, and so
+            are the artefacts of a JPEG. A run may choose another number than the checkpoint's.
         joint_head: predict all properties of a Gaussian by one perceptron with one hidden layer, instead of one with
             two for each property. Not in the paper: less time.
         support: half-width of the box in which a Gaussian is drawn, in standard deviations. The default loses at most
@@ -216,7 +217,8 @@ class GSASR(nn.Module):
             base = local_contrast(padded, self.density_per_axis)
         completion = None
         if self.bicubic_skip or self.consistency:
-            completion = Completion(lq, self.bicubic_skip, self.consistency, level=not self.training)
+            steps = min(self.consistency, 1) if self.training else self.consistency
+            completion = Completion(lq, self.bicubic_skip, steps, level=not self.training)
 
         def network(image: Tensor, base: Tensor | None) -> Gaussians:
             return self.decoder(self.encoder(image), scale, base)

@@ -80,6 +80,8 @@ def _report(net: GSASR, output: Path) -> None:
         ('bias', False): "the paper's",
         ('rope', True): 'the enhanced',
     }.get((options['position_encoding'], options['closing_conv']), 'another')
+    if options['num_injection_blocks'] == 0:
+        version = 'a plain'  # without attention
     parts = (net, net.encoder, net.decoder)
     total, encoder, decoder = (sum(p.numel() for p in part.parameters()) / 1e6 for part in parts)
     print(f'{version} decoder with the encoder {options["encoder_opt"]["type"]}')
