@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.server
 import importlib.metadata
@@ -55,14 +56,14 @@ SOURCES = {'setup.py': SETUP, 'VERSION': '1.4.2\n', 'basicsr/__init__.py': "WHO 
 
 
 def archive_of(sources: Mapping[str, str]) -> bytes:
-    """A source archive of BasicSR with these files."""
+    """A source archive of BasicSR with these files: the same bytes whenever it is made."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode='w:gz') as archive:
+    with tarfile.open(fileobj=data, mode='w') as archive:
         for name, text in sources.items():
             entry = tarfile.TarInfo(f'basicsr-1.4.2/{name}')
             entry.size = len(text)
             archive.addfile(entry, io.BytesIO(text.encode()))
-    return data.getvalue()
+    return gzip.compress(data.getvalue(), mtime=0)
 
 
 def wheel_of(name: str, folder: Path) -> Path:
