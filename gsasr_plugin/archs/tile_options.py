@@ -17,13 +17,13 @@ from gsasr_plugin.archs.tiles import Part, cut_axis
 from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber, check_fields
 
 # What neighbouring tiles share by default, before rounding up to whole windows. Measured on a photograph at x2 beside a
-# seam (tests/benchmarks/measure_tile_borders.py), the largest difference of tiled and whole in levels of 8 bits: of
-# a small network with windows of 8, 114 without overlap, 0.006 at 24; of the paper's size with initial weights, EDSR 31, 0.036, 0.007 at 48,
-# RDN 35, 0.030, 0.009, SwinIR 44, 0.010, 0.008; HAT with the enhanced decoder 0.011 even without.
+# seam (tests/benchmarks/measure_tile_borders.py), the largest difference of tiled and whole in levels of 8 bits: of a
+# small network with windows of 8, 114 without overlap, 0.006 at 24; of the paper's size with initial weights, EDSR 31,
+# 0.036, 0.007 at 48, RDN 35, 0.030, 0.009, SwinIR 44, 0.010, 0.008; HAT with the enhanced decoder 0.011 even without.
 # Large random weights make a chaotic network, of which single Gaussians differ even at 96.
 # At the image's own border no overlap helps: shifted windows go on cyclically, as the authors have it, so the outermost
-# window of pixels sees the opposite border, which in a tile is another one. There that network differs by up to 0.5
-# levels on the photograph (elsewhere by 0.006), by 1.6 on a page of text and by 11 on noise. The paper's six blocks,
+# window of pixels sees the opposite border, which in a tile is another one. There that small network differs by up to
+# 0.5 levels on the photograph (elsewhere by 0.006), by 1.6 on a page of text and by 11 on noise. The paper's blocks,
 # with initial weights, carry it inwards: EDSR 0.12 there, 0.08 elsewhere.
 TILE_OVERLAP = 48
 # Sides of tiles that nobody has asked for, where neither window nor overlap bounds them.
