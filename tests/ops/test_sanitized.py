@@ -21,7 +21,7 @@ EVERYTHING = 'GSASR_HOSTILE' in os.environ
 CALLS = int(os.environ.get('GSASR_HOSTILE', '1000'))
 TESTS = Path(__file__).parent
 # Tests of other things than the CPU kernels in the library that this process has loaded.
-OF_OTHERS = {'aarch64', 'build', 'fallback', 'sanitized', 'torch_private'}
+OF_OTHERS = {'aarch64', 'build', 'fallback', 'first_use', 'sanitized', 'torch_private'}
 OF_OTHERS |= {f'cuda_{name}' for name in ('device', 'faults', 'simt', 'static')}
 OF_THE_CPU = sorted(
     path.relative_to(TESTS).as_posix()
