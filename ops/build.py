@@ -263,17 +263,20 @@ def _nvcc(home: Path) -> Path | None:
 
 def _runtimes(home: Path) -> list[Path]:
     """The files of the CUDA runtime that a toolkit brings for linking, those with a plain name first."""
-    machine = platform.machine()
-    nvidia, debian = {'aarch64': ('sbsa', 'aarch64')}.get(machine, (machine, machine))
-    folders = ['lib64', 'lib', 'lib/x64', f'targets/{nvidia}-linux/lib', f'lib/{debian}-linux-gnu']
+    folders = ['lib64', 'lib', 'lib/x64', f'{_target()}/lib', f'lib/{platform.machine()}-linux-gnu']
     patterns = ('libcudart.so', 'cudart.lib', 'libcudart.so.*')
     return [path for pattern in patterns for name in folders for path in sorted((home / name).glob(pattern))]
 
 
+def _target() -> str:
+    """Where a toolkit has what is for this machine, by NVIDIA's name of it."""
+    machine = platform.machine()
+    return f'targets/{"sbsa" if machine == "aarch64" else machine}-linux'
+
+
 def toolkit_complaint(home: Path, torch_cuda: str | None) -> str | None:
     """Why a folder holds no CUDA toolkit that compiles for a torch of this CUDA (None: any), None where it does."""
-    machine = {'aarch64': 'sbsa'}.get(platform.machine(), platform.machine())
-    headers = [home / folder / 'cuda_runtime.h' for folder in ('include', f'targets/{machine}-linux/include')]
+    headers = [home / folder / 'cuda_runtime.h' for folder in ('include', f'{_target()}/include')]
     if _nvcc(home) is None or not any(path.is_file() for path in headers) or not _runtimes(home):
         return 'is no complete CUDA toolkit (nvcc, cuda_runtime.h, the CUDA runtime library)'
     try:

@@ -108,13 +108,12 @@ def _blocks(in_length: int, out_length: int, dtype: torch.dtype, device: torch.d
     count = max(8, min(BLOCK, BLOCK * out_length // in_length))
     blocks = []
     for start in range(0, out_length, count):
-        rows = slice(start, start + count)
-        used = pixels[rows][weights[rows] != 0]
-        first, last = int(used.min()), int(used.max())
-        matrix = np.zeros((len(pixels[rows]), last - first + 1))
-        inside = weights[rows] != 0
-        row_numbers = np.broadcast_to(np.arange(len(matrix))[:, None], inside.shape)
-        np.add.at(matrix, (row_numbers[inside], used - first), weights[rows][inside])
+        here = slice(start, start + count)
+        rows, taps = weights[here].nonzero()
+        used = pixels[here][rows, taps]
+        first = int(used.min())
+        matrix = np.zeros((len(pixels[here]), int(used.max()) - first + 1))
+        np.add.at(matrix, (rows, used - first), weights[here][rows, taps])
         with torch.inference_mode(False):  # training may use what an evaluation has made
             blocks.append((first, torch.from_numpy(matrix).to(dtype).to(device)))
     return blocks

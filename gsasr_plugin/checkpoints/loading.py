@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.gsasr_arch import OF_DRAWING
 from gsasr_plugin.checkpoints.kept_models import once
 from gsasr_plugin.checkpoints.model_file import VERSION, PathLike, described_options, save_model
-from gsasr_plugin.checkpoints.network_sections import FREE_OPTIONS, differences
+from gsasr_plugin.checkpoints.network_sections import differences
 from gsasr_plugin.checkpoints.official import gsasr_from_official, hub
 from gsasr_plugin.checkpoints.packaged import default_model, is_packaged_name, packaged_models
 from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, read_file, read_state_dict
@@ -28,7 +29,7 @@ def load(
     Args:
         source: see `read_model`; None for the default one of the models that come with this package.
         options: the `network_g` section, needed where the source does not describe its network. Else it has to be the
-            same, except for `FREE_OPTIONS`, which count.
+            same, except for `OF_DRAWING`, which count.
         param_keys: see `read_model`.
 
     Raises:
@@ -41,7 +42,7 @@ def load(
     if stored.options is not None:
         if options:
             stored.check_options(options)
-        section = {**stored.options, **{key: section[key] for key in FREE_OPTIONS if key in section}}
+        section = {**stored.options, **{key: section[key] for key in OF_DRAWING if key in section}}
     if not section:
         raise ValueError(
             f'{stored.source} does not describe its network: the section network_g of its options is needed'

@@ -8,14 +8,11 @@ from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.encoders import encoder_class
 from gsasr_plugin.archs.gsasr_arch import OF_DRAWING
 
-# A run may choose other values than the checkpoint's.
-FREE_OPTIONS = OF_DRAWING
-
 
 def differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
     """The options that differ, one line each: 'embed_dim: 180 in network_g, 192 in the checkpoint'.
 
-    Defaults are filled in, and `FREE_OPTIONS` left out.
+    Defaults are filled in, and `OF_DRAWING` left out.
     """
     mine, theirs = _flat(given), _flat(stored)
     if mine['encoder_opt.type'] != theirs['encoder_opt.type']:  # the options of two encoders do not compare
@@ -28,7 +25,7 @@ def differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str
         f'{key}: {ours} in network_g, {other} in the checkpoint'
         for key, (ours, other) in pairs.items()
         if ours != other
-        and key not in FREE_OPTIONS
+        and key not in OF_DRAWING
         # The sizes of RDN are those of its `config` where they are None, and may be written out in the other section.
         and not (key.startswith('encoder_opt.') and None in (ours, other))
     ]

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gsasr_plugin.archs.gsasr_arch import OF_DRAWING
 from gsasr_plugin.checkpoints.loading import read_model
-from gsasr_plugin.checkpoints.network_sections import FREE_OPTIONS, differences
+from gsasr_plugin.checkpoints.network_sections import differences
 from gsasr_plugin.run_errors import RunError
 
 OPTIONS = 'options'  # key of the state
@@ -139,7 +140,7 @@ def is_other_type(now: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:
 
 def _compared(options: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is known to be the same, or changes nothing."""
-    network = {key: options['network_g'][key] for key in FREE_OPTIONS if key in options['network_g']}
+    network = {key: options['network_g'][key] for key in OF_DRAWING if key in options['network_g']}
     train = {key: value for key, value in options['train'].items() if key != RESTART}
     return {**options, 'network_g': network, 'train': train}
 

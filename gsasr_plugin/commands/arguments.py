@@ -268,10 +268,10 @@ def destination_of(arguments: argparse.Namespace, results: int) -> Destination:
         return destination(arguments.output, results, arguments.format and arguments.format.upper())
 
 
-def new_file(arguments: argparse.Namespace, suffix: str) -> Path:
-    """The file that -o names, of that suffix, which is not there or may be replaced."""
+def new_file(arguments: argparse.Namespace, suffix: str | None) -> Path:
+    """The file that -o names, of that suffix (None: any), which is not there or may be replaced."""
     path = Path(arguments.output).expanduser()
-    if path.suffix.lower() != suffix:
+    if suffix is not None and path.suffix.lower() != suffix:
         raise CommandError(f'-o {path}: the name must end in {suffix}')
     if path.exists() and not arguments.overwrite:
         raise CommandError(f'-o {path} exists; --overwrite replaces it')

@@ -5,6 +5,7 @@ import difflib
 import sys
 from pathlib import Path
 
+from gsasr_plugin.commands.arguments import new_file
 from gsasr_plugin.packaged_files import OPTION_SUFFIX, packaged_file, packaged_files
 from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.whole_file import write_whole
@@ -39,15 +40,14 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(content)
         return 0
     with told_as_command_error(f'-o {output}: ', OSError):
-        _write(output.expanduser(), content, overwrite=arguments.overwrite)
+        _write(arguments, content)
     return 0
 
 
-def _write(output: Path, content: str, *, overwrite: bool) -> None:
-    if output.is_dir():
-        raise CommandError(f'-o {output} is a folder; a name of a file is accepted')
-    if output.exists() and not overwrite:
-        raise CommandError(f'-o {output} exists; --overwrite replaces it')
+def _write(arguments: argparse.Namespace, content: str) -> None:
+    if arguments.output.expanduser().is_dir():
+        raise CommandError(f'-o {arguments.output} is a folder; a name of a file is accepted')
+    output = new_file(arguments, None)
     if not output.parent.is_dir():
         raise CommandError(f'-o {output}: there is no folder {output.parent}')
     write_whole(output, content)

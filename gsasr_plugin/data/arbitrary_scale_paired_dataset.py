@@ -29,10 +29,9 @@ class ArbitraryScalePairedDataset(Dataset):
 
     Training (paper, Section 4.1): a sample is a random crop of a GT image, of round(lq_size * s)
     pixels with one s per sample; then s = crop / lq_size, and LR is the crop's MATLAB-style bicubic reduction (neither
-    rounded nor clipped unless `quantize_lq`), or degraded as the option `degradation` says. A sample
-    depends on the option `seed`, the image's index and what the
-    index carries (`EpochIndex`: epoch, repeat, and a seed if there is no option; a plain int counts as epoch 0 and seed
-    0), on nothing else.
+    rounded nor clipped unless `quantize_lq`), or degraded as the option `degradation` says. A sample depends on the
+    option `seed`, the image's index and what the index carries (`EpochIndex`: epoch, repeat, and a seed if there is no
+    option; a plain int counts as epoch 0 and seed 0), on nothing else.
 
     Validation and testing, all images of one scale before the next:
     * `dataroot_gt` and `dataroot_lq`: pairs of files. GT is cropped to the part that LR shows, at most s pixels.

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.checkpoints.network_sections import FREE_OPTIONS, differences
+from gsasr_plugin.archs.gsasr_arch import OF_DRAWING
+from gsasr_plugin.checkpoints.network_sections import differences
 
 EDSR = {'type': 'GSASR', 'encoder_opt': {'type': 'EDSR'}}
 
@@ -38,7 +39,7 @@ BINDING_OPTIONS = [
 
 def test_every_option_is_binding_or_free() -> None:
     """A new option of the network has to be put into one of the two lists."""
-    assert set(inspect.signature(GSASR).parameters) == {*BINDING_OPTIONS, *FREE_OPTIONS}
+    assert set(inspect.signature(GSASR).parameters) == {*BINDING_OPTIONS, *OF_DRAWING}
 
 
 @pytest.mark.parametrize(

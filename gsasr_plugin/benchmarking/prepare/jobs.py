@@ -35,9 +35,7 @@ class Job(Protocol):
 
 def protocol_pair(image: ImageFile, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
     """An image cropped to a scale, and its bicubic reduction: (H, W, 3) and (h, w, 3), uint8."""
-    gt = read_image(image)
-    lq_size, size = protocol_sizes(gt.shape[:2], scale)
-    gt = gt[: size[0], : size[1]]
+    gt, lq_size = _cropped(image, scale)
     return gt, to_8_bit(resize_bicubic(to_float(gt), lq_size))
 
 
@@ -45,12 +43,18 @@ def degraded_pair(
     image: ImageFile, scale: Scale, options: DegradationOptions, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `protocol_pair`, with an LR image degraded by what seed, name and scale determine."""
-    gt = to_float(read_image(image))
-    lq_size, size = protocol_sizes(gt.shape[:2], scale)
+    gt, lq_size = _cropped(image, scale)
     name = hashlib.sha256(f'{image.stem} x{format_scale(scale)}'.encode()).digest()
     rng = np.random.default_rng((seed, int.from_bytes(name, 'big')))
-    gt, lq = degraded_image(Degradation(options), rng, np.ascontiguousarray(gt[: size[0], : size[1]]), lq_size)
+    gt, lq = degraded_image(Degradation(options), rng, np.ascontiguousarray(to_float(gt)), lq_size)
     return to_8_bit(gt), to_8_bit(lq)
+
+
+def _cropped(image: ImageFile, scale: Scale) -> tuple[np.ndarray, Size]:
+    """An image cropped to a scale, (H, W, 3), uint8, and the size (h, w) of its LR image."""
+    gt = read_image(image)
+    lq_size, size = protocol_sizes(gt.shape[:2], scale)
+    return gt[: size[0], : size[1]], lq_size
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePaire
 from gsasr_plugin.models.compute import autocast
 from gsasr_plugin.models.validation.image_values import ImageValues, ValuesFile
 from gsasr_plugin.models.validation.scale_validation import ValidationOptions, validate
+from gsasr_plugin.models.validation.tables import means
 
 PSNR = 'psnr'
 
@@ -62,9 +63,5 @@ def psnr_values(
 
 def mean_psnr(net: nn.Module, *sections: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """By scale: the means over the images of a data set, the network's and bicubic's; arguments of `psnr_values`."""
-    values = psnr_values(net, *sections)
-    means = {}
-    for scale in dict.fromkeys(image.scale for image in values):
-        pairs = [(image.model[PSNR], image.bicubic[PSNR]) for image in values if image.scale == scale]
-        means[scale] = tuple(sum(column) / len(column) for column in zip(*pairs))
-    return means
+    found = means(psnr_values(net, *sections), {PSNR: sections[1]})
+    return {mean.scale: (mean.model, mean.bicubic) for mean in found}

@@ -19,6 +19,7 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models import lr_scheduler
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from gsasr_plugin import stop_signals
@@ -189,8 +190,8 @@ class Training:
         if self.train_opt.get('grad_clip') is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.train_opt['grad_clip'])
         self.optimizer.step()
-        kept, parameters = zip(*zip(self.averaged.parameters(), self.net.parameters()))
-        torch._foreach_lerp_(kept, [p.detach() for p in parameters], 1 - self.train_opt.get('ema_decay', 0))
+        averages, parameters = list(self.averaged.parameters()), list(self.net.parameters())
+        get_ema_multi_avg_fn(self.train_opt.get('ema_decay', 0))(averages, parameters, 0)  # as GSASRModel
         self.losses.append(loss.item())
         self.seconds += time.process_time() - start
         self.iteration += 1
