@@ -127,6 +127,7 @@ def test_what_is_compiled_gets_all_arguments(monkeypatch: pytest.MonkeyPatch) ->
     assert compiled == [6, 35]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='asks nothing of other C libraries')
 def test_freed_memory_is_kept() -> None:
     """Blocks of 64 MB, each in its turn: the first takes 16,384 pages, the others must not take them again.

@@ -133,6 +133,7 @@ def test_no_compiler_gives_one_warning_and_the_right_result(package):
     assert 'pip install --no-build-isolation .' in warning
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which('g++'), reason='there is no g++')
 def test_a_compiler_that_fails_is_quoted(package):
     compiler = package.parent / 'c++'
@@ -146,6 +147,7 @@ def test_a_compiler_that_fails_is_quoted(package):
     assert 'my disk is full' in warning
 
 
+@pytest.mark.slow
 def test_a_library_that_does_not_load_is_explained(package):
     (package / '_C.abi3.so').write_bytes(b'built for something else')
     warning = check_twin(outcome(start(package, **no_compiler(package))), package)
@@ -174,6 +176,7 @@ def test_a_library_with_other_arguments_is_named(package):
     assert 'compiled before the arguments of convolution, perceptron changed: pip install' in stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(gsasr_ops.backend()['library'] is None, reason='there is no compiled library')
 @pytest.mark.skipif(torch.version.cuda is None, reason='nobody looks for CUDA kernels')
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ from tests.ops.rasterizer.simt.harness import (
     scene,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='session')
 def driver(tmp_path_factory) -> Path:
