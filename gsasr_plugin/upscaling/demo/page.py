@@ -1,6 +1,8 @@
 """The page itself, made with gradio."""
 
 import time
+from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,11 @@ class DemoMissing(CommandError, ImportError):
     """gradio is not installed; the message says how to install it."""
 
 
-def build_page(upscaler: Upscaler) -> Any:
+def build_page(models: Mapping[str, Callable[[], Upscaler]]) -> Any:
     """The page, a `gradio.Blocks`; nothing of what happens on it leaves the machine.
+
+    Args:
+        models: name -> what loads it, once, when it is first chosen; the page begins with the first one.
 
     Raises:
         DemoMissing: gradio is not installed.
@@ -37,8 +42,13 @@ def build_page(upscaler: Upscaler) -> Any:
     except ImportError as error:
         raise DemoMissing(f'gradio is needed: {EXTRA} ({error})') from error
 
-    def shown(*chosen: Any) -> tuple:
-        return _shown(upscaler, *chosen)
+    @cache
+    def upscaler(name: str) -> Upscaler:
+        return models[name]()
+
+    def shown(name: str, *chosen: Any) -> tuple:
+        *pictures, facts = _shown(upscaler(name), *chosen)
+        return *pictures, facts and f'{name}: {facts}'
 
     def clicked(event: gr.SelectData) -> tuple[float, float]:  # gradio reads the annotation
         return event.index[0], event.index[1]
@@ -51,6 +61,7 @@ def build_page(upscaler: Upscaler) -> Any:
                 picture = gr.Image(
                     label='Your picture', type='numpy', image_mode='RGB', sources=['upload', 'clipboard']
                 )
+                model = gr.Radio(list(models), value=next(iter(models)), label='Model', elem_id='model')
                 where = gr.Image(label='Click on a region', type='numpy', interactive=False, elem_id='where')
                 scale = gr.Slider(*SCALES, value=4, step=0.01, label='Scale', elem_id='scale')
                 side = gr.Slider(*SIDES, value=64, step=1, label='Side of the region in pixels', elem_id='side')
@@ -67,14 +78,14 @@ def build_page(upscaler: Upscaler) -> Any:
                         interactive=False,
                         elem_id='close-up',
                     )
-        inputs = [picture, point, side, scale]
+        inputs = [model, picture, point, side, scale]
         outputs = [compared, positions, close_up, where, facts]
         # Only the newest wish counts while one is served.
         newest: dict[str, Any] = {'trigger_mode': 'always_last', 'show_progress': 'minimal'}
         picture.change(lambda: None, outputs=point).then(shown, inputs, outputs, **newest)
         where.select(clicked, outputs=point).then(shown, inputs, outputs, **newest)
-        for slider in (scale, side):
-            slider.change(shown, inputs, outputs, **newest)
+        for choice in (model, scale, side):
+            choice.change(shown, inputs, outputs, **newest)
         page.load(shown, inputs, outputs)
     return page
 

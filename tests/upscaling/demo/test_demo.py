@@ -14,6 +14,7 @@ import pytest
 import skimage.data
 
 from gsasr_plugin import GSASR, upscale
+from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
 from gsasr_plugin.commands import main
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.upscaling.demo.region_view import view_region
@@ -129,7 +130,9 @@ def test_the_page_in_a_browser(browser, model_file: Path, tmp_path: Path) -> Non
         browser.get(address)
         upload = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, 'input[type=file]'), 'upload')[0]
         upload.send_keys(str(tmp_path / 'photo.png'))
-        wait_for(lambda: facts('64 x 64 pixels to 256 x 256'), 'result at x4')
+        wait_for(lambda: facts(f'{model_file}: 64 x 64 pixels to 256 x 256'), 'result at x4')
+        browser.find_element(By.CSS_SELECTOR, f'#model input[value="{DEFAULT_MODEL}"]').click()
+        wait_for(lambda: facts(f'{DEFAULT_MODEL}: 64 x 64 pixels to 256 x 256'), 'result of another model')
 
         number = browser.find_element(By.CSS_SELECTOR, '#scale input[type=number]')
         number.send_keys(Keys.CONTROL, 'a')
