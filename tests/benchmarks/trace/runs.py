@@ -1,0 +1,106 @@
+"""Traces of whole networks: a forward pass by the paper's protocol, and a training step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.inference import for_inference
+from gsasr_plugin.precision import autocast, dtype_of
+from tests.benchmarks.trace.meta_autocast import meta_autocast
+from tests.benchmarks.trace.tracer import Trace, fake_cuda, tracing
+
+OPTIONS = Path(__file__).resolve().parents[3] / 'options'
+OUTPUT = 720
+PRECISIONS = {'float32': ('float32', False), 'tf32': ('float32', True), 'bf16': ('bf16', True)}
+BATCH, LQ_SIZE = 16, 48
+
+
+def networks() -> list[str]:
+    """The names of the option files `test_*.yml` whose networks differ from each other's."""
+    names = sorted(file.stem.removeprefix('test_') for file in OPTIONS.glob('test_*.yml'))
+    return [name for name in names if 'density' not in name]
+
+
+def build(name: str) -> GSASR:
+    """The network of an option file, on the meta device."""
+    section: dict[str, Any] = dict(yaml.safe_load((OPTIONS / f'test_{name}.yml').read_text())['network_g'])
+    section.pop('type')
+    section.pop('from_pretrained', None)
+    with torch.device('meta'):
+        return GSASR(**section)
+
+
+def on_cuda(net: nn.Module) -> nn.Module:
+    """The network with fake tensors of a GPU in the place of its own."""
+    for module in net.modules():
+        for name, tensor in list(module.named_parameters(recurse=False)):
+            setattr(module, name, nn.Parameter(torch.empty_like(tensor, device='cuda')))
+        for name, tensor in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.empty_like(tensor, device='cuda'))
+    return net
+
+
+@contextlib.contextmanager
+def _products(tf32: bool) -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def forward(name: str, scale: int, precision: str = 'float32', **tile_options: Any) -> Trace:
+    """The second forward pass of a network at an integer scale: what the first makes once is there."""
+    dtype, tf32 = PRECISIONS[precision]
+    with fake_cuda(), torch.no_grad(), _products(tf32):
+        net = for_inference(on_cuda(build(name).eval()))
+        lq = torch.zeros(1, 3, OUTPUT // scale, OUTPUT // scale).to('cuda')
+        with autocast(lq.device, dtype_of(dtype)):
+            for _ in range(2):
+                with tracing() as trace:
+                    net(lq, size=(OUTPUT, OUTPUT), **tile_options)
+    return trace
+
+
+def training_step(name: str, precision: str = 'float32') -> Trace:
+    """A step of GSASRModel: forward and backward pass of a batch of mixed scales, optimizer, average of the weights."""
+    from gsasr_plugin.models.gsasr_model import GSASRModel
+
+    dtype, tf32 = PRECISIONS[precision]
+    model = GSASRModel.__new__(GSASRModel)
+    model.net_g, model.net_g_ema = build(name), build(name)
+    model.net_g.train()
+    model.device = torch.device('meta')
+    model.ema_decay, model.bad_steps, model.batches_shown = 0.999, 0, 0
+    train_opt = {'grad_clip': 1.0, 'tf32': tf32, 'autocast': dtype if dtype == 'bf16' else None}
+    model.opt = {'train': train_opt, 'dist': False, 'rank': 0, 'world_size': 1, 'path': {}}
+    model.cri_pix, model.cri_perceptual = nn.L1Loss(), None
+    model.scaler = torch.amp.GradScaler('cuda', enabled=False)
+    # As PyTorch chooses on CUDA.
+    model.optimizer_g = torch.optim.Adam(model.net_g.parameters(), lr=1e-4, foreach=True)
+    model.speed = _Idle()
+    scales = torch.linspace(1, 4, BATCH).tolist()
+    model.batch = {}
+    model.lq = torch.zeros(BATCH, 3, LQ_SIZE, LQ_SIZE, device='meta')
+    model.gt = [torch.zeros(3, round(scale * LQ_SIZE), round(scale * LQ_SIZE), device='meta') for scale in scales]
+    with meta_autocast(), _products(tf32):
+        for iteration in range(2):  # the optimizer makes its averages in the first
+            with tracing() as trace:
+                model.optimize_parameters(iteration)
+    assert isinstance(model.log_dict, OrderedDict)
+    return trace
+
+
+class _Idle:
+    def step(self, _: int) -> None:
+        """Nothing."""
