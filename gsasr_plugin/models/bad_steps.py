@@ -30,20 +30,20 @@ class Verdict(NamedTuple):
     stop_signal: int
 
 
-def judge(losses: Mapping[str, Tensor], norm: Tensor, scaler: torch.amp.GradScaler, *, dist: bool) -> Verdict:
+def judge(losses: Mapping[str, Tensor], norms: Tensor, scaler: torch.amp.GradScaler, *, dist: bool) -> Verdict:
     """Whether losses and gradient of a step are finite in all processes.
 
     A gradient that overflows in fp16 while its loss is finite is the scaler's to handle, which then lowers the scale,
     as long as there is one.
 
     Args:
-        norm: of the gradient, unscaled.
+        norms: of the gradient of each network, unscaled.
         dist: there are several processes, which all call this.
     """
     loss_is_bad = ~torch.stack([value.detach() for value in losses.values()]).isfinite().all()
     overflows = scaler.is_enabled() and scaler.get_scale() > 1
-    norm_is_bad = torch.zeros_like(loss_is_bad) if overflows else ~norm.isfinite()
-    signal_number = torch.tensor(float(stop_signals.requested() or 0), device=norm.device)
+    norm_is_bad = torch.zeros_like(loss_is_bad) if overflows else ~norms.isfinite().all()
+    signal_number = torch.tensor(float(stop_signals.requested() or 0), device=norms.device)
     found = torch.stack([loss_is_bad.float(), norm_is_bad.float(), signal_number])
     if dist:
         torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from basicsr.archs import build_network
 from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -19,8 +20,9 @@ from gsasr_plugin.checkpoints import kept_models
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
 from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare
+from gsasr_plugin.models.criterion import Criterion, Losses
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
-from gsasr_plugin.models.losses import Criterion, backward
+from gsasr_plugin.models.losses import backward
 from gsasr_plugin.models.resumable_model import ResumableModel
 from gsasr_plugin.models.training_speed import TrainingSpeed
 from gsasr_plugin.models.validation.image_values import WHOLE_IMAGE, ImageValues, ValuesFile, run_key
@@ -38,8 +40,8 @@ class GSASRModel(ResumableModel):
     """Trains and tests GSASR on batches of mixed scales.
 
     A batch is `lq` (B, 3, h, w) and, with ground truth, `gt`, a list of B images (3, H_i, W_i); without it, `size`
-    (B, 2), (H, W) of each result. The loss is the mean over the samples of each sample's own loss (not over all
-    pixels), for every loss of BasicSR.
+    (B, 2), (H, W) of each result. Each term of the loss is the mean over the samples of each sample's own loss (not
+    over all pixels).
     """
 
     network_types = (GSASR,)
@@ -62,13 +64,25 @@ class GSASRModel(ResumableModel):
         build_network_metrics((opt.get('val') or {}).get('metrics') or {}, str(self.device))
 
     def init_training_settings(self) -> None:
-        """As BasicSR's, with the average of the weights set up for validation, and losses scaled in fp16."""
-        super().init_training_settings()
+        """As BasicSR's, with a `Criterion`, the average of the weights set up for validation, losses scaled in fp16."""
+        train_opt, path = self.opt['train'], self.opt['path']
+        self.net_g.train()
+        self.ema_decay = train_opt.get('ema_decay', 0)
+        if self.ema_decay > 0:
+            self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
+            if path.get('pretrain_network_g') is None:
+                self.model_ema(0)
+            else:
+                strict = path.get('strict_load_g', True)
+                self.load_network(self.net_g_ema, path['pretrain_network_g'], strict, 'params_ema')
+            self.net_g_ema.eval()
+            prepare(self.net_g_ema, self.opt.get('val') or {})
+        self.criterion = Criterion(train_opt, self.device)
+        self.setup_optimizers()
+        self.setup_schedulers()
         if self.device.type == 'cpu':
             keep_freed_memory()
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.opt['train'].get('autocast') == 'fp16')
-        if self.ema_decay > 0:
-            prepare(self.net_g_ema, self.opt.get('val') or {})
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=train_opt.get('autocast') == 'fp16')
 
     def feed_data(self, data: dict[str, Any]) -> None:
         """Takes a batch of `ArbitraryScalePairedDataset`."""
@@ -105,25 +119,43 @@ class GSASRModel(ResumableModel):
             _, self.epoch, _, last = self.batch['drawn'][-1].tolist()
             self.position = last + self.opt['world_size'] - self.opt['rank']
         random_before = torch.get_rng_state()
-        self.optimizer_g.zero_grad()
-        self.output, losses = backward(self.net_g, self.lq, self.gt, self._criteria(), self.scaler, train_opt)
-        self.scaler.unscale_(self.optimizer_g)
-        parameters = [p for p in self.net_g.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters])
-        verdict = judge(losses, norm, self.scaler, dist=self.opt['dist'])
+        losses, optimizers = self._compute_gradients()
+        norms = {name: self._gradient_norm(optimizer) for name, optimizer in optimizers.items()}
+        verdict = judge(losses, torch.stack(list(norms.values())), self.scaler, dist=self.opt['dist'])
         self.stop_signal = verdict.stop_signal
         if not verdict.is_bad:
-            if train_opt.get('grad_clip') is not None:
-                nn.utils.clip_grads_with_norm_(parameters, train_opt['grad_clip'], norm)
-                losses['grad_norm'] = norm
-            self.scaler.step(self.optimizer_g)
+            for name, optimizer in optimizers.items():
+                if train_opt.get('grad_clip') is not None:
+                    nn.utils.clip_grads_with_norm_(_parameters(optimizer), train_opt['grad_clip'], norms[name])
+                    losses[name] = norms[name]
+                self.scaler.step(optimizer)
         self.scaler.update()
         self.log_dict = self.reduce_loss_dict(losses)
         if verdict.is_bad:
-            self._leave_out(verdict, norm, random_before)
+            self._leave_out(verdict, norms, random_before)
         elif self.ema_decay > 0:
             self.model_ema(decay=self.ema_decay)
         self.speed.step(len(self.output))
+
+    def _compute_gradients(self) -> tuple[Losses, dict[str, torch.optim.Optimizer]]:
+        """Computes the result, the losses and the scaled gradients of the batch fed.
+
+        Returns:
+            The losses, and the optimizers whose step they are for, by the names of their gradients' norms in the log.
+        """
+        self.optimizer_g.zero_grad()
+        train_opt = self.opt['train']
+        self.output, losses = backward(self.net_g, self.lq, self.gt, self._losses_of, self.scaler, train_opt)
+        return losses, {'grad_norm': self.optimizer_g}
+
+    def _losses_of(self, output: list[Tensor], part: slice) -> Losses:
+        """What a part of the batch's samples contributes to its losses."""
+        return self.criterion(output, self.gt[part], len(self.gt))
+
+    def _gradient_norm(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        """The norm of the gradient of all parameters of an optimizer, which is no longer scaled."""
+        self.scaler.unscale_(optimizer)
+        return nn.utils.get_total_norm([p.grad for p in _parameters(optimizer) if p.grad is not None])
 
     def _show_batch(self) -> None:
         """Writes the batch as a picture, if it is one of the first."""
@@ -131,19 +163,14 @@ class GSASRModel(ResumableModel):
             self.batches_shown += 1
             write_batch(Path(self.opt['path']['visualization'], 'batches'), self.iteration, self.lq, self.gt)
 
-    def _criteria(self) -> list[Criterion]:
-        """The losses in use, with their names in the log."""
-        known: list[Criterion] = [(self.cri_pix, ('l_pix',)), (self.cri_perceptual, ('l_percep', 'l_style'))]
-        return [(criterion, names) for criterion, names in known if criterion is not None]
-
-    def _leave_out(self, verdict: Verdict, norm: Tensor, random_before: Tensor) -> None:
+    def _leave_out(self, verdict: Verdict, norms: dict[str, Tensor], random_before: Tensor) -> None:
         """Reports a step that was left out, and stops the run after too many."""
         self.bad_steps += 1
         limit = self.opt['train'].get('max_bad_steps', GSASRTrainOptions.max_bad_steps)
         if verdict.is_culprit:
             batch = {**self.batch, 'lq': self.lq.cpu(), 'gt': [gt.cpu() for gt in self.gt], 'random': random_before}
-            losses = {**self.log_dict, 'grad_norm': float(norm)}
-            content = {'iteration': self.iteration, 'batch': batch, 'losses': losses}
+            losses = {**self.log_dict, **{name: float(norm) for name, norm in norms.items()}}
+            content = {'iteration': self.iteration, 'batch': batch, 'losses': losses, **self._other_weights()}
             folder, net = Path(self.opt['path']['experiments_root']), self.get_bare_model(self.net_g)
             file = write_bad_step(folder, self.opt['rank'], net, content)
             report_bad_step(file, content, f'{self.bad_steps} of at most {limit}')
@@ -153,6 +180,10 @@ class GSASRModel(ResumableModel):
                 f'train.max_bad_steps: the loss or gradient of {limit} steps was not finite. The training is saved as '
                 f'it is at iteration {self.iteration}, without them; the log names their batches'
             )
+
+    def _other_weights(self) -> dict[str, Any]:
+        """Weights of other networks than net_g that a step is computed from."""
+        return {}
 
     def get_current_log(self) -> OrderedDict[str, float]:
         """The losses, samples per second, and memory in GiB."""
@@ -310,3 +341,8 @@ class GSASRModel(ResumableModel):
         """As BasicSR's, of all parameters in one call."""
         averages, parameters = (list(net.parameters()) for net in (self.net_g_ema, self.get_bare_model(self.net_g)))
         get_ema_multi_avg_fn(decay)(averages, parameters, 0)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Those that have a gradient."""
+    return [p for group in optimizer.param_groups for p in group['params'] if p.grad is not None]

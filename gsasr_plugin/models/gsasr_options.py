@@ -1,7 +1,7 @@
 """What GSASRModel accepts in an option file beside BasicSR's keys."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gsasr_plugin.archs.decoder import CheckpointedParts
 from gsasr_plugin.archs.tile_options import TileOptions
@@ -15,7 +15,9 @@ class GSASRTrainOptions(ComputeOptions):
     """What GSASRModel accepts in `train:` beside BasicSR's keys; see also `ComputeOptions`.
 
     Attributes:
-        grad_clip: largest norm of the gradient of all parameters together, positive; None does not clip.
+        losses: terms of the loss, beside or in place of `pixel_opt` and `perceptual_opt`: a section for each, under any
+            name, with the `type` of a loss, its weight and its other arguments. The log shows each as `l_<name>`.
+        grad_clip: largest norm of the gradient of all parameters of a network together, positive; None does not clip.
         gradient_checkpointing: what is computed again in the backward pass to save memory, see
             `GaussianDecoder.checkpoint_gradients`: heads, decoder, or None for nothing.
         accumulate: compute the batch_size_per_gpu samples of a step in so many parts, one after the other, to save
@@ -27,6 +29,7 @@ class GSASRTrainOptions(ComputeOptions):
             the training state, whatever the options say (the log tells the difference).
     """
 
+    losses: dict[str, dict[str, Any]] | None = None
     grad_clip: PositiveNumber | None = None
     gradient_checkpointing: CheckpointedParts | None = None
     accumulate: PositiveInt = 1

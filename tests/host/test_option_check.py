@@ -182,7 +182,7 @@ FAULTS_OF_THE_PLUGIN = [
     ('train__grad_clip', 'strong', "given 'strong'", 'a number, greater than 0 or null', None),
     ('train__grad_clip', -1.0, 'given -1.0', 'a number, greater than 0 or null', None),
     ('train__optim_g__type', 'Adagrad', "given 'Adagrad'", 'AdamW', 'Adamax'),
-    ('train__pixel_opt', None, 'no perceptual_opt either', 'L1Loss', None),
+    ('train__pixel_opt', None, 'no perceptual_opt and no losses either', 'L1Loss', None),
     ('network_g__raster_ratio', -0.5, 'given -0.5', 'a number, greater than 0 or null', None),
     ('val__compare_bicubik', True, 'unknown key (given true)', 'compare_bicubic', 'compare_bicubic'),
     ('val__tile', 0, 'given 0', 'a whole number, at least 1 or auto or null', None),

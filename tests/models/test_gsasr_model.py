@@ -167,7 +167,7 @@ def test_a_host_perceptual_loss_sees_every_image(tmp_path: Path) -> None:
         seen.append((tuple(sr.shape), tuple(gt.shape)))
         return (sr - gt).square().mean(), None
 
-    model.cri_perceptual = perceptual
+    model.criterion.pairs.append((perceptual, ('l_percep', 'l_style')))
     model.feed_data(batch())
     model.optimize_parameters(1)
     assert seen == [((1, 3, *size), (1, 3, *size)) for size in [(8, 8), (15, 15), (32, 24)]]

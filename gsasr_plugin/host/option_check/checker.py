@@ -7,6 +7,7 @@ from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 
 from gsasr_plugin.host.option_check.dataset_check import check_datasets
 from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOptions
+from gsasr_plugin.host.option_check.loss_check import check_losses_build
 from gsasr_plugin.host.option_check.metric_sizes import check_metric_sizes
 from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.pairings import check_pairings
@@ -14,7 +15,7 @@ from gsasr_plugin.host.option_check.path_check import check_path, check_pretrain
 from gsasr_plugin.host.option_check.problems import OptionError, Problem, leaves
 from gsasr_plugin.host.option_check.registered import registered, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
-from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val
+from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val, reads_terms
 from gsasr_plugin.host.option_check.type_check import check_network, metric_options, registered_type
 from gsasr_plugin.option_types import Option, accepted_by_dataclass, closest
 
@@ -72,6 +73,8 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     resumes = is_train and (auto_resume or root['path'].get('resume_state') is not None)
     # Only now, for they may take long.
     check_metric_sizes(report, root)
+    if is_train:
+        check_losses_build(report, root['train'], has_terms=reads_terms(model))
     if not resumes:
         check_pretrained(report, root)
     if report.has_errors:

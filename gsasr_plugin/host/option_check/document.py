@@ -81,7 +81,7 @@ def sections() -> dict[str, Accepted]:
         f'train, with {_MODEL}': shared_options('train', GSASRModel),
         'train.optim_g, with further arguments of the class of torch.optim': optimizer(),
         **{f'train.scheduler: {name}': accepted for name, accepted in schedulers().items()},
-        **{f'train.pixel_opt and others: {name}': accepted for name, accepted in of_registry(LOSS_REGISTRY).items()},
+        **{f'a loss of train: {name}': accepted for name, accepted in of_registry(LOSS_REGISTRY).items()},
         f'val, with {_MODEL}': val,
         **{f'val.metrics.<name>: {name}': accepted for name, accepted in of_registry(METRIC_REGISTRY).items()},
         f'logger, with {_MODEL}': shared_options('logger', GSASRModel),
@@ -105,7 +105,7 @@ def markdown() -> str:
 def schema() -> Schema:
     """The content of `options/schema.json`."""
     train, val, logger = (shared_options(name, GSASRModel) for name in ('train', 'val', 'logger'))
-    losses, metric = _by_type(of_registry(LOSS_REGISTRY)), _by_type(of_registry(METRIC_REGISTRY))
+    loss, metric = {'allOf': [{'$ref': '#/definitions/loss'}]}, _by_type(of_registry(METRIC_REGISTRY))
     optim_g = _open(optimizer())
     optim_g['properties']['type'] = {'enum': list(GSASRModel.optimizer_types)}
     own = {
@@ -113,8 +113,9 @@ def schema() -> Schema:
             train,
             optim_g=optim_g,
             scheduler=_by_type(schedulers(), known_only=True),
-            pixel_opt=_or_null(losses),
-            perceptual_opt=_or_null(losses),
+            pixel_opt=loss,
+            perceptual_opt=loss,
+            losses=_or_null({'type': 'object', 'additionalProperties': {'type': 'object', **loss}}),
         ),
         'val': _closed(val, metrics=_or_null({'type': 'object', 'additionalProperties': metric})),
         'logger': _closed(logger, wandb=_or_null(_closed(accepted_by_dataclass(basicsr.WandbOptions)))),
@@ -140,6 +141,7 @@ def schema() -> Schema:
         {'if': _is('model_type', _MODEL), 'then': {'properties': {key: _or_null(value) for key, value in own.items()}}},
         {'if': {'required': [EXTENDS]}, 'else': {'required': needed}},
     ]
+    whole['definitions'] = {'loss': _or_null(_by_type(of_registry(LOSS_REGISTRY)))}
     whole['patternProperties'] = {'^network_': {'type': 'object'}}
     whole['additionalProperties'] = True
     return {'$schema': 'http://json-schema.org/draft-07/schema#', 'title': 'Options of BasicSR with GSASR', **whole}

@@ -6,9 +6,11 @@ from basicsr.models.sr_model import SRModel
 
 from gsasr_plugin.host.option_check import host_sections
 from gsasr_plugin.host.option_check.dataset_check import has_ground_truth
+from gsasr_plugin.host.option_check.loss_check import check_losses
 from gsasr_plugin.host.option_check.registered import texts_in_code
 from gsasr_plugin.host.option_check.report import Report
-from gsasr_plugin.host.option_check.type_check import check_loss, check_metric, check_optimizer, check_scheduler
+from gsasr_plugin.host.option_check.type_check import check_metric, check_optimizer, check_scheduler
+from gsasr_plugin.models.criterion import LOSSES
 from gsasr_plugin.models.model_contract import ModelContract, stated
 from gsasr_plugin.option_types import Accepted, accepted_by_dataclass, listed
 
@@ -16,8 +18,11 @@ from gsasr_plugin.option_types import Accepted, accepted_by_dataclass, listed
 def check_train(report: Report, train: dict[str, Any], model: type | None) -> None:
     """Check `train`; `model` is the class that `model_type` names, if any."""
     _check_section(report, train, 'train', model)
-    if model is not None and issubclass(model, SRModel) and not (train.get('pixel_opt') or train.get('perceptual_opt')):
-        report.error(('train', 'pixel_opt'), 'missing, and no perceptual_opt either', 'a loss, such as {type: L1Loss}')
+    has_terms = reads_terms(model)
+    losses = ('pixel_opt', 'perceptual_opt', *((LOSSES,) if has_terms else ()))
+    if model is not None and issubclass(model, SRModel) and not any(train.get(key) for key in losses):
+        fault = f'missing, and no {" and no ".join(losses[1:])} either'
+        report.error(('train', 'pixel_opt'), fault, 'a loss, such as {type: L1Loss}')
     for key, value in train.items():
         path = ('train', str(key))
         if not isinstance(value, dict):
@@ -26,8 +31,7 @@ def check_train(report: Report, train: dict[str, Any], model: type | None) -> No
             check_optimizer(report, value, path, model)
         elif key == 'scheduler':
             check_scheduler(report, value, path, train.get('total_iter'))
-        elif str(key).endswith('_opt'):
-            check_loss(report, value, path)
+    check_losses(report, train, has_terms=has_terms)
 
 
 def check_val(
@@ -67,6 +71,11 @@ def check_logger(report: Report, logger: dict[str, Any], model: type | None) -> 
         report.check(wandb, ('logger', 'wandb'), accepted_by_dataclass(host_sections.WandbOptions), strict=False)
         if wandb.get('project') is not None and logger.get('use_tb_logger') is not True:
             report.error(('logger', 'use_tb_logger'), 'not true, while logger.wandb.project is given', 'true')
+
+
+def reads_terms(model: type | None) -> bool:
+    """Whether a model reads `train.losses`."""
+    return LOSSES in shared_options('train', model).options
 
 
 def shared_options(name: str, model: type | None, *, is_train: bool = True) -> Accepted:
