@@ -4,7 +4,7 @@
 // A group of 8 or 32 lanes owns one Gaussian and takes the pixels of the box in turn, row after row without a gap at
 // the ends of rows; each lane sums the colour terms and the five moments of gaussian.h, a butterfly of shuffles adds
 // the lanes up, and the chain rule is applied once. Where groups have 8 lanes, the few Gaussians whose boxes are far
-// larger than their neighbours' are left for the whole warp.
+// larger than their neighbours' are left for the whole warp, which learns of them by a vote.
 #pragma once
 
 #include "bins.cuh"
@@ -79,11 +79,11 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
     const int32_t row = lane / width, column = lane % width;
     const int32_t rows_on = Lanes / width, columns_on = Lanes % width;
     const float rows_on_f = static_cast<float>(rows_on), columns_on_f = static_cast<float>(columns_on);
-    const float width_f = static_cast<float>(width);
-    // Centres of pixels, in output pixels: exact numbers.
+    // Centres of pixels, in output pixels: exact numbers. x stays in the box: beyond 2^23 it would lose its half.
     float x = static_cast<float>(g.columns.first + column) + 0.5f;
     float y = static_cast<float>(g.rows.first + row) + 0.5f;
-    const float end_x = static_cast<float>(g.columns.end), end_y = static_cast<float>(g.rows.end);
+    const float wraps_from_x = static_cast<float>(g.columns.end - columns_on), end_y = static_cast<float>(g.rows.end);
+    const float columns_back_f = static_cast<float>(width - columns_on);
     // A plane has less than 2^31 pixels, and the last step leads no further than 32 rows beyond it.
     const float* image = v_images + g.image->offset;
     uint32_t pixel = static_cast<uint32_t>(g.rows.first + row) * W + g.columns.first + column;
@@ -108,13 +108,14 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
         sums.moments.w_tv = fused(w_t, v, sums.moments.w_tv);
         sums.moments.w_vv = fused(w_v, v, sums.moments.w_vv);
 
-        x += columns_on_f;
         y += rows_on_f;
         pixel += pixels_on;
-        if (x >= end_x) {
-            x -= width_f;
+        if (x >= wraps_from_x) {
+            x -= columns_back_f;
             y += 1.0f;
             pixel += skipped;
+        } else {
+            x += columns_on_f;
         }
     }
     return sums;
@@ -172,20 +173,24 @@ __global__ void __launch_bounds__(kBackwardThreads)
     const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kBackwardThreads + threadIdx.x) / kWarp;
     const int64_t first = warp * (kWarp / Lanes);  // the warp's first Gaussian
     if (first >= count) return;
+    unsigned large = 0;  // the lanes whose Gaussian is left for the whole warp
     {
         // Groups past the end repeat the last Gaussian and store nothing: the shuffles want the whole warp.
         const int64_t i = first + lane / Lanes;
         const Gathering g = load_gaussian(gaussians, table, support, i < count ? i : count - 1);
-        const bool own = i < count && !(Lanes < kWarp && g.pixels() > kLargeBox);
+        const bool is_large = Lanes < kWarp && g.pixels() > kLargeBox;
+        if (Lanes < kWarp) large = __ballot_sync(kAllLanes, i < count && is_large);
+        const bool own = i < count && !is_large;
         Sums<C> sums = {};
         if (own) sums = look_at_pixels<C, Lanes>(gaussians, g, v_images, lane % Lanes);
         add_up<C, Lanes>(sums);
         if (own && lane % Lanes == 0) store_gradients(gaussians, g, sums, gradients);
     }
     if (Lanes < kWarp) {
-        for (int64_t i = first; i < first + kWarp / Lanes && i < count; ++i) {
-            const Gathering g = load_gaussian(gaussians, table, support, i);
-            if (g.pixels() <= kLargeBox) continue;
+        while (large != 0) {
+            const int group = (__ffs(large) - 1) / Lanes;
+            large &= ~(((1u << Lanes % kWarp) - 1u) << group * Lanes);
+            const Gathering g = load_gaussian(gaussians, table, support, first + group);
             Sums<C> sums = look_at_pixels<C, kWarp>(gaussians, g, v_images, lane);
             add_up<C, kWarp>(sums);
             if (lane == 0) store_gradients(gaussians, g, sums, gradients);

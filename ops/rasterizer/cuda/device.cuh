@@ -3,13 +3,23 @@
 
 #include <cstdint>
 
-// Two hooks for the tests that run these kernels on the CPU: they hand out poisoned shared memory, and count the pixels
-// that the render kernel evaluates.
+// Hooks for the tests that run these kernels on the CPU: they hand out poisoned shared memory, count the pixels that
+// the render kernel evaluates and the steps that it takes to put Gaussians in order, forbid memory to be touched, and
+// take the smaller ones of some limits, so that small problems meet them.
 #ifndef GSASR_SHARED
 #define GSASR_SHARED(Type, name) __shared__ Type name
 #endif
 #ifndef GSASR_EVALUATED
 #define GSASR_EVALUATED(pixels)
+#endif
+#ifndef GSASR_ORDERED
+#define GSASR_ORDERED(steps)
+#endif
+#ifndef GSASR_SMALLER
+#define GSASR_SMALLER(in_tests, otherwise) otherwise
+#endif
+#ifndef GSASR_GUARD
+#define GSASR_GUARD(memory, bytes, forbidden)
 #endif
 
 namespace gsasr {

@@ -25,9 +25,11 @@ constexpr int kGroup = 4;    // lanes per group, pixels per lane, and the side o
 constexpr int kBatch = 128;  // candidates in shared memory
 constexpr int kWords = kBatch / kWarp;
 constexpr int kGroups = kRenderThreads / kGroup;
+constexpr int kListBytes = kBatch + 4;  // not all of them used: the eight groups of a warp read in different banks
 static_assert(kTile * kTile == kRenderThreads * kGroup, "a lane owns four pixels");
 static_assert(kWords == kGroup, "each lane of a group handles one word of its ballots");
 static_assert(kBatch <= 256, "lists hold bytes");
+static_assert(kListBytes % 8 == 4, "an odd number of words: eight lists begin in eight of the 32 banks");
 
 template <int C>
 struct alignas(16) Candidate {
@@ -40,7 +42,7 @@ template <int C>
 struct RenderShared {
     Candidate<C> candidates[kBatch];
     uint32_t inside[kBatch];        // columns of the tile inside the box (low half), rows (high half)
-    uint8_t lists[kGroups][kBatch];
+    uint8_t lists[kGroups][kListBytes];
     int32_t run_first[kRenderThreads];   // first record of each run
     int32_t run_offset[kRenderThreads];  // candidates before each run
     ScanShared<kRenderThreads> scan;

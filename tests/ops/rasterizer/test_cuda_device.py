@@ -1,11 +1,11 @@
-"""The operators on a CUDA device: values, gradients, determinism, opcheck, streams, graphs, limits, compute-sanitizer,
-and times beside a plain Algorithm 1 (printed with `pytest -s`, never asserted). Skipped where there is no device.
+"""The operators on a CUDA device: values, gradients, determinism, opcheck, streams, graphs, limits, compute-sanitizer.
+Skipped where there is no device. Times: `python -m tests.gpu`.
 """
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gsasr_ops import backend, build, rasterize_gaussians, rasterize_gaussians_reference
-from tests.ops.rasterizer.simt.algorithm1 import SOURCE, Algorithm1
+from tests.ops.rasterizer.simt.algorithm1 import Algorithm1, compile_for
 
 NAMES = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 SIZES = [(40, 52), (33, 17), (1, 60)]
@@ -99,6 +99,21 @@ def test_two_runs_give_the_same_bits(device):
         images_again, gradients_again = draw()
         assert all(torch.equal(a, b) for a, b in zip(images, images_again))
         assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_again))
+
+
+def test_many_gaussians_at_one_place(device):
+    """Those of one cell are put in order by another way than few are; 300 others are elsewhere."""
+    crowd = sample_inputs('cpu', batch=2, count=200_300, span=60.0)
+    crowd[0][:, 300:] = torch.tensor([30.1, 29.9])
+    crowd[1][:, 300:] = torch.tensor([0.4, 0.3])
+    crowd[3][:, 300:] /= 100_000
+    on_cpu = rasterize_gaussians(*crowd, size=(240, 200), scale=4.0)
+    inputs = [tensor.to(device) for tensor in crowd]
+    image = rasterize_gaussians(*inputs, size=(240, 200), scale=4.0)
+    # Sums of 200,000 float32 terms whose sum is about one: the rounding of each addition is 6e-8.
+    torch.testing.assert_close(image.cpu(), on_cpu, rtol=0, atol=2e-3)
+    for _ in range(5):
+        assert torch.equal(rasterize_gaussians(*inputs, size=(240, 200), scale=4.0), image)
 
 
 def test_opcheck(device):
@@ -228,18 +243,41 @@ def test_more_than_2_31_elements(device):
 
 SANITIZED = """
 import torch
-from tests.ops.rasterizer.test_cuda_device import SCALES, SIZES, loss_of, sample_inputs
+from tests.ops.rasterizer.test_cuda_device import SCALES, SIZES, sample_inputs
 from gsasr_ops import rasterize_gaussians
 
-inputs = sample_inputs('cuda', requires_grad=True)
-images = rasterize_gaussians(*inputs, size=SIZES, scale=SCALES)
-torch.autograd.grad(loss_of(images), inputs)
+# Copies from the CPU alone: what is no kernel of ours is not looked at, and would count as never written.
+v_images = [torch.ones(3, *size).cuda() for size in SIZES]
+for count, spread in ((300, 1.0), (9000, 0.01)):  # those of the second in few cells, which are large ones
+    inputs = sample_inputs('cuda', count=count, requires_grad=True)
+    with torch.no_grad():
+        inputs[0].copy_(inputs[0].cpu() * spread)
+    images = rasterize_gaussians(*inputs, size=SIZES, scale=SCALES)
+    torch.autograd.grad(images, inputs, v_images)
+torch.cuda.synchronize()
+"""
+
+# Algorithm 1 into an image that has one element less than it writes.
+ONE_TOO_FAR = """
+import sys
+import torch
+from pathlib import Path
+from tests.ops.rasterizer.simt.algorithm1 import Algorithm1
+from tests.ops.rasterizer.test_cuda_device import sample_inputs
+
+algorithm1 = Algorithm1(Path(sys.argv[1]))
+inputs = [tensor[0] for tensor in sample_inputs('cuda', batch=1)]
+image = torch.empty(3 * 40 * 40 - 1, device='cuda')
+algorithm1._call('algorithm1_forward', algorithm1._scene(inputs, (40, 40), 2.0, 9.0), [image])
 torch.cuda.synchronize()
 """
 
 
-@pytest.mark.parametrize('tool', ['memcheck', 'racecheck', 'synccheck', 'initcheck'])
-def test_compute_sanitizer(tool):
+def sanitized(tool: str, kernels: str, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs code under compute-sanitizer, which looks at kernels with this in their name and exits with 9 for a fault.
+
+    Without torch's cache, in which a tensor is a part of megabytes that all belong to somebody.
+    """
     home, _ = build.find_toolkit(None)
     places = [shutil.which('compute-sanitizer')]
     if home is not None:
@@ -247,30 +285,47 @@ def test_compute_sanitizer(tool):
     program = next((place for place in places if place), None)
     if program is None:
         pytest.skip('compute-sanitizer is neither on the PATH nor in the CUDA toolkit')
-    # Of our kernels only: torch's own fill and copy kernels are not what is tested.
-    command = [program, '--tool', tool, '--error-exitcode', '9', '--kernel-name', 'kernel_substring=gsasr']
+    command = [program, '--tool', tool, '--error-exitcode', '9', '--kernel-name', f'kernel_substring={kernels}']
     done = subprocess.run(
-        [*command, sys.executable, '-c', SANITIZED],
+        [*command, sys.executable, '-c', code, *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[3],
+        env={**os.environ, 'PYTORCH_NO_CUDA_MEMORY_CACHING': '1'},
         timeout=600,
     )
+    if 'Device not supported' in done.stdout + done.stderr:
+        pytest.skip('compute-sanitizer does not support this device here')
+    return done
+
+
+@pytest.mark.parametrize('tool', ['memcheck', 'racecheck', 'synccheck', 'initcheck'])
+def test_compute_sanitizer(tool):
+    # Of our kernels only: torch's own fill and copy kernels are not what is tested.
+    done = sanitized(tool, 'gsasr', SANITIZED)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def milliseconds(action: Callable[[], object], repetitions: int = 10) -> float:
-    """The median time of the action on the device."""
-    action()
-    times = []
-    for _ in range(repetitions):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        begin.record()
-        action()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end))
-    return sorted(times)[len(times) // 2]
+def test_compute_sanitizer_sees_one_element_too_far(device, tmp_path):
+    done = sanitized('memcheck', 'forward_kernel', ONE_TOO_FAR, compiled_algorithm1(device, tmp_path))
+    assert done.returncode == 9 and 'Invalid __global__' in done.stdout, done.stdout + done.stderr
+
+
+def compiled_algorithm1(device: torch.device, folder: Path) -> Path:
+    """Algorithm 1 for this device; skips the test where there is no compiler."""
+    home, how = build.find_toolkit(None)
+    if home is None:
+        pytest.skip(f'nothing to compile Algorithm 1 with: {how}')
+    return compile_for(home, torch.cuda.get_device_capability(device), folder)
+
+
+def test_equals_algorithm_1(device, tmp_path):
+    """The paper's grid at x4: its window of 0.1 holds more than 4.5 of a fresh network's deviations."""
+    algorithm1 = Algorithm1(compiled_algorithm1(device, tmp_path))
+    inputs = paper_inputs(device, 60)
+    image = rasterize_gaussians(*inputs, size=(240, 240), scale=4.0)
+    plain = algorithm1.forward([tensor[0] for tensor in inputs], (240, 240), 4.0, 0.3)
+    torch.testing.assert_close(image[0], plain, rtol=0, atol=1e-3)
 
 
 def paper_inputs(device: torch.device, lr_size: int) -> list[Tensor]:
@@ -287,45 +342,3 @@ def paper_inputs(device: torch.device, lr_size: int) -> list[Tensor]:
         torch.full((1, count), 0.5, device=device),
         torch.rand(1, count, 3, device=device, generator=generator),
     ]
-
-
-def test_times_beside_algorithm_1(device, tmp_path):
-    """Both draw the same picture; the times are printed, for whoever reads them."""
-    home, how = build.find_toolkit(None)
-    if home is None:
-        pytest.skip(f'nothing to compile Algorithm 1 with: {how}')
-    library = tmp_path / 'algorithm1.so'
-    architecture = 'sm_{}{}'.format(*torch.cuda.get_device_capability(device))
-    command = [home / 'bin' / 'nvcc', '-O3', '-std=c++17', f'-arch={architecture}', '-shared', '-Xcompiler', '-fPIC']
-    done = subprocess.run([str(part) for part in (*command, SOURCE, '-o', library)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    algorithm1 = Algorithm1(library)
-
-    print(f'\n{torch.cuda.get_device_name(device)}; milliseconds, forward / backward')
-    # LR size, scale, the authors' window: testing at 720 x 720, and one training patch.
-    for lr_size, scale, window in ((360, 2.0, 0.05), (180, 4.0, 0.1), (60, 12.0, 0.1), (48, 4.0, 0.5)):
-        size = (round(lr_size * scale),) * 2
-        inputs = [tensor.requires_grad_() for tensor in paper_inputs(device, lr_size)]
-        plain = [tensor.detach()[0] for tensor in inputs]
-        v_image = torch.rand(1, 3, *size, device=device)
-        image = rasterize_gaussians(*inputs, size=size, scale=scale)
-
-        # The window of 0.05 to 0.5 holds all that counts of these Gaussians: more than 4.5 deviations.
-        baseline = algorithm1.forward(plain, size, scale, window)
-        torch.testing.assert_close(image[0].detach(), baseline, rtol=0, atol=1e-3)
-
-        ours = (
-            milliseconds(lambda i=inputs, s=size, f=scale: rasterize_gaussians(*i, size=s, scale=f)),
-            milliseconds(lambda im=image, i=inputs, v=v_image: torch.autograd.grad(im, i, v, retain_graph=True)),
-        )
-        theirs = (
-            milliseconds(lambda p=plain, s=size, f=scale, w=window: algorithm1.forward(p, s, f, w), 3),
-            milliseconds(
-                lambda p=plain, v=v_image, s=size, f=scale, w=window: algorithm1.backward(p, v[0], s, f, w), 3
-            ),
-        )
-        ratios = ' / '.join(f'{slow / fast:.1f}' for slow, fast in zip(theirs, ours))
-        print(
-            f'x{scale:g}, {lr_size} x {lr_size} LR pixels: {ours[0]:.3f} / {ours[1]:.3f}, '
-            f'Algorithm 1 {theirs[0]:.3f} / {theirs[1]:.3f}, ratio {ratios}'
-        )

@@ -19,12 +19,14 @@ from tests.ops.rasterizer.simt.harness import (
     scene,
     shim,
 )
+from tests.ops.rasterizer.simt.scenes import crowd, few_huge
 
 pytestmark = pytest.mark.slow
 
 # Fault -> file of ops/rasterizer/cuda, what stands there, what the broken copy has instead, and how it shows. A race
 # shows as other bits for another order of threads, or as whatever the poison leads to.
 RACE = 'gives other bits|out of bounds|heap-buffer-overflow|Not equal to tolerance'
+WRITE_OUTSIDE = 'write outside a part of the scratch memory'
 BROKEN = {
     'missing barrier': (
         'render.cuh',
@@ -52,6 +54,30 @@ BROKEN = {
         'heap-buffer-overflow',
     ),
     'order of arrival': ('bins.cuh', 'records[first + rank] = record;', 'records[slot] = record;', 'gives other bits'),
+    'large cells are left in the order of arrival': (
+        'bins.cuh',
+        'atomicAdd(&bins.large[0], 1)',
+        'atomicAdd(&bins.large[0], 0)',
+        'gives other bits',
+    ),
+    'a box is forgotten where two are large': (
+        'backward.cuh',
+        'large &= ~(((1u << Lanes % kWarp) - 1u) << group * Lanes);',
+        'large = 0;',
+        RACE,
+    ),
+    'read outside a part of the scratch memory': (
+        'render.cuh',
+        'run.length = cells[columns.end] - run.first;',
+        'run.length = cells[columns.end] - run.first + (starts[-300] >> 31);',
+        'use-after-poison',
+    ),
+    WRITE_OUTSIDE: (
+        'bins.cuh',
+        'bins.cell_of[i] = cell;',
+        'bins.cell_of[i] = cell; if (i == 0) bins.cell_of[gaussians.B * gaussians.N] = 0;',
+        'use-after-poison',
+    ),
 }
 
 
@@ -86,11 +112,25 @@ def test_the_kernels_themselves_are_sound(tmp_path_factory, tmp_path):
     compare(run(build_driver(tmp_path_factory.getbasetemp()), problem, tmp_path, seeds=(1, 2, 3)), reference(problem))
 
 
+# What shows a fault that the busy scene does not.
+SCENES = {
+    'large cells are left in the order of arrival': lambda: crowd([1500], others=0),
+    'a box is forgotten where two are large': few_huge,
+}
+
+
 @pytest.mark.parametrize('fault', BROKEN)
 def test_broken_kernels_are_noticed(broken_drivers, tmp_path, fault):
-    problem = busy_scene()
+    problem = SCENES.get(fault, busy_scene)()
     with pytest.raises(AssertionError, match=BROKEN[fault][3]):
         compare(run(broken_drivers[fault], problem, tmp_path, seeds=(1, 2, 3)), reference(problem))
+
+
+def test_guard_zones_tell_what_was_written(broken_drivers, tmp_path, monkeypatch):
+    """On a GPU no sanitizer watches them."""
+    monkeypatch.setenv('SIMT_FORBIDS_NOTHING', '1')
+    with pytest.raises(AssertionError, match='a kernel wrote behind its part of the memory'):
+        run(broken_drivers[WRITE_OUTSIDE], busy_scene(), tmp_path)
 
 
 @pytest.fixture(scope='session')

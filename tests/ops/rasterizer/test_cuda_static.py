@@ -142,6 +142,7 @@ def test_every_kernel_is_compiled(compiled):
         names = sorted(kernel.name for kernel in kernels)
         # One per number of channels; gather_kernel also per number of lanes.
         expected = ['count_kernel', 'scan_chunks_kernel', 'scatter_kernel', 'store_images_kernel', 'sum_chunks_kernel']
+        expected += ['order_kernel']
         expected += ['render_kernel'] * 4 + ['pack_kernel'] * 4 + ['gather_kernel'] * 8
         assert names == sorted(expected)
 
@@ -169,10 +170,12 @@ def test_no_double_precision(compiled):
 
 
 @pytest.mark.slow
-def test_atomics_count_and_do_nothing_else(compiled):
+def test_atomics_count_and_mark_and_do_nothing_else(compiled):
+    """Sums of integers, and bits: whatever their order, the result is the same."""
     for number, kernel in all_kernels(compiled):
         atomics = [opcode for opcode in kernel.opcodes if ATOMIC.match(opcode)]
-        assert bool(atomics) == (kernel.name == 'count_kernel'), (number, kernel.name, atomics)
+        assert bool(atomics) == (kernel.name in ('count_kernel', 'order_kernel')), (number, kernel.name, atomics)
+        assert not [opcode for opcode in atomics if '.F' in opcode], (number, kernel.name, atomics)
 
 
 def test_the_scans_see_what_they_look_for(tmp_path):

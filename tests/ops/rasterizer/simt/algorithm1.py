@@ -1,12 +1,23 @@
 """Calls `algorithm1.cu`, compiled as a shared library by nvcc (on a GPU) or by g++ with the shim (on the CPU)."""
 
 import ctypes
+import subprocess
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).parent / 'algorithm1.cu'
+
+
+def compile_for(home: Path, capability: tuple[int, int], folder: Path) -> Path:
+    """The library for GPUs of a compute capability, compiled by the toolkit in `home` into `folder`."""
+    library = folder / 'algorithm1.so'
+    target = f'-arch=sm_{capability[0]}{capability[1]}'
+    command = [home / 'bin' / 'nvcc', '-O3', '-std=c++17', target, '-shared', '-Xcompiler', '-fPIC']
+    done = subprocess.run([*map(str, command), str(SOURCE), '-o', str(library)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return library
 
 
 class Scene(ctypes.Structure):

@@ -21,6 +21,9 @@
 // The kernels' hooks for tests.
 #define GSASR_SHARED(Type, name) Type& name = *static_cast<Type*>(simt::shared_memory(sizeof(Type), __LINE__))
 #define GSASR_EVALUATED(pixels) (simt::evaluated_pixels += (pixels))
+#define GSASR_ORDERED(steps) (simt::ordering_steps += (steps))
+#define GSASR_GUARD(memory, bytes, forbidden) simt::forbid(memory, static_cast<size_t>(bytes), forbidden)
+#define GSASR_SMALLER(in_tests, otherwise) in_tests
 
 struct dim3 {
     unsigned x, y, z;
@@ -85,6 +88,12 @@ template <class T>
 T atomicAdd(T* address, T value) {
     const T before = *address;
     *address += value;
+    return before;
+}
+template <class T>
+T atomicOr(T* address, T value) {
+    const T before = *address;
+    *address |= value;
     return before;
 }
 

@@ -1,8 +1,10 @@
-// Draws one problem with the CUDA launchers, forward and backward, once per seed: driver PROBLEM RESULT SEED...
+// Draws one problem with the CUDA launchers, forward and backward, once per seed: driver PROBLEM RESULT SEED...; or,
+// where drawing would take too long, backward only, with images of zeros: driver PROBLEM RESULT backward SEED...
 //
 // PROBLEM, in native byte order: int64 B, N, C; float64 support; B times int64 H, W and float64 scale_y, scale_x,
 // window; then float32 means, sigmas, rhos, opacities, colors and v_images (flat). RESULT: per seed float32 images
-// (flat), v_means, v_sigmas, v_rhos, v_opacities, v_colors, then int64 evaluated pixels.
+// (flat), v_means, v_sigmas, v_rhos, v_opacities, v_colors, then int64 evaluated pixels and steps of putting Gaussians
+// in order.
 //
 // Every array is an allocation of its own of exactly its size, so that AddressSanitizer sees each access outside, and
 // is filled with noise where the kernels have to write.
@@ -85,11 +87,12 @@ int main(int argc, char** argv) {
     const gsasr::Gaussians<float> gaussians = {means.get(), sigmas.get(), rhos.get(), opacities.get(), colors.get(),
                                                B,           N,            static_cast<int>(C)};
 
-    for (int a = 3; a < argc; ++a) {
+    const bool forward = std::strcmp(argv[3], "backward") != 0;
+    for (int a = forward ? 3 : 4; a < argc; ++a) {
         const unsigned seed = static_cast<unsigned>(std::atoi(argv[a]));
         std::mt19937 engine(seed);
         simt::set_seed(seed);
-        simt::evaluated_pixels = 0;
+        simt::evaluated_pixels = simt::ordering_steps = 0;
         const auto output = noise<float>(elements, engine);
         const auto v_means = noise<float>(2 * B * N, engine), v_sigmas = noise<float>(2 * B * N, engine);
         const auto v_rhos = noise<float>(B * N, engine), v_opacities = noise<float>(B * N, engine);
@@ -102,23 +105,27 @@ int main(int argc, char** argv) {
         const auto backward_scratch =
             noise<unsigned char>(static_cast<int64_t>(gsasr::cuda::backward_workspace_bytes(B)), engine);
 
-        if (const char* error = gsasr::cuda::rasterize_forward(gaussians, images.get(), support, output.get(),
-                                                               forward_scratch.get(), nullptr)) {
-            stop(error);
+        const char* error = nullptr;
+        if (forward) {
+            error = gsasr::cuda::rasterize_forward(gaussians, images.get(), support, output.get(),
+                                                   forward_scratch.get(), nullptr);
+            if (error != nullptr) stop(error);
+        } else {
+            std::memset(output.get(), 0, sizeof(float) * output.size);
         }
-        if (const char* error = gsasr::cuda::rasterize_backward(gaussians, images.get(), support, v_images.get(),
-                                                                gradients, backward_scratch.get(), nullptr)) {
-            stop(error);
-        }
+        error = gsasr::cuda::rasterize_backward(gaussians, images.get(), support, v_images.get(), gradients,
+                                                backward_scratch.get(), nullptr);
+        if (error != nullptr) stop(error);
         write(result, output);
         write(result, v_means);
         write(result, v_sigmas);
         write(result, v_rhos);
         write(result, v_opacities);
         write(result, v_colors);
-        Array<int64_t> evaluated(1);
-        evaluated.get()[0] = simt::evaluated_pixels;
-        write(result, evaluated);
+        Array<int64_t> counted(2);
+        counted.get()[0] = simt::evaluated_pixels;
+        counted.get()[1] = simt::ordering_steps;
+        write(result, counted);
     }
     if (std::fclose(result) != 0) stop("cannot write the result");
     std::fclose(problem);

@@ -20,7 +20,7 @@ RASTERIZER = Path(__file__).parents[4] / 'ops' / 'rasterizer'
 NAMES = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 SEEDS = (1, 2)  # of the order of threads and blocks
 FLAGS = ['-std=c++17', '-O1', '-g1', '-march=native', '-ffp-contract=off', '-Wall', '-Wextra', '-Wno-unknown-pragmas']
-FLAGS += ['-fsanitize=address,undefined', '-fno-sanitize-recover=all']
+FLAGS += ['-fsanitize=address,undefined', '-fno-sanitize-recover=all', '-DGSASR_GUARDS']
 
 NO_WINDOW = -1.0  # what the driver takes for none
 
@@ -51,7 +51,8 @@ class Problem:
 class Result:
     images: list[np.ndarray]
     gradients: dict[str, np.ndarray]
-    evaluated: int
+    evaluated: int = 0  # pixels
+    ordered: int = 0  # steps of putting Gaussians in order
 
 
 def compile_objects(rasterizer: Path, folder: Path, names: list[str], flags: Sequence[str] = ()) -> list[Path]:
@@ -117,7 +118,9 @@ def build_driver(session: Path) -> Path:
     return link([*objects, *compile_objects(RASTERIZER, folder, ['rasterize.cu'])], folder / 'driver')
 
 
-def start(driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = SEEDS) -> subprocess.CompletedProcess:
+def start(
+    driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = SEEDS, backward_only: bool = False
+) -> subprocess.CompletedProcess:
     with open(folder / 'problem', 'wb') as file:
         batch, count, channels = problem.colors.shape
         file.write(np.array([batch, count, channels], np.int64).tobytes())
@@ -129,7 +132,8 @@ def start(driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = S
             file.write(getattr(problem, name).astype(np.float32).tobytes())
         for v_image in problem.v_images:
             file.write(v_image.astype(np.float32).tobytes())
-    command = [str(driver), str(folder / 'problem'), str(folder / 'result'), *map(str, seeds)]
+    command = [str(driver), str(folder / 'problem'), str(folder / 'result')]
+    command += ['backward'] * backward_only + [str(seed) for seed in seeds]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
 
 
@@ -138,9 +142,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, 'ASAN_OPTIONS': 'detect_leaks=0'}
 
 
-def run(driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = SEEDS) -> Result:
+def run(
+    driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = SEEDS, backward_only: bool = False
+) -> Result:
     """Draw with every seed; the results have to be the same bits."""
-    done = start(driver, problem, folder, seeds)
+    done = start(driver, problem, folder, seeds, backward_only)
     assert done.returncode == 0, done.stderr
     content = (folder / 'result').read_bytes()
     each = len(content) // len(seeds)
@@ -157,7 +163,7 @@ def run(driver: Path, problem: Problem, folder: Path, seeds: Sequence[int] = SEE
 
     images = [take((problem.colors.shape[2], *size)) for size in problem.sizes]
     gradients = {name: take(getattr(problem, name).shape) for name in NAMES}
-    return Result(images, gradients, int(np.frombuffer(content[position : position + 8], np.int64)[0]))
+    return Result(images, gradients, *map(int, np.frombuffer(content[position : position + 16], np.int64)))
 
 
 def boxes(problem: Problem, b: int) -> torch.Tensor:
@@ -197,7 +203,7 @@ def reference(problem: Problem) -> Result:
         name: np.zeros(leaf.shape) if grad is None else grad.numpy()
         for (name, leaf), grad in zip(leaves.items(), grads)
     }
-    return Result(images, gradients, 0)
+    return Result(images, gradients)
 
 
 def scene(

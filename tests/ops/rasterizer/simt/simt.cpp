@@ -12,13 +12,14 @@
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace simt {
 
 Index threadIdx, blockIdx, gridDim;
-int64_t evaluated_pixels = 0;
+int64_t evaluated_pixels = 0, ordering_steps = 0;
 
 namespace {
 
@@ -196,6 +197,17 @@ void* shared_memory(size_t bytes, int line) {
         }
     }
     return memory.get();
+}
+
+void forbid([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes, [[maybe_unused]] bool forbidden) {
+#if defined(__SANITIZE_ADDRESS__)
+    if (std::getenv("SIMT_FORBIDS_NOTHING") != nullptr) return;
+    if (forbidden) {
+        __asan_poison_memory_region(memory, bytes);
+    } else {
+        __asan_unpoison_memory_region(memory, bytes);
+    }
+#endif
 }
 
 void launch(unsigned blocks, unsigned threads, const std::function<void()>& body) {

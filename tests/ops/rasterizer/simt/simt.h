@@ -46,7 +46,10 @@ void set_seed(uint64_t seed);
 // End the program; nothing of what ran can be trusted.
 [[noreturn]] void fail(const char* what, int line);
 
-// Pixels that the render kernel has evaluated so far.
-extern int64_t evaluated_pixels;
+// Pixels that the render kernel has evaluated so far, and steps taken to put Gaussians in order.
+extern int64_t evaluated_pixels, ordering_steps;
+
+// From now on AddressSanitizer stops whoever touches these bytes, or no more.
+void forbid(void* memory, size_t bytes, bool forbidden);
 
 }  // namespace simt
