@@ -257,7 +257,7 @@ for count, spread in ((300, 1.0), (9000, 0.01)):  # those of the second in few c
 torch.cuda.synchronize()
 """
 
-# Algorithm 1 into an image that has one element less than it writes.
+# Algorithm 1 into gradients that have one element less than it writes.
 ONE_TOO_FAR = """
 import sys
 import torch
@@ -267,8 +267,10 @@ from tests.ops.rasterizer.test_cuda_device import sample_inputs
 
 algorithm1 = Algorithm1(Path(sys.argv[1]))
 inputs = [tensor[0] for tensor in sample_inputs('cuda', batch=1)]
-image = torch.empty(3 * 40 * 40 - 1, device='cuda')
-algorithm1._call('algorithm1_forward', algorithm1._scene(inputs, (40, 40), 2.0, 9.0), [image])
+gradients = [torch.empty(tensor.numel(), device='cuda') for tensor in inputs]
+gradients[4] = torch.empty(inputs[4].numel() - 1, device='cuda')
+scene = algorithm1._scene(inputs, (40, 40), 2.0, 9.0)
+algorithm1._call('algorithm1_backward', scene, [torch.ones(3, 40, 40, device='cuda'), *gradients])
 torch.cuda.synchronize()
 """
 
@@ -307,7 +309,7 @@ def test_compute_sanitizer(tool):
 
 
 def test_compute_sanitizer_sees_one_element_too_far(device, tmp_path):
-    done = sanitized('memcheck', 'forward_kernel', ONE_TOO_FAR, compiled_algorithm1(device, tmp_path))
+    done = sanitized('memcheck', 'backward_kernel', ONE_TOO_FAR, compiled_algorithm1(device, tmp_path))
     assert done.returncode == 9 and 'Invalid __global__' in done.stdout, done.stdout + done.stderr
 
 

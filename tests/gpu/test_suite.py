@@ -1,0 +1,144 @@
+"""The suite for GPUs itself: time limits, failures, what is written of them. Its parts are rehearsed by
+`python -m tests.gpu --rehearse`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.gpu import document, pack
+from tests.gpu.__main__ import table
+from tests.gpu.machine import python
+from tests.gpu.parts import PARTS, Part
+from tests.gpu.runner import Runner
+
+START = """
+import sys
+from pathlib import Path
+from tests.gpu.report import Report
+report = Report(Path(sys.argv[1]))
+"""
+SCRIPTS = {
+    'good': "report.figure('x2', {'ms': 1.5})",
+    'bad': "report.figure('a', 1); report.at_most('b', float('nan'), 3); report.figure('c', 2); sys.exit(1)",
+    'raises': "raise ValueError('of this')",
+    'slow': "report.figure('early', 7); import time; time.sleep(60)",
+    'absent': "report.not_here('two GPUs', 'there is 1')",
+}
+
+
+class Scripted(Runner):
+    """Runs scripts in place of the parts' modules."""
+
+    def command(self, part: Part, result: Path) -> list[str]:
+        return python('-c', START + SCRIPTS[part.name], str(result))
+
+
+def runner(folder: Path, seconds: float = 60.0) -> Scripted:
+    return Scripted(folder, dict(os.environ), 'cpu', seconds)
+
+
+def test_no_part_stops_another(tmp_path: Path) -> None:
+    # Seconds for an interpreter that starts on a busy machine.
+    parts = [Part(name, f'about {name}', 4.0 if name == 'slow' else 50.0, 0, least_seconds=0) for name in SCRIPTS]
+    parts.append(Part('of GPUs', 'about GPUs', 1.0, 1, not_rehearsed='it is of GPUs'))
+    outcomes = runner(tmp_path).run(parts)
+    states = {name: outcome.state for name, outcome in outcomes.items()}
+    assert states == {
+        'good': 'ok',
+        'bad': 'failed',
+        'raises': 'failed',
+        'slow': 'too long',
+        'absent': 'not here',
+        'of GPUs': 'not here',
+    }
+    assert outcomes['good'].figures == {'x2': {'ms': 1.5}}
+    assert list(outcomes['bad'].figures) == ['a', 'b', 'c'] and outcomes['bad'].failures == ['b (nan, at most 3)']
+    assert outcomes['raises'].told == 'ValueError: of this'
+    assert 4.0 <= outcomes['slow'].seconds < 50.0
+    shown = table(parts, outcomes)
+    assert '! b (nan, at most 3)' in shown and '- not here: two GPUs: there is 1' in shown and 'it is of GPUs' in shown
+
+
+def test_the_time_of_all(tmp_path: Path) -> None:
+    """The first part has what is left, and the others are not started."""
+    parts = [Part('slow', '', 50.0, 0, least_seconds=1.0), Part('good', '', 50.0, 1)]
+    start = time.monotonic()
+    outcomes = runner(tmp_path, seconds=3.0).run(parts)
+    assert time.monotonic() - start < 30
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {'slow': 'too long', 'good': 'no time'}
+
+
+# Leaves a file, waits for another one, and tells which are there.
+IN_TURN = """
+import os, time
+seen = Path(os.environ['SEEN_BY_PARTS'])
+(seen / '{name}').touch()
+while not (seen / '{awaited}').exists():
+    time.sleep(0.1)
+report.figure('there', sorted(os.listdir(seen)))
+"""
+
+
+def test_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part waits for those of the phase before, but for one that may last longer."""
+    monkeypatch.setenv('SEEN_BY_PARTS', str(tmp_path))
+    for name, awaited in {'first': 'first', 'lasting': 'second', 'second': 'lasting', 'third': 'third'}.items():
+        monkeypatch.setitem(SCRIPTS, name, IN_TURN.format(name=name, awaited=awaited))
+    parts = [Part('first', '', 50, 0, least_seconds=0), Part('lasting', '', 50, 0, lasts=1, least_seconds=0)]
+    parts += [Part('second', '', 50, 1, least_seconds=0), Part('third', '', 50, 2, least_seconds=0)]
+    outcomes = runner(tmp_path).run(parts)
+    there = {name: set(outcome.figures['there']) & {part.name for part in parts} for name, outcome in outcomes.items()}
+    assert 'second' not in there['first'] and not {'third'} & (there['second'] | there['lasting'])
+    assert list(outcomes)[-1] == 'third' and there['third'] == {'first', 'lasting', 'second', 'third'}
+
+
+def test_every_part_is_a_module() -> None:
+    modules = {path.stem for path in (Path(__file__).parent / 'parts').glob('*.py')} - {'__init__'}
+    assert {part.name for part in PARTS} == modules
+
+
+def run_file(folder: Path, gpu: str, ms: float, device: str = 'cuda') -> Path:
+    part = {'state': 'ok', 'told': '', 'figures': {'x2': {'ms': ms, 'GiB': 3.0}, 'x4': {'ms': 2.0, 'GiB': 1.0}, 'n': 5}}
+    facts = {'gpus': [gpu], 'device': device, 'date': '2026-01-02', 'commit': 'abc', 'torch': '2.11'}
+    file = folder / 'gpu.json'
+    file.write_text(json.dumps({**facts, 'parts': {'training': part}}), encoding='utf-8')
+    return file
+
+
+def test_figures_go_into_the_page(tmp_path: Path) -> None:
+    page = tmp_path / 'gpu.md'
+    page.write_text(f'# Title\n{document.BEGIN}{document.NOTHING}{document.END}rest\n', encoding='utf-8')
+    for gpu, ms in (('H100', 1.25), ('A100', 9.0), ('H100', 1.5)):
+        document.write(run_file(tmp_path, gpu, ms), page)
+    text = page.read_text(encoding='utf-8')
+    assert text.startswith('# Title\n') and text.endswith('rest\n') and document.NOTHING not in text
+    assert text.count('### H100') == text.count('### A100') == 1
+    assert '|  | ms | GiB |\n| --- | --- | --- |\n| x2 | 1.5 | 3 |\n| x4 | 2 | 1 |\n\n- n: 5' in text
+    assert '| x2 | 9 | 3 |' in text and '1.25' not in text
+
+
+def test_a_rehearsal_is_not_written_of(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match='of a rehearsal on a CPU'):
+        document.write(run_file(tmp_path, 'none', 1.0, device='cpu'), tmp_path / 'absent.md')
+
+
+def test_the_page_has_room_for_figures() -> None:
+    text = document.PAGE.read_text(encoding='utf-8')
+    assert text.index(document.BEGIN) < text.index(document.END)
+    assert all(f'| `{part.name}` |' in text for part in PARTS)
+
+
+def test_packed_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, 'FOLDER', tmp_path)
+    with zipfile.ZipFile(tmp_path / 'pydantic_core-2.0-cp312-cp312-linux_x86_64.whl', 'w') as wheel:
+        wheel.writestr('pydantic_core/__init__.py', 'found = True\n')
+        wheel.writestr('pydantic_core-2.0.data/scripts/program', '#!/bin/sh\n')
+    assert pack.unpack(['pydantic_core', 'yaml'], tmp_path / 'site') == ['yaml']
+    assert (tmp_path / 'site' / 'pydantic_core' / '__init__.py').read_text() == 'found = True\n'
+    assert os.access(tmp_path / 'site' / 'bin' / 'program', os.X_OK)
