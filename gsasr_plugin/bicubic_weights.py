@@ -14,11 +14,13 @@ import numpy as np
 KERNEL_RADIUS = 2
 
 
-def axis_taps(in_length: int, out_length: int, ratio: float, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def axis_taps(
+    in_length: int, out_length: int, ratio: float, dtype: str, start: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that make each pixel of a resampled axis, and their weights, which sum to 1.
 
-    Output pixel k covers [k / ratio, (k + 1) / ratio] in input pixels, origin at the edge of the first one. When the
-    axis shrinks, the kernel is stretched by 1 / ratio, which is the antialiasing. Beyond the borders the image
+    Output pixel k covers start + [k / ratio, (k + 1) / ratio] in input pixels, origin at the edge of the first one.
+    When the axis shrinks, the kernel is stretched by 1 / ratio, which is the antialiasing. Beyond the borders the image
     continues mirrored, the border pixel included, as often as the kernel needs.
 
     Args:
@@ -28,6 +30,8 @@ def axis_taps(in_length: int, out_length: int, ratio: float, dtype: str) -> tupl
         dtype: 'float32' or 'float64', in which positions and weights are worked out. Positions near 2,000 have an error
             of 1e-4 in float32, and BasicSR's results have it too: in another precision they would differ by 8e-5.
 
+        start: where the first output pixel begins, in input pixels.
+
     Returns:
         Pixels, int64, and weights, both (out_length, taps). Near borders a pixel may stand twice in a row.
     """
@@ -36,7 +40,9 @@ def axis_taps(in_length: int, out_length: int, ratio: float, dtype: str) -> tupl
     radius = KERNEL_RADIUS / shrink
     # Pixel centres on the input axis, counted from 1 as MATLAB and BasicSR do: the rounding of float32 depends on the
     # origin.
-    centres = np.arange(1, out_length + 1, dtype=real) / real(ratio) + real(0.5 * (1 - 1 / ratio))  # (out_length,)
+    centres = np.arange(1, out_length + 1, dtype=real) / real(ratio) + real(
+        0.5 * (1 - 1 / ratio) + start
+    )  # (out_length,)
     first = np.floor(centres - real(radius))
     taps = math.ceil(2 * radius) + 2
     pixels = first[:, None] + np.arange(taps, dtype=real)  # (out_length, taps)

@@ -7,7 +7,7 @@ what the network accepts for a batch.
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 
 class Array(Protocol):
@@ -21,6 +21,21 @@ Scale = tuple[float, float]
 Size = tuple[int, int]
 ScaleLike = float | Sequence[float] | Sequence[Sequence[float]] | Array
 SizesLike = Sequence[int] | Sequence[Sequence[int]] | Array
+
+
+class Grid(NamedTuple):
+    """Where the pixels of an output image lie: (i, j) at ((j + 0.5) / s_w + x, (i + 0.5) / s_h + y) in LR pixels.
+
+    Attributes:
+        size: (H, W) of the output image.
+        scale: output pixels per LR pixel.
+        offset: (y, x), where the output image begins, in LR pixels from the LR image's top-left corner.
+    """
+
+    size: Size
+    scale: Scale
+    offset: tuple[float, float] = (0.0, 0.0)
+
 
 # Relative error that h * s and H / s may have when they should be a half or a whole number: 135 / 1.08 is below 125,
 # and 10 * 2.05 below 20.5, most of all where s comes from a float32 tensor (half a unit in its last place is 6e-8).
@@ -172,6 +187,43 @@ def output_sizes(lq_size: Size, batch: int, scale: ScaleLike | None, size: Sizes
     ):
         raise ValueError(f'size must be (H, W), positive integers, or {batch} such pairs (one per image); got {size}')
     return [(int(H), int(W)) for H, W in sizes]
+
+
+def output_grids(
+    lq_size: Size, batch: int, scale: ScaleLike | None, size: SizesLike | None, offset: SizesLike | None
+) -> list[Grid]:
+    """Where the output pixels of each image lie.
+
+    Without an offset output and LR image show the same, and one of scale and size is given: see `output_sizes`. With
+    one, both are.
+
+    Args:
+        lq_size: (h, w).
+        batch: B.
+        scale: see `scales_per_image`.
+        size: (H, W) for all images, or B pairs.
+        offset: (y, x) for all images, or B pairs, in LR pixels; see `Grid`.
+
+    Raises:
+        ValueError: as above, or a wrong number or form of one of them.
+    """
+    if offset is None:
+        h, w = lq_size
+        return [Grid((H, W), (H / h, W / w)) for H, W in output_sizes(lq_size, batch, scale, size)]
+    if scale is None or size is None:
+        raise ValueError(f'an offset needs both scale and size, got scale={scale} and size={size}')
+    given: Any = offset.tolist() if hasattr(offset, 'tolist') else offset
+    offsets: Any = [given] * batch if is_pair(given) else given
+    if (
+        not isinstance(offsets, Sequence)
+        or len(offsets) != batch
+        or not all(
+            is_pair(pair) and all(isinstance(n, int | float) and math.isfinite(n) for n in pair) for pair in offsets
+        )
+    ):
+        raise ValueError(f'offset must be (rows, columns) in LR pixels, or {batch} such pairs, got {offset}')
+    sizes, scales = output_sizes(lq_size, batch, None, size), scales_per_image(scale, batch)
+    return [Grid(*grid, (float(y), float(x))) for *grid, (y, x) in zip(sizes, scales, offsets)]
 
 
 def is_pair(value: object) -> TypeGuard[Sequence[Any]]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gsasr_plugin.archs.consistency import consistent, levelled, resized
+from gsasr_plugin.archs.consistency import consistent, drawn_on, levelled, resized
+from gsasr_plugin.sizes import Grid
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,17 @@ class Completion:
     consistency: int
     level: bool
 
-    def __call__(self, drawn: Tensor) -> Tensor:
-        """Completes the drawings of the B images, (B, 3, H, W)."""
+    def __call__(self, drawn: Tensor, grid: Grid | None = None) -> Tensor:
+        """Completes the drawings of the B images, (B, 3, H, W).
+
+        Args:
+            grid: their pixels; None where they show the same as the LR images, as with `consistency` they have to.
+        """
         with torch.autocast(drawn.device.type, enabled=False):  # these are the picture: half precision would show
             lq = self.lq.to(drawn)
-            image = drawn + resized(lq, (drawn.shape[2], drawn.shape[3])) if self.bicubic_skip else drawn
+            image = drawn
+            if self.bicubic_skip:
+                image = drawn + (resized(lq, (drawn.shape[2], drawn.shape[3])) if grid is None else drawn_on(lq, grid))
             if self.consistency:
                 image = consistent(image, lq, self.consistency)
             return levelled(image, lq) if self.consistency and self.level else image

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gsasr_plugin.bicubic_weights import axis_taps
-from gsasr_plugin.sizes import Size
+from gsasr_plugin.sizes import Grid, Size
 
 # Output pixels of an axis that one matrix product makes: few of their matrix's numbers are then zeros.
 BLOCK = 64
@@ -79,36 +79,45 @@ def _local_mean(image: Tensor) -> Tensor:
 
 def resized(image: Tensor, size: Size) -> Tensor:
     """Resizes (B, C, h, w) to (B, C, H, W) as `gsasr_plugin.data.bicubic.resize_bicubic` does, differentiably."""
+    h, w = image.shape[-2:]
+    return drawn_on(image, Grid(size, (size[0] / h, size[1] / w)))
+
+
+def drawn_on(image: Tensor, grid: Grid) -> Tensor:
+    """Resizes (B, C, h, w) to the pixels of a grid, (B, C, H, W), the image being continued mirrored."""
     # The axis that shrinks most goes first, the one that grows most last.
     h, w = image.shape[-2:]
-    H, W = size
+    (H, W), scale, offset = grid
+    rows, columns = (H, scale[0], offset[0]), (W, scale[1], offset[1])
     if H * w <= W * h:
-        return _along_columns(_along_rows(image, H), W)
-    return _along_rows(_along_columns(image, W), H)
+        return _along_columns(_along_rows(image, *rows), *columns)
+    return _along_rows(_along_columns(image, *columns), *rows)
 
 
-def _along_rows(image: Tensor, length: int) -> Tensor:
-    blocks = _blocks(image.shape[-2], length, image.dtype, image.device)
+def _along_rows(image: Tensor, length: int, ratio: float, start: float) -> Tensor:
+    blocks = _blocks(image.shape[-2], length, ratio, start, image.dtype, image.device)
     parts = [weights @ image[..., first : first + weights.shape[1], :] for first, weights in blocks]
     return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
 
-def _along_columns(image: Tensor, length: int) -> Tensor:
-    blocks = _blocks(image.shape[-1], length, image.dtype, image.device)
+def _along_columns(image: Tensor, length: int, ratio: float, start: float) -> Tensor:
+    blocks = _blocks(image.shape[-1], length, ratio, start, image.dtype, image.device)
     parts = [image[..., first : first + weights.shape[1]] @ weights.t() for first, weights in blocks]
     return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
 # Small ones in training, of 145 sizes; of both axes of a photograph, both ways, 2 MB.
 @functools.lru_cache(maxsize=512)
-def _blocks(in_length: int, out_length: int, dtype: torch.dtype, device: torch.device) -> list[tuple[int, Tensor]]:
+def _blocks(
+    in_length: int, out_length: int, ratio: float, start: float, dtype: torch.dtype, device: torch.device
+) -> list[tuple[int, Tensor]]:
     """The resampling of an axis as the matrices of some output pixels each: (first input pixel, weights)."""
-    pixels, weights = axis_taps(in_length, out_length, out_length / in_length, 'float64')
+    pixels, weights = axis_taps(in_length, out_length, ratio, 'float64', start)
     # Of an axis that shrinks, as many output pixels as BLOCK input pixels make.
     count = max(8, min(BLOCK, BLOCK * out_length // in_length))
     blocks = []
-    for start in range(0, out_length, count):
-        here = slice(start, start + count)
+    for number in range(0, out_length, count):
+        here = slice(number, number + count)
         rows, taps = weights[here].nonzero()
         used = pixels[here][rows, taps]
         first = int(used.min())

@@ -35,7 +35,7 @@ from gsasr_plugin.option_types import (
     accepted_by_call,
     check_values,
 )
-from gsasr_plugin.sizes import ScaleLike, Size, SizesLike, output_sizes
+from gsasr_plugin.sizes import Grid, ScaleLike, Size, SizesLike, output_grids
 
 # How Gaussians are drawn, not what the weights mean: a run may choose other values than its checkpoint's.
 OF_DRAWING = ('support', 'raster_ratio', 'consistency')
@@ -147,10 +147,11 @@ class GSASR(nn.Module):
         scale: ScaleLike | None = None,
         size: SizesLike | None = None,
         *,
+        offset: SizesLike | None = None,
         progress: Progress | None = None,
         **tile_options: Any,
     ) -> Tensor | list[Tensor]:
-        """Super-resolves a batch. Give one of `scale` and `size`.
+        """Super-resolves a batch. Give one of `scale` and `size`, or both with `offset`.
 
         In evaluation without gradients, large images go through the network in overlapping tiles (see `TileOptions`),
         whose Gaussians are then drawn together, once.
@@ -160,6 +161,9 @@ class GSASR(nn.Module):
             scale: the factor s: a number, one per image, or (rows, columns) pairs; see `output_sizes` for the forms and
                 the rounding.
             size: the output size (H, W), or one per image.
+            offset: where the output begins, (rows, columns) in LR pixels from the LR image's top-left corner, or such a
+                pair per image: then `size` says how many pixels there are, `scale` how many to an LR pixel. Not with
+                `consistency`. None: the output shows what the LR image shows.
             progress: called after each tile with (tiles done, tiles in all).
             tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
@@ -171,9 +175,11 @@ class GSASR(nn.Module):
             ValueError: lq, scale, size or an option has another form than described, or a tile's size is given where
                 there can be no tiles: in training, with gradients, or without reference points.
         """
-        sizes = output_sizes(_lq_size(lq), lq.shape[0], scale, size)
-        gaussians = self._gaussians(lq, sizes, TileOptions(**tile_options), progress)
-        return self.render(gaussians, sizes if len(set(sizes)) > 1 else sizes[0])
+        grids = output_grids(_lq_size(lq), lq.shape[0], scale, size, offset)
+        gaussians = self._gaussians(lq, grids, TileOptions(**tile_options), progress)
+        sizes = [grid.size for grid in grids]
+        placed = {} if offset is None else {'scale': [grid.scale for grid in grids], 'offset': offset}
+        return self.render(gaussians, sizes if len(set(sizes)) > 1 else sizes[0], **placed)
 
     def gaussians(
         self, lq: Tensor, scale: ScaleLike, *, progress: Progress | None = None, **tile_options: Any
@@ -188,28 +194,38 @@ class GSASR(nn.Module):
             progress: as for `forward`.
             tile_options: as for `forward`.
         """
-        sizes = output_sizes(_lq_size(lq), lq.shape[0], scale, None)
-        return self._gaussians(lq, sizes, TileOptions(**tile_options), progress)
+        grids = output_grids(_lq_size(lq), lq.shape[0], scale, None, None)
+        return self._gaussians(lq, grids, TileOptions(**tile_options), progress)
 
-    def render(self, gaussians: Gaussians, size: SizesLike) -> Tensor | list[Tensor]:
+    def render(
+        self,
+        gaussians: Gaussians,
+        size: SizesLike,
+        *,
+        scale: ScaleLike | None = None,
+        offset: SizesLike | None = None,
+    ) -> Tensor | list[Tensor]:
         """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
 
         Args:
             gaussians: of B images.
             size: (H, W), or a list of B pairs.
+            scale, offset: both, for other places to sample, or none: see `forward`.
 
         Returns:
             (B, 3, H, W) for one size, a list of (3, H_i, W_i) for a list of them.
         """
-        return render(gaussians, size, support=self.support, raster_ratio=self.raster_ratio)
+        drawing: dict[str, Any] = {'support': self.support, 'raster_ratio': self.raster_ratio}
+        return render(gaussians, size, scale=scale, offset=offset, **drawing)
 
     def _gaussians(
-        self, lq: Tensor, sizes: list[Size], tile_options: TileOptions, progress: Progress | None
+        self, lq: Tensor, grids: list[Grid], tile_options: TileOptions, progress: Progress | None
     ) -> Gaussians:
         h, w = _lq_size(lq)
         padded = pad_to_multiple(lq, self.padding_multiple)
         # The geometric mean of the rows' and the columns' factors, (B,).
-        scale = torch.tensor([math.sqrt(H / h * W / w) for H, W in sizes], dtype=lq.dtype, device=lq.device)
+        factors = [math.sqrt(rows * columns) for _, (rows, columns), _ in grids]
+        scale = torch.tensor(factors, dtype=lq.dtype, device=lq.device)
         base = None
         if self.relative_colors:
             base = base_colors(padded, self.density_per_axis, self.initial_sigma)

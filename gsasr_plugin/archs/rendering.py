@@ -5,13 +5,15 @@ Letters: B images, h x w LR size, H x W output size.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gsasr_ops import rasterize_gaussians
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.sizes import Size, SizesLike, is_pair, output_sizes
+from gsasr_plugin.sizes import Grid, ScaleLike, Size, SizesLike, is_pair, output_grids
 
 # Half-width of the box in which a Gaussian is drawn, in standard deviations, where nothing else is said: it loses at
 # most 8e-5 of the range 0..1, 0.02 of an 8-bit level.
@@ -19,28 +21,51 @@ SUPPORT = 4.5
 
 
 def render(
-    gaussians: Gaussians, size: SizesLike, *, support: float = SUPPORT, raster_ratio: float | None = None
+    gaussians: Gaussians,
+    size: SizesLike,
+    *,
+    scale: ScaleLike | None = None,
+    offset: SizesLike | None = None,
+    support: float = SUPPORT,
+    raster_ratio: float | None = None,
 ) -> Tensor | list[Tensor]:
-    """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
+    """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H), or as an offset says.
 
     Args:
         gaussians: of B images. The drawing is completed as they say.
         size: (H, W), or a list of B pairs.
+        scale, offset: both or none, see `GSASR.forward`.
         support, raster_ratio: see `GSASR`.
 
     Returns:
         (B, 3, H, W) for one size, a list of (3, H_i, W_i) for a list of them.
+
+    Raises:
+        ValueError: as `output_grids`; or an offset with `consistency`, which compares images that show the same.
     """
-    h, w = gaussians.lq_size
-    sizes = output_sizes((h, w), gaussians.means.shape[0], None, size)
-    target = sizes[0] if is_pair(size.tolist() if hasattr(size, 'tolist') else size) else sizes
-    drawn = _rasterized(gaussians, target, [(H / h, W / w) for H, W in sizes], support, raster_ratio)
     completion = gaussians.completion
+    grids = output_grids(gaussians.lq_size, gaussians.means.shape[0], scale, size, offset)
+    if offset is not None and completion is not None and completion.consistency:
+        raise ValueError(
+            'an offset does not go with consistency, for which output and LR image show the same: set consistency 0'
+        )
+    sizes = [grid.size for grid in grids]
+    target = sizes[0] if is_pair(size.tolist() if hasattr(size, 'tolist') else size) else sizes
+    drawn = _rasterized(_shifted(gaussians, grids), target, [grid.scale for grid in grids], support, raster_ratio)
     if completion is None:
         return drawn
-    if isinstance(drawn, Tensor):
-        return completion(drawn)
-    return [completion.of(i)(image[None])[0] for i, image in enumerate(drawn)]
+    if isinstance(drawn, Tensor) and len(set(grids)) == 1:
+        return completion(drawn, grids[0])
+    images = [completion.of(i)(image[None], grids[i])[0] for i, image in enumerate(drawn)]
+    return torch.stack(images) if isinstance(drawn, Tensor) else images
+
+
+def _shifted(gaussians: Gaussians, grids: list[Grid]) -> Gaussians:
+    """The Gaussians with the origin of their positions where each output image begins."""
+    if not any(length for grid in grids for length in grid.offset):
+        return gaussians
+    offsets = gaussians.means.new_tensor([grid.offset[::-1] for grid in grids])  # (B, 2), (x, y)
+    return dataclasses.replace(gaussians, means=gaussians.means - offsets[:, None])
 
 
 def render_part(
