@@ -22,14 +22,19 @@ def free_bytes(device: torch.device, root: Path = Path('/')) -> int:
     """
     if device.type == 'cuda':
         free, _ = torch.cuda.mem_get_info(device)
-        # What PyTorch holds without using it is free for this process.
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + held_bytes(device)
     if device.type == 'mps':
         return max(0, torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     if device.type != 'cpu':
         return UNKNOWN_FREE
     known = [_available(root), *(_left(folder, *files) for folder, files in _groups(root))]
     return min((free for free in known if free is not None), default=UNKNOWN_FREE)
+
+
+def held_bytes(device: torch.device) -> int:
+    """Memory of a device that PyTorch holds for this process without using it: the part of `free_bytes` that it knows
+    without asking the driver; 0 of other devices than CUDA's."""
+    return torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) if device.type == 'cuda' else 0
 
 
 def give_back(device: torch.device) -> None:

@@ -5,10 +5,13 @@ Help texts need the names only: torch, whose import takes seconds, is imported b
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 FLOAT32 = 'float32'
 HalfPrecision = Literal['bf16', 'fp16']
@@ -27,9 +30,41 @@ def name_of(dtype: torch.dtype) -> str:
     return next(name for name in DTYPES if dtype_of(name) == dtype)
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The dtype in which a product of a tensor and of weights is computed, under autocast too."""
+    import torch
+
+    device = x.device.type
+    cast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if cast else x.dtype
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """The context in which a network with weights in float32 computes in a type."""
     import torch
 
     enabled = dtype != torch.float32
     return torch.autocast(device.type, dtype if enabled else None, enabled=enabled)
+
+
+@contextlib.contextmanager
+def tf32(allowed: bool) -> Iterator[None]:
+    """The context in which CUDA devices multiply float32 with 10 bits behind the point, on their tensor cores, or in
+    full; sums are of float32 always. It holds for the whole process, for gradients too that are computed within."""
+    import torch
+
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """The context in which products are of float32 in full, inside `autocast` and `tf32` too: for the picture itself,
+    where what they round would show."""
+    with tf32(False), autocast(device, dtype_of(FLOAT32)):
+        yield

@@ -48,6 +48,20 @@ def linear_pointwise() -> Callable[..., Tensor] | None:
     return getattr(torch.ops.mkldnn, '_linear_pointwise', None) if torch.backends.mkldnn.is_available() else None
 
 
+def product_with_relu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """relu(x W^T + b) of (n, k), (m, k) and (m,), which cuBLASLt computes in one pass; without gradients.
+
+    Without `torch._addmm_activation`: in two.
+    """
+    fused = getattr(torch, '_addmm_activation', None)
+    return fused(bias, x, weight.t()) if fused is not None else torch.addmm(bias, x, weight.t()).relu_()
+
+
+def relu_backward(v_result: Tensor, result: Tensor) -> Tensor:
+    """The gradient of what a ReLU was applied to, from its result and that one's gradient, in one pass."""
+    return torch.ops.aten.threshold_backward(v_result, result, 0)
+
+
 def members(module: nn.Module) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Parameters, buffers and children of a module by their names, None among them: what it holds them in itself."""
     return module._parameters, module._buffers, module._modules

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsasr_plugin.precision import exact
+
 # Colours stay this far inside (0, 1), half an 8-bit level, so that their logits stay finite and can still be moved.
 MARGIN = 0.5 / 255
 # What the blur takes, per pass: of the LR image's finest detail, 36 % is lost without, 2 % after three (sigma 0.3).
@@ -45,7 +47,7 @@ def base_colors(lq: Tensor, density_per_axis: int, sigma: float | None) -> Tenso
     enlarged = F.interpolate(lq, scale_factor=k, mode='bicubic', align_corners=False) if k > 1 else lq
     colors = enlarged
     if sigma is not None:
-        with torch.autocast(lq.device.type, enabled=False):  # these are the picture: half precision would show
+        with exact(lq.device):
             for _ in range(DEBLUR_PASSES):
                 colors = colors + (enlarged - _blur(colors, k * sigma))
     return torch.logit(colors.clamp(MARGIN, 1 - MARGIN)).flatten(2).transpose(1, 2)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from gsasr_plugin.archs.consistency import consistent, drawn_on, levelled, resized
+from gsasr_plugin.precision import exact
 from gsasr_plugin.sizes import Grid
 
 
@@ -37,7 +37,7 @@ class Completion:
         Args:
             grid: their pixels; None where they show the same as the LR images, as with `consistency` they have to.
         """
-        with torch.autocast(drawn.device.type, enabled=False):  # these are the picture: half precision would show
+        with exact(drawn.device):
             lq = self.lq.to(drawn)
             image = drawn
             if self.bicubic_skip:

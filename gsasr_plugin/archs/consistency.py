@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gsasr_plugin.archs.transfer import to_device
 from gsasr_plugin.bicubic_weights import axis_taps
 from gsasr_plugin.sizes import Grid, Size
 
@@ -124,5 +125,5 @@ def _blocks(
         matrix = np.zeros((len(pixels[here]), int(used.max()) - first + 1))
         np.add.at(matrix, (rows, used - first), weights[here][rows, taps])
         with torch.inference_mode(False):  # training may use what an evaluation has made
-            blocks.append((first, torch.from_numpy(matrix).to(dtype).to(device)))
+            blocks.append((first, to_device(torch.from_numpy(matrix), device, dtype)))
     return blocks

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gsasr_plugin.archs.base_colors import base_colors, local_contrast
 from gsasr_plugin.archs.completion import Completion
+from gsasr_plugin.archs.cuda_graphs import Recorder
 from gsasr_plugin.archs.decoder import GaussianDecoder
 from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.gaussians import Gaussians
@@ -88,6 +89,8 @@ class GSASR(nn.Module):
 
     Attributes:
         options: all of these arguments, as they were given or defaulted.
+        recorder: replays encoder and decoder on CUDA devices for images of one size; None: there is none. Only for
+            networks whose weights stay as they are (`for_inference`).
 
     Raises:
         ValueError: a size out of its range, or options that exclude each other; the message names them.
@@ -140,6 +143,7 @@ class GSASR(nn.Module):
         self.consistency = consistency
         self.support = support
         self.raster_ratio = raster_ratio
+        self.recorder: Recorder | None = None
 
     def forward(
         self,
@@ -224,8 +228,7 @@ class GSASR(nn.Module):
         h, w = _lq_size(lq)
         padded = pad_to_multiple(lq, self.padding_multiple)
         # The geometric mean of the rows' and the columns' factors, (B,).
-        factors = [math.sqrt(rows * columns) for _, (rows, columns), _ in grids]
-        scale = torch.tensor(factors, dtype=lq.dtype, device=lq.device)
+        scale = _filled(lq, [math.sqrt(rows * columns) for _, (rows, columns), _ in grids])
         base = None
         if self.relative_colors:
             base = base_colors(padded, self.density_per_axis, self.initial_sigma)
@@ -237,7 +240,10 @@ class GSASR(nn.Module):
             completion = Completion(lq, self.bicubic_skip, steps, level=not self.training)
 
         def network(image: Tensor, base: Tensor | None) -> Gaussians:
-            return self.decoder(self.encoder(image), scale, base)
+            if self.recorder is None:
+                return self.decoder(self.encoder(image), scale, base)
+            fields = self.recorder(self._fields, next(self.parameters()), image, scale, base)
+            return Gaussians(*fields, lq_size=(image.shape[2], image.shape[3]))
 
         tiles = self._tiles(padded.shape, padded.device, tile_options)
         if tiles is None:
@@ -248,6 +254,11 @@ class GSASR(nn.Module):
             gaussians = gaussians_by_tiles(network, padded, base, *tiles, self.density_per_axis, progress)
         # Gaussians of the padding stay: they reach into the image. Only its own area is ever drawn.
         return dataclasses.replace(gaussians, lq_size=(h, w), completion=completion)
+
+    def _fields(self, image: Tensor, scale: Tensor, base: Tensor | None) -> tuple[Tensor, ...]:
+        """The tensors of `Gaussians`, in their order."""
+        predicted = self.decoder(self.encoder(image), scale, base)
+        return predicted.means, predicted.sigmas, predicted.rhos, predicted.opacities, predicted.colors
 
     def tiles(self, lq_size: Size, **tile_options: Any) -> list[Size] | None:
         """The sizes (h, w) of the tiles in which one image of a size would go through the network now, None if in none.
@@ -306,6 +317,13 @@ def _check_together(options: dict[str, Any]) -> None:
             'GSASR: num_injection_blocks 0 needs num_interaction_blocks 0 and feature_skip true, got '
             f'num_interaction_blocks {options["num_interaction_blocks"]} and feature_skip {options["feature_skip"]}'
         )
+
+
+def _filled(like: Tensor, numbers: Sequence[float]) -> Tensor:
+    """Numbers where another tensor is: made there, for a copy would wait for the device."""
+    if len(set(numbers)) == 1:
+        return like.new_full((len(numbers),), numbers[0])
+    return torch.stack([like.new_full((), number) for number in numbers])
 
 
 def _lq_size(lq: Tensor) -> Size:

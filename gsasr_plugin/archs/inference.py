@@ -1,8 +1,9 @@
-"""A snapshot of a network for inference on CPUs: the same layers by fused kernels, their weights packed once.
+"""A snapshot of a network for inference: the same layers, their weights prepared once; on CPUs by fused kernels.
 
-The modules of this room compute the paper's formulas, step by step, in training and on GPUs. On CPUs, without
-gradients, several of those steps are one pass over memory in a kernel of gsasr_ops, which wants weights in an order of
-its own. `for_inference` makes a network in which such modules are exchanged for fused ones.
+The modules of this room compute the paper's formulas, step by step. On CPUs, without gradients, several of those steps
+are one pass over memory in a kernel of gsasr_ops, which wants weights in an order of its own. On GPUs the steps stay,
+and their weights are cast, joined and padded once instead of in every call. `for_inference` makes a network in which
+modules are exchanged for others that keep such weights.
 
 The snapshot is made explicitly, for packed weights cannot follow those of a network in training. All that evaluates
 makes one: per model where pictures are upscaled, per validation in training.
@@ -10,18 +11,21 @@ makes one: per model where pictures are upscaled, per validation in training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import gsasr_ops
 from gsasr_plugin.archs.attention_block import AttentionLayer, ConditionInjectionLayer, GaussianInteractionLayer
+from gsasr_plugin.archs.linear import Linear
 from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
 from gsasr_plugin.archs.window_attention import WindowAttention, window_pixels
+from gsasr_plugin.precision import product_dtype
 from gsasr_plugin.torch_private import is_hooked, linear_pointwise, members
 
 Network = TypeVar('Network', bound=nn.Module)
@@ -34,12 +38,12 @@ LEAST_CHANNELS = 16
 
 
 def for_inference(net: Network) -> Network:
-    """A snapshot of a network in evaluation mode, faster on CPUs without gradients; the network is left as it is.
+    """A snapshot of a network in evaluation mode, faster without gradients; the network is left as it is.
 
     It is of the same class, with the same names in its state dict, shares the memory of the weights, and keeps packed
-    copies of them beside, made by the first call in each dtype. What the kernels cannot do (gradients, other devices,
-    weights that are not in float32, other dtypes, modules with hooks) it computes as the network itself, but its
-    parameters have no gradients.
+    copies of them beside, made by the first call in each dtype. What the kernels cannot do (gradients, on CPUs weights
+    that are not in float32 and other dtypes, modules with hooks) it computes as the network itself, but its parameters
+    have no gradients.
 
     Its weights must not change while it is in use: of a network that has been trained further, make another one.
 
@@ -83,18 +87,21 @@ def _twin(module: Network, done: dict[nn.Module, Any]) -> Network:
 
 
 def _fused_class(module: nn.Module) -> type[nn.Module]:
-    if type(module) is nn.Conv2d and (
+    if type(module) is nn.Conv2d and module.padding_mode == 'zeros':
+        return _FusedConv if _has_kernel(module) else _KeptConv
+    return _FUSED.get(type(module), type(module))
+
+
+def _has_kernel(module: nn.Conv2d) -> bool:
+    return (
         module.kernel_size == (3, 3)
         and module.stride == (1, 1)
         and module.padding == (1, 1)
         and module.dilation == (1, 1)
         and module.groups == 1
-        and module.padding_mode == 'zeros'
         and module.bias is not None
         and module.in_channels >= LEAST_CHANNELS
-    ):
-        return _FusedConv
-    return _FUSED.get(type(module), type(module))
+    )
 
 
 class _Fused(nn.Module):
@@ -121,6 +128,20 @@ class _Fused(nn.Module):
         dtype = torch.get_autocast_dtype('cpu') if cast else x.dtype
         known = (torch.float32, torch.bfloat16) if _POINTWISE is not None else gsasr_ops.MULTIPLIED
         return dtype if dtype in known and x.dtype in (torch.float32, torch.bfloat16) else None
+
+    def kept(self, x: Tensor, make: Callable[..., tuple[Any, ...]], *layers: nn.Linear) -> Any:
+        """What is made of the weights of layers, for products with x on a GPU: in their dtype, and made once.
+
+        What has no floating-point dtype stays as it is.
+        """
+        if x.device.type == 'cpu' or torch.is_grad_enabled():
+            return make(*layers)
+        dtype = product_dtype(x)
+        key = (make.__name__, dtype, *layers)
+        if key not in self.packs:
+            made = make(*layers)
+            self.packs[key] = tuple(t.to(dtype) if t is not None and t.is_floating_point() else t for t in made)
+        return self.packs[key]
 
     def perceptron(
         self,
@@ -186,7 +207,32 @@ def _side_by_side(parameters: list[Tensor]) -> Tensor:
     return parameters[0] if len(parameters) == 1 else torch.cat(parameters)
 
 
-class _FusedConvolution(_Fused, nn.Conv2d):
+class _KeptLinear(_Fused, nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, *self.kept(x, self._own))
+
+    def _own(self) -> tuple[Tensor, Any]:
+        return self.weight, self.bias
+
+
+class _KeptOwnLinear(_KeptLinear, Linear):
+    pass
+
+
+class _KeptConv(_Fused, nn.Conv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == 'cpu':
+            return super().forward(x)
+        weight, bias = self.kept(x, self._laid_out)
+        padding: Any = self.padding  # pixels, or a word
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def _laid_out(self) -> tuple[Tensor, Tensor | None]:
+        """With the channels side by side, as tensor cores read them; what is convolved then follows suit."""
+        return self.weight.contiguous(memory_format=torch.channels_last), self.bias
+
+
+class _FusedConvolution(_KeptConv):
     def convolved(self, x: Tensor) -> Tensor | None:
         """A map (B, h, w, in_channels) to (B, h, w, out_channels), where the kernel does that faster than PyTorch."""
         operands = self.operands(x)
@@ -208,7 +254,7 @@ class _FusedConv(_FusedConvolution):
 class _FusedMapConv(_FusedConvolution, MapConv):
     def forward(self, x: Tensor) -> Tensor:
         y = self.convolved(x)
-        return super().forward(x) if y is None else y
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if y is None else y
 
 
 class _FusedMLP(_Fused, MLP):
@@ -290,6 +336,8 @@ class _FusedHead(_Fused, GaussianPrimaryHead):
 
 
 _FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Linear: _KeptLinear,
+    Linear: _KeptOwnLinear,
     MapConv: _FusedMapConv,
     MLP: _FusedMLP,
     WindowAttention: _FusedWindowAttention,

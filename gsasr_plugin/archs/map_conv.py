@@ -25,4 +25,11 @@ class MapShuffle(nn.PixelShuffle):
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges a map."""
-        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        if x.device.type == 'cpu':
+            return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.shuffled(x, self.upscale_factor)
+
+    @staticmethod
+    def shuffled(x: Tensor, r: int) -> Tensor:
+        """The same on GPUs, where PyTorch's own would leave planes, and whoever comes next make maps of them again."""
+        return x.unflatten(-1, (-1, r, r)).permute(0, 1, 4, 2, 5, 3).flatten(3, 4).flatten(1, 2)

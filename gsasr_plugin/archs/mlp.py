@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gsasr_plugin.archs.linear import Linear
 
 
 class MLP(nn.Module):
@@ -15,9 +16,9 @@ class MLP(nn.Module):
 
     def __init__(self, *, embed_dim: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(embed_dim, embed_dim)
+        self.fc1 = Linear(embed_dim, embed_dim)
         self.fc2 = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., d) to (..., d)."""
-        return self.fc2(F.relu_(self.fc1(x)))
+        return self.fc2(self.fc1.relu(x))

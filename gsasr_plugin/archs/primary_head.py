@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.linear import Linear
 from gsasr_plugin.archs.map_conv import MapConv, MapShuffle
 
 # The two enlargement steps (r1, r2) that lay out each density, k = r1 * r2 (the paper's ablation, Table 8).
@@ -27,6 +28,8 @@ BAND_PIXELS = 16384  # LR pixels that are enlarged together, without gradients
 HALO = 2  # LR rows beyond a band that the two 3 x 3 convolutions see
 SLICE_CPU = 1024  # Gaussians per thread whose hidden layers are computed together
 SLICE_GPU = 65536
+# Without gradients: the widest layer of so many is 24 MB in bfloat16, which the level 2 cache of large GPUs holds.
+SLICE_GPU_EVALUATION = 16384
 
 
 def reference_points(
@@ -104,7 +107,7 @@ class GaussianPrimaryHead(nn.Module):
         d = embed_dim
         if joint_head:
             self.properties = nn.Sequential(
-                nn.Linear(d, 4 * d), nn.ReLU(inplace=True), nn.Linear(4 * d, sum(self.widths.values()))
+                Linear(d, 4 * d), nn.ReLU(inplace=True), nn.Linear(4 * d, sum(self.widths.values()))
             )
         else:
             for name, width in self.widths.items():
@@ -114,9 +117,9 @@ class GaussianPrimaryHead(nn.Module):
     @staticmethod
     def _property(d: int, width: int) -> nn.Sequential:
         return nn.Sequential(
-            nn.Linear(d, d),
+            Linear(d, d),
             nn.ReLU(inplace=True),
-            nn.Linear(d, 4 * d),
+            Linear(d, 4 * d),
             nn.ReLU(inplace=True),
             nn.Linear(4 * d, width),
         )
@@ -157,7 +160,7 @@ class GaussianPrimaryHead(nn.Module):
         if self.use_reference_points:
             means = reference_points(h, w, k, x.device, offsets.dtype) + offsets / k
         else:
-            means = offsets * offsets.new_tensor((w, h))
+            means = torch.stack((offsets[..., 0] * w, offsets[..., 1] * h), -1)
         return Gaussians(
             means=means,
             sigmas=self.sigma_max * (SIGMA_GAIN * numbers['sigma'].flip(-1).sigmoid() + SIGMA_FLOOR),
@@ -193,7 +196,11 @@ class GaussianPrimaryHead(nn.Module):
 
         In slices: the hidden layers have 4 to 25 d numbers for each Gaussian, in all far more than any cache holds.
         """
-        slices = x.flatten(0, 1).split(SLICE_GPU if x.device.type != 'cpu' else SLICE_CPU * torch.get_num_threads())
+        if x.device.type == 'cpu':
+            count = SLICE_CPU * torch.get_num_threads()
+        else:
+            count = SLICE_GPU if torch.is_grad_enabled() else SLICE_GPU_EVALUATION
+        slices = x.flatten(0, 1).split(count)
         if self.recompute and torch.is_grad_enabled():
             raw = [checkpoint(self.raw, part, use_reentrant=False, preserve_rng_state=False) for part in slices]
         else:
@@ -204,10 +211,19 @@ class GaussianPrimaryHead(nn.Module):
 
     def raw(self, x: Tensor) -> Tensor:
         """The numbers of some Gaussians: (n, d) to (n, 9), or (n, 8)."""
-        return torch.cat([head(x) for head in self.heads()], -1)
+        return torch.cat([_perceptron(head, x) for head in self.heads()], -1)
 
     def heads(self) -> list[nn.Sequential]:
         """The perceptrons, in the order of their numbers."""
         if self.joint_head:
             return [self.properties]
         return [getattr(self, name) for name in self.widths]
+
+
+def _perceptron(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """What the layers make of x, each ReLU together with the layer before it."""
+    *hidden, last = (layer for layer in layers.children() if not isinstance(layer, nn.ReLU))
+    for layer in hidden:
+        assert isinstance(layer, Linear)
+        x = layer.relu(x)
+    return last(x)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gsasr_ops import rasterize_gaussians
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.transfer import to_device
 from gsasr_plugin.sizes import Grid, ScaleLike, Size, SizesLike, is_pair, output_grids
 
 # Half-width of the box in which a Gaussian is drawn, in standard deviations, where nothing else is said: it loses at
@@ -64,8 +65,9 @@ def _shifted(gaussians: Gaussians, grids: list[Grid]) -> Gaussians:
     """The Gaussians with the origin of their positions where each output image begins."""
     if not any(length for grid in grids for length in grid.offset):
         return gaussians
-    offsets = gaussians.means.new_tensor([grid.offset[::-1] for grid in grids])  # (B, 2), (x, y)
-    return dataclasses.replace(gaussians, means=gaussians.means - offsets[:, None])
+    means = gaussians.means
+    offsets = to_device(torch.tensor([grid.offset[::-1] for grid in grids], dtype=torch.float64), means.device, means.dtype)  # (B, 2), (x, y)
+    return dataclasses.replace(gaussians, means=means - offsets[:, None])
 
 
 def render_part(

@@ -14,6 +14,7 @@ import torch
 from gsasr_plugin.archs.padding import up_to_multiple
 from gsasr_plugin.archs.tile_memory import free_budget, largest_side
 from gsasr_plugin.archs.tiles import Part, cut_axis
+from gsasr_plugin.free_memory import held_bytes
 from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, PositiveNumber, check_fields
 
 # What neighbouring tiles share by default, before rounding up to whole windows. Measured on a photograph at x2 beside a
@@ -94,11 +95,14 @@ class TileOptions:
             return None
         overlap = up_to_multiple(TILE_OVERLAP if self.tile_overlap is None else self.tile_overlap, multiple)
         if self.tile == 'auto':
+            # With tiles of twice the overlap the network sees each pixel four times; smaller ones cost far more.
+            least = max(2 * overlap, up_to_multiple(LEAST_TILE, multiple))
+            # What is free is asked for only if it matters: the question takes its time on GPUs.
+            if least >= max(h, w) or (self.memory_budget is None and pixel_bytes * h * w <= held_bytes(device)):
+                return None
             budget = free_budget(device) if self.memory_budget is None else self.memory_budget * 2**30
             if pixel_bytes * h * w <= budget:
                 return None
-            # With tiles of twice the overlap the network sees each pixel four times; smaller ones cost far more.
-            least = max(2 * overlap, up_to_multiple(LEAST_TILE, multiple))
             side = largest_side((budget - joined_bytes * h * w) / pixel_bytes, h, w, multiple, least)
         else:
             side = max(self.tile // multiple, 1) * multiple

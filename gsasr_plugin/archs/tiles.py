@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gsasr_plugin.archs.gaussians import Gaussians
+from gsasr_plugin.archs.transfer import to_device
 
 # The tiles fade into each other over this part of the overlap, around its middle. What lies outside it is context only,
 # half of it on either side: the outermost LR pixels of a tile, which miss what lies beyond, are never seen.
@@ -117,13 +118,14 @@ def gaussians_by_tiles(
             grid = base.unflatten(1, (k * h, k * w))
             base_part = grid[:, k * y : k * bottom, k * x : k * right].flatten(1, 2)
         part = network(image[:, :, y:bottom, x:right], base_part)
-        weights = torch.outer(row.weights, column.weights).flatten().to(part.opacities)
+        weights = torch.outer(row.weights, column.weights).flatten()
+        weights = to_device(weights, image.device, part.opacities.dtype)
         # Field by field into tensors of the final size: joining a list would hold all Gaussians twice.
         for name in ('means', 'sigmas', 'rhos', 'opacities', 'colors'):
             grid = getattr(part, name).unflatten(1, (k * row.length, k * column.length))
             values = grid[:, row.kept, column.kept].flatten(1, 2)
             if name == 'means':
-                values = values + values.new_tensor((x, y))
+                values = torch.stack((values[..., 0] + x, values[..., 1] + y), -1)
             elif name == 'opacities':
                 values = values * weights
             if name not in joined:

@@ -6,15 +6,21 @@ M = B * h * w / T windows.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsasr_ops import window_attention
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
+from gsasr_plugin.torch_private import is_hooked
 
 PositionEncoding = Literal['bias', 'rope']
+
+# The attention kernels for GPUs take heads of a multiple of so many channels, in every precision.
+HEAD_MULTIPLE = 8
 
 
 def to_windows(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
@@ -96,6 +102,8 @@ class WindowAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.head_dim = embed_dim // num_heads
+        self.padding = -self.head_dim % HEAD_MULTIPLE
         self.window_size = window_size
         self.query = nn.Linear(embed_dim, embed_dim)
         self.key = nn.Linear(embed_dim, embed_dim)
@@ -123,10 +131,51 @@ class WindowAttention(nn.Module):
         own_shift = shift if context is None else 0
         queries = to_windows(queries, self.window_size, own_shift)
         context = queries if context is None else to_windows(context, self.window_size, shift)
+        attend = self._padded if queries.device.type != 'cpu' and not is_hooked(self) else self._plain
+        return from_windows(attend(queries, context), self.window_size, h, w, own_shift)
+
+    def _plain(self, queries: Tensor, context: Tensor) -> Tensor:
+        """Attends in windows (M, T, d), to (M, T, d)."""
         q, k, v = self.heads(self.query(queries)), self.heads(self.key(context)), self.heads(self.value(context))
         q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))  # (M, heads, T, d / heads)
-        mixed = self.out(window_attention(q, k, v, *self.positions()))
-        return from_windows(mixed, self.window_size, h, w, own_shift)
+        return self.out(window_attention(q, k, v, *self.positions()))
+
+    def _padded(self, queries: Tensor, context: Tensor) -> Tensor:
+        """The same, to the last bit but for the order of sums, with heads as the kernels for GPUs want them.
+
+        Rows and columns of zeros in the joined weights make channels of zeros in the heads, which change nothing.
+        """
+        if queries is context:
+            q, k, v = self._projected(queries, self.query, self.key, self.value)
+        else:
+            (q,), (k, v) = self._projected(queries, self.query), self._projected(context, self.key, self.value)
+        bias, rotations = self.kept(queries, self.padded_positions)
+        mixed = window_attention(q, k, v, bias, rotations, scale=self.head_dim**-0.5)
+        return F.linear(mixed, *self.kept(queries, self.closing))
+
+    def _projected(self, x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+        """What each layer makes of windows (M, T, d), padded: (M, heads, T, a multiple of `HEAD_MULTIPLE`)."""
+        joined = F.linear(x, *self.kept(x, self.joined, *layers)).unflatten(-1, (len(layers), self.num_heads, -1))
+        return joined.permute(2, 0, 3, 1, 4).unbind()
+
+    def kept(self, x: Tensor, make: Callable[..., tuple[Any, ...]], *layers: nn.Linear) -> Any:
+        """What is made of the weights for products with x; a snapshot (archs/inference.py) makes it once."""
+        return make(*layers)
+
+    def joined(self, *layers: nn.Linear) -> tuple[Tensor, Tensor]:
+        """Weight and bias of layers side by side, with rows of zeros after those of each head."""
+        weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
+        if self.padding:
+            weight = F.pad(weight.unflatten(0, (-1, self.head_dim)), (0, 0, 0, self.padding)).flatten(0, 1)
+            bias = F.pad(bias.unflatten(0, (-1, self.head_dim)), (0, self.padding)).flatten()
+        return weight, bias
+
+    def closing(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of `out`, with columns of zeros after those of each head."""
+        weight = self.out.weight
+        if self.padding:
+            weight = F.pad(weight.unflatten(1, (-1, self.head_dim)), (0, self.padding)).flatten(1)
+        return weight, self.out.bias
 
     def positions(self) -> tuple[Tensor | None, Tensor | None]:
         """Bias and rotations of the window attention, of which one is None."""
@@ -134,6 +183,11 @@ class WindowAttention(nn.Module):
             self.bias() if self.bias is not None else None,
             self.rope() if self.rope is not None else None,
         )
+
+    def padded_positions(self) -> tuple[Tensor | None, Tensor | None]:
+        """The same for padded heads: pairs of zeros are turned by anything."""
+        bias, rotations = self.positions()
+        return bias, rotations if rotations is None else F.pad(rotations, (0, self.padding // 2))
 
     def heads(self, projected: Tensor) -> Tensor:
         """(..., d) as (..., heads, d / heads)."""

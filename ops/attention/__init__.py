@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import extension
 from ..layers import check_devices
-from . import reference
+from . import on_gpu, reference
 
 
 def window_attention(
@@ -21,13 +21,16 @@ def window_attention(
     rotations: Tensor | None = None,
     windows: Tensor | None = None,
     context_windows: Tensor | None = None,
+    *,
+    scale: float | None = None,
 ) -> Tensor:
-    """softmax(q k^T / sqrt(D) + bias) v for each window and head, with the heads side by side.
+    """softmax(scale q k^T + bias) v for each window and head, with the heads side by side.
 
     On CPUs, in float32 and bfloat16, one kernel reads the heads where they lie (any strides) and computes in float32.
     Of bfloat16 it multiplies pairs where the processor does that: the weights of the values are rounded to bfloat16
     there. For gradients the weights are computed again, by plain products in q's dtype: nothing of the size T x S is
-    kept. Otherwise, and where there is no compiled library, it is PyTorch's scaled_dot_product_attention.
+    kept. Otherwise, and where there is no compiled library, it is PyTorch's scaled_dot_product_attention, on GPUs by
+    a fused kernel; heads of other than a multiple of 8 channels are padded for it, in a pass of their own.
 
     Args:
         q: queries, (M, heads, T, D), of a floating-point dtype.
@@ -40,6 +43,7 @@ def window_attention(
             windows[m, t], (M, T) int64; each number is there once.
         context_windows: the same of keys and values, (any, heads, D); (M, S) int64, any numbers; those of `windows` if
             not given.
+        scale: of the products of queries and keys; None: 1 / sqrt(D).
 
     Returns:
         (M, T, heads * D), or with windows (R, heads * D) in the order of the queries; of q's dtype.
@@ -52,12 +56,13 @@ def window_attention(
     if context_windows is None:
         context_windows = windows
     _check(q, k, v, bias, rotations, windows, context_windows)
-    scale = q.shape[-1] ** -0.5
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     turns = torch.view_as_real(rotations) if rotations is not None else None
     if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16):
         bias, turns = (tensor.float() if tensor is not None else None for tensor in (bias, turns))
         return torch.ops.gsasr.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
-    return reference.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
+    attention = reference.window_attention if q.device.type == 'cpu' else on_gpu.window_attention
+    return attention(q, k, v, bias, turns, windows, context_windows, scale)
 
 
 def _check(

@@ -79,11 +79,7 @@ def rasterize_gaussians(
     flat = torch.ops.gsasr.rasterize_gaussians(*inputs, sizes, scales, float(support), window)
     if not several:
         return flat.view(B, C, *_one_size(size))
-    images, offset = [], 0
-    for H, W in zip(sizes[::2], sizes[1::2]):
-        images.append(flat.narrow(0, offset, C * H * W).view(C, H, W))
-        offset += C * H * W
-    return images
+    return _images(flat, sizes, C)
 
 
 def rasterize_gaussians_reference(
@@ -113,6 +109,11 @@ def rasterize_gaussians_reference(
     flat = reference.rasterize_flat(*inputs, sizes, scales, support, window)
     if not several:
         return flat.view(B, C, *_one_size(size))
+    return _images(flat, sizes, C)
+
+
+def _images(flat: Tensor, sizes: list[int], C: int) -> list[Tensor]:
+    """The images (C, H, W) in what was drawn; one operation, whose gradient is one."""
     parts = flat.split([C * H * W for H, W in zip(sizes[::2], sizes[1::2])])
     return [part.view(C, H, W) for part, H, W in zip(parts, sizes[::2], sizes[1::2])]
 

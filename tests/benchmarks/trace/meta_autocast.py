@@ -57,6 +57,9 @@ def meta_autocast() -> Iterator[None]:
     """Within it torch.autocast knows the meta device, and lists of tensors go to one kernel on it, as on CUDA."""
     with (
         mock.patch('torch.autocast', _Autocast),
+        mock.patch('torch.amp.is_autocast_available', lambda _: True),
+        mock.patch('torch.is_autocast_enabled', lambda *_: _Autocast.dtype is not None),
+        mock.patch('torch.get_autocast_dtype', lambda _: _Autocast.dtype),
         mock.patch('torch.utils._foreach_utils._get_foreach_kernels_supported_devices', lambda: ['meta']),
     ):
         yield

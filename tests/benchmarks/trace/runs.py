@@ -30,11 +30,19 @@ def networks() -> list[str]:
     return [name for name in names if 'density' not in name]
 
 
+def _section(file: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((OPTIONS / file).read_text())['network_g'])
+
+
 def build(name: str) -> GSASR:
-    """The network of an option file, on the meta device."""
-    section: dict[str, Any] = dict(yaml.safe_load((OPTIONS / f'test_{name}.yml').read_text())['network_g'])
+    """The network of an option file, on the meta device where it can be built there, else on the CPU."""
+    section = _section(f'test_{name}.yml')
+    if 'encoder_opt' not in section:  # those of the weights that it names
+        section = _section(f'train_{name}.yml')
     section.pop('type')
-    section.pop('from_pretrained', None)
+    # Where numbers of a tensor are read.
+    if section['encoder_opt']['type'] == 'SwinIR' or section.get('feature_skip'):
+        return GSASR(**section)
     with torch.device('meta'):
         return GSASR(**section)
 
@@ -62,8 +70,9 @@ def _products(tf32: bool) -> Iterator[None]:
 def forward(name: str, scale: int, precision: str = 'float32', **tile_options: Any) -> Trace:
     """The second forward pass of a network at an integer scale: what the first makes once is there."""
     dtype, tf32 = PRECISIONS[precision]
+    built = build(name).eval()
     with fake_cuda(), torch.no_grad(), _products(tf32):
-        net = for_inference(on_cuda(build(name).eval()))
+        net = for_inference(on_cuda(built))
         lq = torch.zeros(1, 3, OUTPUT // scale, OUTPUT // scale).to('cuda')
         with autocast(lq.device, dtype_of(dtype)):
             for _ in range(2):
@@ -78,7 +87,7 @@ def training_step(name: str, precision: str = 'float32') -> Trace:
 
     dtype, tf32 = PRECISIONS[precision]
     model = GSASRModel.__new__(GSASRModel)
-    model.net_g, model.net_g_ema = build(name), build(name)
+    model.net_g, model.net_g_ema = (build(name).to('meta') for _ in range(2))
     model.net_g.train()
     model.device = torch.device('meta')
     model.ema_decay, model.bad_steps, model.batches_shown = 0.999, 0, 0
