@@ -72,7 +72,7 @@ class Recorder:
             weights: one of the tensors that it computes with beside the inputs: where that has moved, so have all.
             inputs: tensors, or None.
         """
-        if self.failed or weights.device.type != 'cuda' or torch.is_grad_enabled():
+        if self.failed or not _is_cuda(weights) or torch.is_grad_enabled():
             return function(*inputs)
         key = (weights.data_ptr(), _state(), *(None if x is None else (x.shape, x.stride(), x.dtype) for x in inputs))
         with self.lock, torch.cuda.device(weights.device):
@@ -101,6 +101,10 @@ class Recorder:
                 f'cuda_graph: the network cannot be recorded, and is computed as without: {reason}', stacklevel=2
             )
             return None
+
+
+def _is_cuda(weights: Tensor) -> bool:
+    return weights.device.type == 'cuda'
 
 
 def _state() -> tuple[Any, ...]:

@@ -243,7 +243,8 @@ class GSASR(nn.Module):
             if self.recorder is None:
                 return self.decoder(self.encoder(image), scale, base)
             fields = self.recorder(self._fields, next(self.parameters()), image, scale, base)
-            return Gaussians(*fields, lq_size=(image.shape[2], image.shape[3]))
+            means, sigmas, rhos, opacities, colors = fields
+            return Gaussians(means, sigmas, rhos, opacities, colors, (image.shape[2], image.shape[3]))
 
         tiles = self._tiles(padded.shape, padded.device, tile_options)
         if tiles is None:

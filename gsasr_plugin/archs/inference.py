@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 import gsasr_ops
 from gsasr_plugin.archs.attention_block import AttentionLayer, ConditionInjectionLayer, GaussianInteractionLayer
+from gsasr_plugin.archs.cuda_graphs import Recorder
 from gsasr_plugin.archs.linear import Linear
 from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.mlp import MLP
@@ -37,7 +38,7 @@ _POINTWISE = linear_pointwise()
 LEAST_CHANNELS = 16
 
 
-def for_inference(net: Network) -> Network:
+def for_inference(net: Network, *, cuda_graph: bool = False) -> Network:
     """A snapshot of a network in evaluation mode, faster without gradients; the network is left as it is.
 
     It is of the same class, with the same names in its state dict, shares the memory of the weights, and keeps packed
@@ -49,12 +50,16 @@ def for_inference(net: Network) -> Network:
 
     Args:
         net: GSASR, or a part of it.
+        cuda_graph: of a GSASR: replay encoder and decoder on CUDA devices for images of a size that has come before
+            (archs/cuda_graphs.py).
 
     Raises:
         RuntimeError: later, where weights are loaded into the snapshot.
     """
     with torch.inference_mode(False):
-        snapshot = _twin(net, {}).eval()
+        snapshot: Any = _twin(net, {}).eval()
+    if hasattr(snapshot, 'recorder'):
+        snapshot.recorder = Recorder() if cuda_graph else None
     snapshot.register_load_state_dict_pre_hook(_refuse_weights)
     return snapshot
 
@@ -222,7 +227,7 @@ class _KeptOwnLinear(_KeptLinear, Linear):
 class _KeptConv(_Fused, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == 'cpu':
-            return super().forward(x)
+            return nn.Conv2d.forward(self, x)  # not that of maps
         weight, bias = self.kept(x, self._laid_out)
         padding: Any = self.padding  # pixels, or a word
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)

@@ -56,6 +56,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--opt', metavar='FILE', help="option file of the checkpoint's training")
     add_device_arguments(group)
     group.add_argument(
+        '--cuda-graph',
+        action='store_true',
+        help='replay the network for pictures of a size that has come before: less time for small ones on CUDA devices',
+    )
+    group.add_argument(
         '--tile',
         default=AUTO,
         metavar='N',
@@ -69,7 +74,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) -> None:
-    """--device and --dtype, with the type that is the default."""
+    """--device, --dtype, with the type that is the default, and --no-tf32."""
     parser.add_argument('--device', default=AUTO, metavar='DEVICE', help=f'{DEVICES} (default: {AUTO})')
     parser.add_argument(
         '--dtype',
@@ -77,6 +82,12 @@ def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) 
         choices=[AUTO, *DTYPES],
         help='of encoder and decoder; fp16 is for CUDA devices; auto is bf16 where the hardware has instructions for '
         f'it, else float32 (default: {dtype})',
+    )
+    parser.add_argument(
+        '--no-tf32',
+        dest='tf32',
+        action='store_false',
+        help='multiply float32 in full on CUDA devices, several times as slow (default: factors rounded to TF32)',
     )
 
 
@@ -102,6 +113,8 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False,
             net,
             device=arguments.device,
             dtype=arguments.dtype,
+            tf32=arguments.tf32,
+            cuda_graph=arguments.cuda_graph,
             self_ensemble=self_ensemble,
             consistent=consistent,
             tile=tile,

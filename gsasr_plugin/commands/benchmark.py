@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_large_enough(files, arguments.scales)
     enlargers = [bicubic(), *map(_enlarger, arguments.network)]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    costs = measure_all(enlargers, files, arguments.scales, device, dtype, warmup=arguments.warmup)
-    conditions = conditions_of(device, dtype, files, arguments.warmup)
+    costs = measure_all(enlargers, files, arguments.scales, device, dtype, warmup=arguments.warmup, tf32=arguments.tf32)
+    conditions = conditions_of(device, dtype, files, arguments.warmup, tf32=arguments.tf32)
     write_tables(arguments.out, costs, conditions)
     print(markdown(costs), end='')
     try:

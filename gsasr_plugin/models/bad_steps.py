@@ -43,13 +43,14 @@ def judge(losses: Mapping[str, Tensor], norms: Tensor, scaler: torch.amp.GradSca
     loss_is_bad = ~torch.stack([value.detach() for value in losses.values()]).isfinite().all()
     overflows = scaler.is_enabled() and scaler.get_scale() > 1
     norm_is_bad = torch.zeros_like(loss_is_bad) if overflows else ~norms.isfinite().all()
-    signal_number = torch.tensor(float(stop_signals.requested() or 0), device=norms.device)
+    signal_number = norms.new_full((), float(stop_signals.requested() or 0), dtype=torch.float32)
     found = torch.stack([loss_is_bad.float(), norm_is_bad.float(), signal_number])
     if dist:
         torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
-    any_loss, any_norm, stop_signal = (int(value) for value in found.tolist())
+    # What a step waits for the device for: once.
+    any_loss, any_norm, stop_signal, own_loss = (int(n) for n in torch.cat([found, loss_is_bad.float()[None]]).tolist())
     # Where all losses are finite, nobody knows whose gradient was not.
-    return Verdict(bool(any_loss or any_norm), bool(loss_is_bad) or not any_loss, stop_signal)
+    return Verdict(bool(any_loss or any_norm), bool(own_loss) or not any_loss, stop_signal)
 
 
 def report_bad_step(file: Path, content: Mapping[str, Any], count: str) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,18 +25,27 @@ class ComputeOptions:
         autocast: run encoder and decoder in half precision: bf16 or fp16; None: float32. Gaussians and rasterizer are
             float32 always. Training in fp16 scales the loss.
         channels_last: keep weights and images in the order (B, h, w, C), which suits some GPUs' convolutions.
+        tf32: on CUDA devices products of float32 may keep 10 bits behind the point of their factors, which tensor cores
+            multiply several times as fast; what the images themselves are made of, and all of the rasterizer, is
+            computed in full. false: all in full.
         compile: compile encoder and decoder with torch.compile: a minute or more at the start, and again for some new
             sizes. Where it fails the log says why, and they run as they are.
     """
 
     autocast: HalfPrecision | None = None
     channels_last: bool = False
+    tf32: bool = True
     compile: bool = False
 
 
 def autocast(device: torch.device, options: dict[str, Any]) -> torch.autocast:
     """The context in which a network runs by the options of a section `train` or `val`."""
     return precision.autocast(device, dtype_of(options.get('autocast') or FLOAT32))
+
+
+def tf32(options: dict[str, Any]) -> AbstractContextManager[None]:
+    """The context in which products of float32 are as the options of a section ask for; gradients' too."""
+    return precision.tf32(options.get('tf32', ComputeOptions.tf32))
 
 
 def laid_out(image: Tensor, options: dict[str, Any]) -> Tensor:

@@ -19,7 +19,7 @@ from gsasr_plugin.basicsr_private import log_metrics, note_best
 from gsasr_plugin.checkpoints import kept_models
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
-from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare
+from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare, tf32
 from gsasr_plugin.models.criterion import Criterion, Losses
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
 from gsasr_plugin.models.losses import backward
@@ -119,7 +119,8 @@ class GSASRModel(ResumableModel):
             _, self.epoch, _, last = self.batch['drawn'][-1].tolist()
             self.position = last + self.opt['world_size'] - self.opt['rank']
         random_before = torch.get_rng_state()
-        losses, optimizers = self._compute_gradients()
+        with tf32(train_opt):
+            losses, optimizers = self._compute_gradients()
         norms = {name: self._gradient_norm(optimizer) for name, optimizer in optimizers.items()}
         verdict = judge(losses, torch.stack(list(norms.values())), self.scaler, dist=self.opt['dist'])
         self.stop_signal = verdict.stop_signal
@@ -130,7 +131,7 @@ class GSASRModel(ResumableModel):
                     losses[name] = norms[name]
                 self.scaler.step(optimizer)
         self.scaler.update()
-        self.log_dict = self.reduce_loss_dict(losses)
+        self.log_dict = self._means_of_processes(losses)
         if verdict.is_bad:
             self._leave_out(verdict, norms, random_before)
         elif self.ema_decay > 0:
@@ -169,7 +170,7 @@ class GSASRModel(ResumableModel):
         limit = self.opt['train'].get('max_bad_steps', GSASRTrainOptions.max_bad_steps)
         if verdict.is_culprit:
             batch = {**self.batch, 'lq': self.lq.cpu(), 'gt': [gt.cpu() for gt in self.gt], 'random': random_before}
-            losses = {**self.log_dict, **{name: float(norm) for name, norm in norms.items()}}
+            losses = {name: float(value) for name, value in {**self.log_dict, **norms}.items()}
             content = {'iteration': self.iteration, 'batch': batch, 'losses': losses, **self._other_weights()}
             folder, net = Path(self.opt['path']['experiments_root']), self.get_bare_model(self.net_g)
             file = write_bad_step(folder, self.opt['rank'], net, content)
@@ -187,7 +188,16 @@ class GSASRModel(ResumableModel):
 
     def get_current_log(self) -> OrderedDict[str, float]:
         """The losses, samples per second, and memory in GiB."""
-        return OrderedDict(**self.log_dict, **self.speed.report())
+        values = torch.stack(list(self.log_dict.values())).tolist() if self.log_dict else []
+        return OrderedDict(**dict(zip(self.log_dict, values)), **self.speed.report())
+
+    def _means_of_processes(self, losses: Losses) -> Losses:
+        """The losses of all processes on the first one. Nobody waits for them but who reads them, for the log."""
+        values = torch.stack([value.detach().float() for value in losses.values()])
+        if self.opt['dist']:
+            torch.distributed.reduce(values, dst=0)
+            values /= self.opt['world_size'] if self.opt['rank'] == 0 else 1
+        return OrderedDict(zip(losses, values.unbind()))
 
     def test(self) -> None:
         """Super-resolves the batch fed, with the averaged weights where there are any, and tiled as `val` says."""
@@ -199,7 +209,7 @@ class GSASRModel(ResumableModel):
         net.eval()
         tile_options = {option.name: val_opt[option.name] for option in fields(TileOptions) if option.name in val_opt}
         try:
-            with torch.inference_mode(), autocast(self.device, val_opt):
+            with torch.inference_mode(), tf32(val_opt), autocast(self.device, val_opt):
                 self.output = list(net(laid_out(self.lq, val_opt), size=self.sizes, **tile_options))
         finally:
             net.train(training)  # a training goes on where an image fails
@@ -212,8 +222,8 @@ class GSASRModel(ResumableModel):
     def _for_inference(self) -> nn.Module:
         """What `test` runs: a snapshot of the tested network, or that itself where it is compiled instead."""
         options = self.opt.get('train' if self.is_train and self.ema_decay == 0 else 'val') or {}
-        net = self.tested_net()
-        return net if options.get('compile') else for_inference(net)
+        net, graph = self.tested_net(), bool((self.opt.get('val') or {}).get('cuda_graph'))
+        return net if options.get('compile') else for_inference(net, cuda_graph=graph)
 
     def get_current_visuals(self) -> OrderedDict[str, Tensor]:
         """The first image of the batch fed: lq, result and, where known, gt, each (1, 3, ., .) on the CPU."""

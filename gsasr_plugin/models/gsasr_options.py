@@ -47,6 +47,9 @@ class GSASRValOptions(ComputeOptions, TileOptions):
             (`visualization/<data set>/grids`) and in tensorboard.
         paper_row: testing: the row of the paper whose figures stand beside ours: the encoder, with the Gaussians per LR
             pixel in its ablation; none: no row. None: the row of the very network of `network_g`, if the paper has it.
+        cuda_graph: on CUDA devices record what encoder and decoder do for LR images of one size, from the second one of
+            that size on, and replay it: the results are the same, and small images take less time. Each size keeps
+            memory of its own. Without `compile`.
         keep_best: training: name of one of `metrics`. The network with its best mean, over the scales and data sets of
             a validation, is kept as `models/net_g_best.pth`.
     """
@@ -54,6 +57,7 @@ class GSASRValOptions(ComputeOptions, TileOptions):
     compare_bicubic: bool = False
     grids: NonNegativeInt = 0
     paper_row: PaperRow | Literal['none'] | None = None
+    cuda_graph: bool = False
     keep_best: str | None = None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gsasr_plugin import precision
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.inference import for_inference
@@ -40,6 +41,9 @@ class Upscaler:
         self_ensemble: average the results of the 8 flips and rotations of each picture (8 times the work).
         consistent: make the results consistent with the picture also where the network is not built for it, see
             `consistency` of `GSASR`. It believes the picture: artefacts of a JPEG come back.
+        tf32: on CUDA devices products of float32 may round their factors to 10 bits behind the point.
+        cuda_graph: on CUDA devices replay the network for pictures of a size that has come before: the same results,
+            in less time where they are small.
         tile_options: `tile`, `tile_overlap` and `memory_budget`, see `TileOptions`.
 
     Raises:
@@ -54,12 +58,15 @@ class Upscaler:
         dtype: str = AUTO,
         self_ensemble: bool = False,
         consistent: bool = False,
+        tf32: bool = True,
+        cuda_graph: bool = False,
         **tile_options: Any,
     ) -> None:
         parameter = next(net.parameters())
         self.device = parameter.device if device is None else choose_device(device)
         self.dtype = choose_dtype(dtype, self.device)
-        self.net = for_inference(net).to(self.device)
+        self.tf32 = tf32
+        self.net = for_inference(net, cuda_graph=cuda_graph).to(self.device)
         if consistent and not self.net.consistency:
             self.net.consistency = CONSISTENT_STEPS  # of the snapshot
         self.self_ensemble = self_ensemble
@@ -78,7 +85,7 @@ class Upscaler:
         def tile_done(_: int, total: int) -> None:
             progress(h * w / total)
 
-        with torch.inference_mode(), autocast(self.device, self.dtype):
+        with torch.inference_mode(), precision.tf32(self.tf32), autocast(self.device, self.dtype):
             return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
 
     def draw(self, gaussians: Gaussians, size: Size) -> Tensor:

@@ -288,7 +288,7 @@ def test_convolutions_of_an_encoder(computed: Callable[[Any], Any], grad: bool) 
     x = torch.randn(2, 16, 13, 11)
     snapshot = computed(net)
     count = len(changed) if snapshot is not net else 0
-    assert [isinstance(layer, fused._Fused) for layer in snapshot] == [True] * count + [False] * (11 - count)
+    assert [isinstance(layer, fused._FusedConvolution) for layer in snapshot] == [True] * count + [False] * (11 - count)
     assert [type(layer) for layer in net] == [nn.Conv2d] * 10 + [Subclass]
     with torch.set_grad_enabled(grad):
         got = snapshot(x)

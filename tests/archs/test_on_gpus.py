@@ -5,47 +5,87 @@ No GPU is needed: traces are made on fake CUDA tensors, and the paths of GPUs co
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from gsasr_ops.attention import on_gpu
 from gsasr_ops.attention.reference import window_attention as formula
-from gsasr_plugin.archs import GSASR
+from gsasr_plugin import precision
+from gsasr_plugin.archs import GSASR, cuda_graphs
 from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.linear import _LinearReLU
 from gsasr_plugin.archs.map_conv import MapShuffle
 from gsasr_plugin.archs.window_attention import WindowAttention
-from tests.benchmarks.trace.runs import PRECISIONS, build, forward, training_step
+from tests.benchmarks.trace.runs import build, forward, training_step
+from tests.benchmarks.trace.tracer import Trace
 
-# Every encoder and decoder of the released networks and the packaged one.
-NETWORKS = ['gsasr_edsr', 'gsasr_enhanced_edsr', 'gsasr_rdn', 'gsasr_small', 'gsasr_swinir', 'gsasr_ultra_hat']
+# Every encoder and decoder of the released networks and the packaged one: calls of attention in each.
+NETWORKS = {'gsasr_edsr': 38, 'gsasr_enhanced_edsr': 38, 'gsasr_small': 0}
+LARGE = {'gsasr_rdn': 38, 'gsasr_swinir': 38, 'gsasr_ultra_hat': 148}
 
 
 @pytest.fixture(scope='module')
-def traces() -> dict[str, Any]:
+def traces() -> dict[str, Trace]:
     """Of each network, at x12, in bfloat16: of the smallest images."""
     return {name: forward(name, 12, 'bf16') for name in NETWORKS}
 
 
-def test_all_attention_meets_a_fused_kernel(traces: dict[str, Any]) -> None:
-    calls = {name: trace.attention for name, trace in traces.items()}
-    assert {name: len(found) for name, found in calls.items() if found}.keys() == set(NETWORKS) - {'gsasr_small'}
-    assert all(call['against'] == [] for found in calls.values() for call in found)
-    assert all(call['scale'] == 30**-0.5 for call in calls['gsasr_edsr'])  # that of the true width
+def test_all_attention_meets_a_fused_kernel(traces: dict[str, Trace]) -> None:
+    for name, count in NETWORKS.items():
+        check_attention(traces[name], count)
+    # The scale is that of the true width.
+    assert all(call['scale'] == 30**-0.5 and call['q'][-1] == 32 for call in traces['gsasr_edsr'].attention)
 
 
-@pytest.mark.parametrize('precision', list(PRECISIONS))
-def test_so_does_it_in_every_precision_and_in_training(precision: str) -> None:
-    for trace in (forward('gsasr_edsr', 12, precision), training_step('gsasr_edsr', precision)):
-        assert len(trace.attention) == 38
-        assert all(call['against'] == [] for call in trace.attention)
-        # The weights of T x S tokens of all windows are nowhere.
-        assert not any('softmax' in op.name for op in trace.ops)
+def check_attention(trace: Trace, count: int) -> None:
+    assert len(trace.attention) == count
+    assert all(call['against'] == [] for call in trace.attention)
+
+
+def test_a_forward_pass_does_not_wait(traces: dict[str, Trace]) -> None:
+    """Which is also what a CUDA graph forbids."""
+    assert not any(trace.waits for trace in traces.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', LARGE)
+@pytest.mark.parametrize('precision', ['float32', 'bf16'])
+def test_large_networks_likewise(name: str, precision: str) -> None:
+    trace = forward(name, 12, precision)
+    check_attention(trace, LARGE[name])
+    assert not trace.waits
+
+
+def test_the_paper_in_float32() -> None:
+    check_attention(forward('gsasr_edsr', 12, 'tf32'), 38)
+
+
+def test_tiles_do_not_wait() -> None:
+    assert not forward('gsasr_small', 6, 'bf16', tile=48).waits
+
+
+def test_a_training_step_waits_once() -> None:
+    """For the losses and gradients that decide whether it is taken."""
+    trace = training_step('gsasr_edsr', 'bf16')
+    check_attention(trace, 38)
+    # The weights of T x S tokens of all windows are nowhere.
+    assert not any('softmax' in op.name for op in trace.ops)
+    assert trace.waits == ['tolist']
+    # A batch is drawn at once, and so is its gradient.
+    assert sum(op.name == 'slice_backward' for op in trace.ops) == 0
+    # ReLUs write into no views, whose gradients would be copied.
+    assert not any(op.name == 'relu_' for op in trace.ops)
 
 
 @pytest.mark.parametrize('with_bias', [True, False])
@@ -106,7 +146,7 @@ def test_maps_are_shuffled_as_planes(r: int, d: int, monkeypatch: pytest.MonkeyP
     assert torch.equal(found, expected) and found.is_contiguous()
 
 
-def test_weights_are_cast_once(traces: dict[str, Any]) -> None:
+def test_weights_are_cast_once(traces: dict[str, Trace]) -> None:
     """Of a forward pass with its weights in place, only what is computed is cast."""
     for name, trace in traces.items():
         net = _sizes(name)
@@ -119,23 +159,162 @@ def _sizes(name: str) -> set[int]:
     return {6 * layer.weight.numel() for layer in layers if layer.weight.numel() > 10**4}
 
 
-def test_no_relu_of_the_decoder_is_a_pass_of_its_own(traces: dict[str, Any]) -> None:
+def test_no_relu_of_the_decoder_is_a_pass_of_its_own(traces: dict[str, Trace]) -> None:
     count = {name: sum('relu' in op.name for op in trace.ops) for name, trace in traces.items()}
-    assert count['gsasr_edsr'] == 16 + 1  # of EDSR's blocks, and between the convolutions before the decoder
+    # Of EDSR's blocks, between the convolutions before the decoder, and of the scale's single row.
+    assert count['gsasr_edsr'] == 16 + 1 + 1
     assert sum(op.name == '_addmm_activation' for op in traces['gsasr_edsr'].ops) >= 83
 
 
-def test_maps_stay_maps(traces: dict[str, Any]) -> None:
+def test_maps_stay_maps(traces: dict[str, Trace]) -> None:
     """No convolution is followed by a copy from planes to maps."""
     assert not any(op.name.startswith('pixel_shuffle') for trace in traces.values() for op in trace.ops)
 
 
 def test_a_snapshot_keeps_weights_by_dtype() -> None:
     """As on GPUs, on the meta device, whose values nobody asks for: one pack for each layer and dtype."""
-    net = GSASR(encoder_opt={'type': 'EDSR', 'num_block': 1}, embed_dim=48, num_heads=4, num_interaction_blocks=1)
+    options: dict[str, Any] = {'num_interaction_blocks': 1, 'scale_condition': False}  # that would ask for autocast
+    net = GSASR(encoder_opt={'type': 'EDSR', 'num_block': 1}, embed_dim=48, num_heads=4, **options)
     snapshot = for_inference(copy.deepcopy(net).to('meta'))
     with torch.no_grad():
         for _ in range(2):
             snapshot.gaussians(torch.zeros(1, 3, 24, 24, device='meta'), 2, tile=None)
     packs = [len(module.packs) for module in snapshot.modules() if hasattr(module, 'packs')]
     assert max(packs) <= 4 and sum(packs) > 30
+
+
+class FakeGraph(TorchDispatchMode):
+    """A CUDA graph on the CPU: the operations within a context, done again on the same memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.done.append((func, args, kwargs or {}, result))
+        return result
+
+    def replay(self) -> None:
+        for func, args, kwargs, result in self.done:
+            for old, new in zip(tree_leaves(result), tree_leaves(func(*args, **kwargs))):
+                if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
+    """torch.cuda, of which each recording is noted."""
+    made: list[FakeGraph] = []
+
+    def new() -> FakeGraph:
+        made.append(FakeGraph())
+        return made[-1]
+
+    @contextlib.contextmanager
+    def record(graph: FakeGraph, pool: object, stream: object) -> Iterator[None]:
+        with graph:
+            yield
+
+    stream = SimpleNamespace(wait_stream=lambda _: None)
+    fakes = {
+        'Stream': lambda: stream,
+        'current_stream': lambda: stream,
+        'stream': lambda _: contextlib.nullcontext(),
+        'device': lambda _: contextlib.nullcontext(),
+        'CUDAGraph': new,
+        'graph': record,
+        'graph_pool_handle': lambda: object(),
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(cuda_graphs, '_is_cuda', lambda _: True)
+    return made
+
+
+def small_net() -> GSASR:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {'num_interaction_blocks': 0, 'window_size': 4, 'gaussian_density': 4}
+    return GSASR(encoder_opt={'type': 'EDSR', 'num_block': 1}, embed_dim=16, num_heads=2, **options).eval()
+
+
+def test_a_recording_replays_other_images_and_scales(graphs: list[FakeGraph]) -> None:
+    net = small_net()
+    recorded = for_inference(net, cuda_graph=True)
+    results = []
+    with torch.no_grad():
+        for i, size in enumerate([(8, 8), (8, 8), (8, 8), (8, 12), (8, 8), (8, 12)]):
+            lq, scale = torch.rand(1, 3, *size), 2.0 + i
+            found, expected = recorded(lq, scale), for_inference(net)(lq, scale)
+            assert isinstance(found, Tensor) and torch.equal(found, expected), i
+            results.append((recorded.gaussians(lq, scale).means, recorded.gaussians(lq, scale).means.clone()))
+    assert len(graphs) == 2  # a size that comes once is not recorded
+    assert all(torch.equal(kept, copied) for kept, copied in results)  # no later replay writes into a result
+
+
+def test_recordings_of_other_conditions_and_weights_are_others(graphs: list[FakeGraph]) -> None:
+    recorder = cuda_graphs.Recorder()
+    weights, x = torch.ones(2), torch.ones(3)
+
+    def call(weights: Tensor) -> Tensor:
+        with torch.no_grad():
+            return recorder(lambda y: (y * weights.sum(),), weights, x)[0]
+
+    for _ in range(3):
+        call(weights)
+    assert len(graphs) == 1
+    moved = 2 * weights
+    assert [call(moved)[0].item() for _ in range(3)] == [4.0] * 3 and len(graphs) == 2
+    with precision.tf32(True):
+        for _ in range(3):
+            call(weights)
+    assert len(graphs) == 3
+    for length in range(4, 4 + 2 * cuda_graphs.KEPT):
+        x = torch.ones(length)
+        for _ in range(2):
+            call(weights)
+    assert sum(kept is not None for kept in recorder.recordings.values()) == cuda_graphs.KEPT
+
+
+def test_what_cannot_be_recorded_is_computed_as_ever(graphs: list[FakeGraph], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> Any:
+        raise RuntimeError('operation not permitted when stream is capturing\nmore')
+
+    monkeypatch.setattr(torch.cuda, 'graph', refuse)
+    net = for_inference(small_net(), cuda_graph=True)
+    lq = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        first = net(lq, 2)
+        with pytest.warns(UserWarning, match='cannot be recorded.*: operation not permitted when stream is capturing$'):
+            second = net(lq, 2)
+        third = net(lq, 2)
+    assert torch.equal(first, second) and torch.equal(first, third)
+
+
+def test_with_gradients_nothing_is_recorded(graphs: list[FakeGraph]) -> None:
+    recorder = cuda_graphs.Recorder()
+    x = torch.ones(3, requires_grad=True)
+    for _ in range(3):
+        (result,) = recorder(lambda y: (2 * y,), torch.ones(1), x)
+        assert torch.autograd.grad(result.sum(), x)[0].tolist() == [2.0] * 3
+    assert not graphs and not recorder.recordings
+
+
+def test_tf32_is_a_state_that_ends() -> None:
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    with precision.tf32(True):
+        assert [backend.allow_tf32 for backend in backends] == [True, True]
+        with precision.exact(torch.device('cpu')), torch.no_grad():
+            assert [backend.allow_tf32 for backend in backends] == [False, False]
+        assert [backend.allow_tf32 for backend in backends] == [True, True]
+    assert [backend.allow_tf32 for backend in backends] == before
+
+
+def test_free_memory_is_asked_for_only_where_tiles_could_be_needed() -> None:
+    net = for_inference(small_net())
+    with torch.no_grad(), mock.patch('gsasr_plugin.archs.tile_options.free_budget', return_value=1e12) as asked:
+        assert net.tiles((96, 96)) is None and not asked.called  # tiles are not smaller
+        assert net.tiles((97, 96)) is None and asked.call_count == 1
+        with mock.patch('gsasr_plugin.archs.tile_options.held_bytes', return_value=1 << 40):
+            assert net.tiles((500, 500)) is None and asked.call_count == 1

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gsasr_plugin import precision
 from gsasr_plugin.benchmarking.cost.enlargers import DoesNotFitError, Enlarger
 from gsasr_plugin.benchmarking.prepare.jobs import protocol_pair
 from gsasr_plugin.data.eight_bit import to_float
@@ -56,8 +57,13 @@ def measure_all(
     dtype: torch.dtype,
     *,
     warmup: int,
+    tf32: bool = True,
 ) -> list[Cost]:
-    """The costs of all enlargers at all scales that they have, of GT images that are large enough; see `measure`."""
+    """The costs of all enlargers at all scales that they have, of GT images that are large enough; see `measure`.
+
+    Args:
+        tf32: whether CUDA devices multiply float32 in TF32.
+    """
     costs = []
     with tqdm(total=len(enlargers) * len(scales) * len(files), unit='image') as bar:
         for enlarger in enlargers:
@@ -66,7 +72,8 @@ def measure_all(
             for scale in scales:
                 bar.set_description(f'{enlarger.name} x{format_scale(scale)}')
                 images = [_lq(file, scale) for file in files]
-                costs.append(measure(enlarger, images, scale, device, dtype, warmup=warmup, progress=bar.update))
+                with precision.tf32(tf32):
+                    costs.append(measure(enlarger, images, scale, device, dtype, warmup=warmup, progress=bar.update))
             if enlarger.network is not None:
                 enlarger.network.cpu()
                 give_back(device)
@@ -138,7 +145,9 @@ def measure(
     )
 
 
-def conditions_of(device: torch.device, dtype: torch.dtype, files: Sequence[ImageFile], warmup: int) -> str:
+def conditions_of(
+    device: torch.device, dtype: torch.dtype, files: Sequence[ImageFile], warmup: int, *, tf32: bool = True
+) -> str:
     """For what the figures hold, in a sentence."""
     height, width = read_image(files[0]).shape[:2]
     if device.type == 'cuda':
@@ -147,10 +156,15 @@ def conditions_of(device: torch.device, dtype: torch.dtype, files: Sequence[Imag
         machine = f'{device} of {platform.processor() or platform.machine()}'
     else:
         machine = f'CPU {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads'
+    products = f'{name_of(dtype)}{_of_float32(tf32) if device.type == "cuda" else ""}'
     return (
-        f'{machine}, torch {torch.__version__}, {name_of(dtype)}; {len(files)} images of {height} x {width} '
+        f'{machine}, torch {torch.__version__}, {products}; {len(files)} images of {height} x {width} '
         f'(the first one), the first {warmup} dropped, whole images at once.'
     )
+
+
+def _of_float32(tf32: bool) -> str:
+    return f' (products of float32 in {"TF32" if tf32 else "full"})'
 
 
 class _Clock:

@@ -83,6 +83,7 @@ def forward(name: str, scale: int, precision: str = 'float32', **tile_options: A
 
 def training_step(name: str, precision: str = 'float32') -> Trace:
     """A step of GSASRModel: forward and backward pass of a batch of mixed scales, optimizer, average of the weights."""
+    from gsasr_plugin.models.criterion import Criterion
     from gsasr_plugin.models.gsasr_model import GSASRModel
 
     dtype, tf32 = PRECISIONS[precision]
@@ -93,7 +94,7 @@ def training_step(name: str, precision: str = 'float32') -> Trace:
     model.ema_decay, model.bad_steps, model.batches_shown = 0.999, 0, 0
     train_opt = {'grad_clip': 1.0, 'tf32': tf32, 'autocast': dtype if dtype == 'bf16' else None}
     model.opt = {'train': train_opt, 'dist': False, 'rank': 0, 'world_size': 1, 'path': {}}
-    model.cri_pix, model.cri_perceptual = nn.L1Loss(), None
+    model.criterion = Criterion({'pixel_opt': {'type': 'L1Loss'}}, model.device)
     model.scaler = torch.amp.GradScaler('cuda', enabled=False)
     # As PyTorch chooses on CUDA.
     model.optimizer_g = torch.optim.Adam(model.net_g.parameters(), lr=1e-4, foreach=True)
