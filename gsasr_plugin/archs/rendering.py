@@ -66,7 +66,8 @@ def _shifted(gaussians: Gaussians, grids: list[Grid]) -> Gaussians:
     if not any(length for grid in grids for length in grid.offset):
         return gaussians
     means = gaussians.means
-    offsets = to_device(torch.tensor([grid.offset[::-1] for grid in grids], dtype=torch.float64), means.device, means.dtype)  # (B, 2), (x, y)
+    offsets = torch.tensor([grid.offset[::-1] for grid in grids], dtype=torch.float64)  # (B, 2), (x, y)
+    offsets = to_device(offsets, means.device, means.dtype)
     return dataclasses.replace(gaussians, means=means - offsets[:, None])
 
 
