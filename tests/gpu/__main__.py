@@ -32,16 +32,20 @@ def main() -> int:
         return 0
     start = time.monotonic()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    device = 'cpu' if arguments.rehearse else 'cuda'
     with tempfile.TemporaryDirectory(prefix='gsasr_gpu_') as made:
         environment, missing = machine.prepare(arguments.work or Path(made))
-        facts = {**machine.facts(), 'device': device, 'date': time.strftime('%Y-%m-%d'), 'missing modules': missing}
+        facts = {
+            **machine.facts(),
+            'rehearsed': arguments.rehearse,
+            'date': time.strftime('%Y-%m-%d'),
+            'missing modules': missing,
+        }
         print(json.dumps(facts, indent=1), flush=True)
-        if device == 'cuda' and not facts['gpus']:
+        if not arguments.rehearse and not facts['gpus']:
             print('torch sees no GPU here; --rehearse runs what can be run without one', file=sys.stderr)
             return 2
         left = 60 * arguments.minutes - (time.monotonic() - start)
-        runner = Runner(arguments.out, environment, device, left, PATIENCE if arguments.rehearse else 1.0)
+        runner = Runner(arguments.out, environment, left, arguments.rehearse, PATIENCE if arguments.rehearse else 1.0)
         outcomes = runner.run(arguments.parts)
     content = {**facts, 'parts': {name: dataclasses.asdict(outcome) for name, outcome in outcomes.items()}}
     (arguments.out / 'gpu.json').write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')

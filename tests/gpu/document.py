@@ -21,7 +21,7 @@ BEGIN, END = '<!-- measured: python -m tests.gpu --document -->\n', '<!-- end of
 def write(file: Path, page: Path = PAGE) -> None:
     """Args: file: a gpu.json of a run on a GPU; page: what it is written into. SystemExit for one of a rehearsal."""
     run = json.loads(file.read_text(encoding='utf-8'))
-    if run['device'] != 'cuda':
+    if run['rehearsed']:
         raise SystemExit(f'{file} is of a rehearsal on a CPU: its figures say nothing about a GPU')
     text = page.read_text(encoding='utf-8')
     before, rest = text.split(BEGIN)

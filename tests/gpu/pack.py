@@ -38,8 +38,8 @@ FETCHED = {
 }
 # torch 2.11 goes with torchvision 0.26.
 TORCHVISION = {'2.10': '0.25', '2.11': '0.26', '2.12': '0.27', '2.13': '0.28', '2.14': '0.29'}
-PLATFORMS = ('manylinux_2_28_x86_64', 'manylinux_2_27_x86_64', 'manylinux2014_x86_64', 'manylinux_2_17_x86_64')
-PLATFORMS += ('manylinux_2_12_x86_64', 'manylinux2010_x86_64', 'manylinux_2_5_x86_64', 'manylinux1_x86_64')
+PLATFORMS = [f'manylinux_2_{minor}_x86_64' for minor in (28, 27, 17, 12, 5)]
+PLATFORMS += [f'manylinux{year}_x86_64' for year in (2014, 2010, 1)]
 
 
 def pack(python: str, torch: str) -> None:

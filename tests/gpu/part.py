@@ -1,12 +1,14 @@
-"""One part in a process of its own: python -m tests.gpu.part NAME --device cuda --result FILE"""
+"""One part in a process of its own: python -m tests.gpu.part NAME --result FILE"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import sys
 from pathlib import Path
 
+from tests.gpu import fake_cuda
 from tests.gpu.parts import PARTS
 from tests.gpu.report import Report
 
@@ -14,11 +16,12 @@ from tests.gpu.report import Report
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('name', choices=[part.name for part in PARTS])
-    parser.add_argument('--device', choices=['cuda', 'cpu'], default='cuda')
+    parser.add_argument('--rehearse', action='store_true')
     parser.add_argument('--result', type=Path, required=True)
     arguments = parser.parse_args()
     report = Report(arguments.result)
-    importlib.import_module(f'tests.gpu.parts.{arguments.name}').run(report, arguments.device)
+    with fake_cuda.played() if arguments.rehearse else contextlib.nullcontext():
+        importlib.import_module(f'tests.gpu.parts.{arguments.name}').run(report, arguments.rehearse)
     return 1 if report.failed else 0
 
 

@@ -52,15 +52,17 @@ class Runner:
     Args:
         out: folder for each part's log and findings.
         environment: of the parts' processes.
-        device: 'cuda', or 'cpu' to rehearse.
         seconds: that all parts together may take.
+        rehearsed: whether there is no GPU.
         patience: the limits of the parts are so many times what they say.
     """
 
-    def __init__(self, out: Path, environment: dict[str, str], device: str, seconds: float, patience: float = 1.0):
+    def __init__(
+        self, out: Path, environment: dict[str, str], seconds: float, rehearsed: bool = False, patience: float = 1.0
+    ):
         self.out = out
         self.environment = environment
-        self.device = device
+        self.rehearsed = rehearsed
         self.patience = patience
         self.deadline = time.monotonic() + seconds
         self.outcomes: dict[str, Outcome] = {}
@@ -86,14 +88,17 @@ class Runner:
 
     def command(self, part: Part, result: Path) -> list[str]:
         """What runs a part, and leaves its findings in a file."""
-        return python('-m', 'tests.gpu.part', part.name, '--device', self.device, '--result', str(result))
+        options = ['--rehearse'] if self.rehearsed else []
+        return python('-m', 'tests.gpu.part', part.name, '--result', str(result), *options)
 
     def _start(self, part: Part) -> _Running | None:
-        if self.device == 'cpu' and part.not_rehearsed:
-            return self._note(part, Outcome('not here', told=part.not_rehearsed))
+        if self.rehearsed and part.not_rehearsed:
+            self._note(part, Outcome('not here', told=part.not_rehearsed))
+            return None
         left = self.deadline - time.monotonic()
         if left < min(part.seconds, part.least_seconds):
-            return self._note(part, Outcome('no time', told=f'{max(left, 0):.0f} s were left'))
+            self._note(part, Outcome('no time', told=f'{max(left, 0):.0f} s were left'))
+            return None
         result = self.out / f'{part.name}.json'
         result.unlink(missing_ok=True)
         command = self.command(part, result)

@@ -40,9 +40,10 @@ class Scripted(Runner):
 
 
 def runner(folder: Path, seconds: float = 60.0) -> Scripted:
-    return Scripted(folder, dict(os.environ), 'cpu', seconds)
+    return Scripted(folder, dict(os.environ), seconds, rehearsed=True)
 
 
+@pytest.mark.slow
 def test_no_part_stops_another(tmp_path: Path) -> None:
     # Seconds for an interpreter that starts on a busy machine.
     parts = [Part(name, f'about {name}', 4.0 if name == 'slow' else 50.0, 0, least_seconds=0) for name in SCRIPTS]
@@ -65,6 +66,7 @@ def test_no_part_stops_another(tmp_path: Path) -> None:
     assert '! b (nan, at most 3)' in shown and '- not here: two GPUs: there is 1' in shown and 'it is of GPUs' in shown
 
 
+@pytest.mark.slow
 def test_the_time_of_all(tmp_path: Path) -> None:
     """The first part has what is left, and the others are not started."""
     parts = [Part('slow', '', 50.0, 0, least_seconds=1.0), Part('good', '', 50.0, 1)]
@@ -85,6 +87,7 @@ report.figure('there', sorted(os.listdir(seen)))
 """
 
 
+@pytest.mark.slow
 def test_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part waits for those of the phase before, but for one that may last longer."""
     monkeypatch.setenv('SEEN_BY_PARTS', str(tmp_path))
@@ -103,9 +106,9 @@ def test_every_part_is_a_module() -> None:
     assert {part.name for part in PARTS} == modules
 
 
-def run_file(folder: Path, gpu: str, ms: float, device: str = 'cuda') -> Path:
+def run_file(folder: Path, gpu: str, ms: float, rehearsed: bool = False) -> Path:
     part = {'state': 'ok', 'told': '', 'figures': {'x2': {'ms': ms, 'GiB': 3.0}, 'x4': {'ms': 2.0, 'GiB': 1.0}, 'n': 5}}
-    facts = {'gpus': [gpu], 'device': device, 'date': '2026-01-02', 'commit': 'abc', 'torch': '2.11'}
+    facts = {'gpus': [gpu], 'rehearsed': rehearsed, 'date': '2026-01-02', 'commit': 'abc', 'torch': '2.11'}
     file = folder / 'gpu.json'
     file.write_text(json.dumps({**facts, 'parts': {'training': part}}), encoding='utf-8')
     return file
@@ -125,7 +128,7 @@ def test_figures_go_into_the_page(tmp_path: Path) -> None:
 
 def test_a_rehearsal_is_not_written_of(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match='of a rehearsal on a CPU'):
-        document.write(run_file(tmp_path, 'none', 1.0, device='cpu'), tmp_path / 'absent.md')
+        document.write(run_file(tmp_path, 'none', 1.0, rehearsed=True), tmp_path / 'absent.md')
 
 
 def test_the_page_has_room_for_figures() -> None:

@@ -1,4 +1,4 @@
-"""Time and memory on a device: of a graph's replay, in which no Python stands between the kernels, or of calls."""
+"""Time on the CUDA device: of a graph's replay, in which no Python stands between the kernels, or of calls."""
 
 from __future__ import annotations
 
@@ -10,21 +10,16 @@ from typing import Any
 import torch
 
 
-def synchronize(device: str) -> None:
-    if device == 'cuda':
-        torch.cuda.synchronize()
-
-
-def call_ms(call: Callable[[], Any], device: str, repetitions: int = 5) -> float:
+def call_ms(call: Callable[[], Any], repetitions: int = 5) -> float:
     """The median time of a call as its caller sees it, in milliseconds, after two to warm up."""
-    for _ in range(2 if device == 'cuda' else 1):
+    for _ in range(2):
         call()
     times = []
-    for _ in range(repetitions if device == 'cuda' else 1):
-        synchronize(device)
+    for _ in range(repetitions):
+        torch.cuda.synchronize()
         start = time.perf_counter()
         call()
-        synchronize(device)
+        torch.cuda.synchronize()
         times.append(1e3 * (time.perf_counter() - start))
     return sorted(times)[len(times) // 2]
 
@@ -72,13 +67,12 @@ def kernel_us(call: Callable[[], Any], repetitions: int = 5) -> dict[str, float]
     """The time of each kind of kernel in one call, in microseconds."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
         for _ in range(repetitions):
             call()
         torch.cuda.synchronize()
     times: dict[str, float] = {}
     for event in profiled.key_averages():
-        found = re.search(r'(\w+_kernel)\b', event.key)
-        name = found[1] if found else event.key[:40]
-        times[name] = times.get(name, 0.0) + event.device_time_total / repetitions
-    return {name: round(spent, 1) for name, spent in times.items() if spent}
+        if found := re.search(r'(\w+_kernel)\b|Memset', event.key):
+            times[found[0]] = times.get(found[0], 0.0) + event.device_time_total / repetitions
+    return {name: round(spent, 1) for name, spent in times.items()}

@@ -1,5 +1,5 @@
 """The parts of the suite, in the order in which they run: a module of this folder each, with a function
-`run(report, device)`. On the device 'cpu' it rehearses: the same code with small sizes.
+`run(report, rehearsed)`. Rehearsed, it takes small sizes, and the CPU plays the GPU (`fake_cuda`).
 """
 
 from __future__ import annotations

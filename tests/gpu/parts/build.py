@@ -32,13 +32,13 @@ assert backend()['cuda'] == 'compiled', backend()
 """
 
 
-def run(report: Report, device: str) -> None:
+def run(report: Report, rehearsed: bool) -> None:
     home, how = build.find_toolkit(None)
     if home is None:
         report.check('a CUDA toolkit is found', False, how)
         return
     report.figure('toolkit', f'{home} ({".".join(map(str, build.nvcc_version(home)))})')
-    if device == 'cpu':
+    if rehearsed:
         running = {
             'kernels for CPUs at first use': _start(python('-c', FIRST_USE, 'cpu')),
             'debug build for 9.0': _start(python('-c', FOR_AN_ABSENT_GPU), environment_of_guards(255)),

@@ -21,12 +21,12 @@ METRICS = {
 KERNELS = 'pack_kernel|render_kernel|gather_kernel'
 
 
-def run(report: Report, device: str) -> None:
+def run(report: Report, rehearsed: bool) -> None:
     program = shutil.which('ncu')
     if program is None:
         report.not_here('counters', 'ncu is not on the PATH')
         return
-    if device == 'cpu':
+    if rehearsed:
         report.not_here('counters', 'ncu counts on GPUs')
         return
     options = ['--clock-control', 'none', '--csv', '--page', 'raw', '--kernel-name', f'regex:{KERNELS}']

@@ -1,5 +1,6 @@
 """pip install with the architectures of the default list, which a user's machine gets."""
 
+import json
 import os
 import subprocess
 
@@ -15,7 +16,7 @@ print(json.dumps(gsasr_ops.backend()))
 """
 
 
-def run(report: Report, device: str) -> None:
+def run(report: Report, rehearsed: bool) -> None:
     target = work_folder() / 'installed'
     options = ('--no-build-isolation', '--no-deps', '--no-index', '--target', str(target), str(ROOT))
     environment = {**os.environ, 'FORCE_CUDA': '1', 'MAX_JOBS': '6'}
@@ -32,8 +33,6 @@ def run(report: Report, device: str) -> None:
     )
     report.check('it loads', told.returncode == 0, told.stderr.strip()[-200:])
     if told.returncode == 0:
-        import json
-
         found = json.loads(told.stdout.splitlines()[-1])
         report.figure('architectures', found['cuda_architectures'])
         report.check('its CUDA kernels are there', found['cuda'] == 'compiled', str(found['problems']))

@@ -4,6 +4,7 @@ each kernel; the same of a plain Algorithm 1; two million Gaussians at one place
 
 import hashlib
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +12,9 @@ from torch import Tensor
 from gsasr_ops import build
 from tests.gpu.machine import work_folder
 from tests.gpu.report import Report
-from tests.gpu.timing import call_ms, device_ms, kernel_us
-from tests.ops.rasterizer.simt.algorithm1 import Algorithm1, compile_for
+from tests.gpu.timing import device_ms, kernel_us
+from tests.ops.rasterizer.simt.algorithm1 import SOURCE, Algorithm1, compile_for
+from tests.ops.rasterizer.simt.harness import build_library
 
 # Name, LR side, scales of the batch, the authors' window.
 CASES = (
@@ -26,35 +28,33 @@ AT_ONE_PLACE = 2_000_000
 SUPPORT = 4.5
 
 
-def run(report: Report, device: str) -> None:
-    algorithm1 = _algorithm1(report) if device == 'cuda' else None
-    for name, side, scales, window in CASES if device == 'cuda' else REHEARSED:
+def run(report: Report, rehearsed: bool) -> None:
+    algorithm1 = Algorithm1(build_library(SOURCE, work_folder())) if rehearsed else _algorithm1(report)
+    for name, side, scales, window in REHEARSED if rehearsed else CASES:
         for spread in (False, True):
-            inputs = scene(side, len(scales), spread, device)
+            inputs = scene(side, len(scales), spread)
             arguments = call_arguments(side, scales)
-            report.figure(
-                f'{name}, {"deviations of 0.1 to 0.83" if spread else "initial deviations"}',
-                _measured(inputs, arguments, device),
-            )
+            law = 'deviations of 0.1 to 0.83' if spread else 'initial deviations'
+            report.figure(f'{name}, {law}', _measured(inputs, arguments))
         if algorithm1 is not None and len(scales) == 1:
-            _beside_algorithm_1(report, name, algorithm1, scene(side, 1, False, device), arguments, window)
-    _at_one_place(report, device)
+            _beside_algorithm_1(report, name, algorithm1, scene(side, 1, False), arguments, window)
+    _at_one_place(report, 20_000 if rehearsed else AT_ONE_PLACE)
 
 
-def scene(side: int, B: int, spread: bool, device: str) -> list[Tensor]:
+def scene(side: int, B: int, spread: bool) -> list[Tensor]:
     """The paper's 16 Gaussians per LR pixel on their grid, slightly moved: with the deviation of a fresh network, or
     with deviations and correlations of all sizes."""
-    generator = torch.Generator(device).manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator, device=device)
+        return torch.rand(*shape, generator=generator).to('cuda')
 
-    centres = (torch.arange(4 * side, device=device) + 0.5) / 4
+    centres = (torch.arange(4 * side, device='cuda') + 0.5) / 4
     grid = torch.stack(torch.meshgrid(centres, centres, indexing='xy'), -1).reshape(1, -1, 2)
     N = grid.shape[1]
     means = grid + 0.2 * uniform(B, N, 2) - 0.1
-    sigmas = 0.1 + 0.734 * uniform(B, N, 2) if spread else torch.full((B, N, 2), 0.5 / 1.2, device=device)
-    rhos = 1.9 * uniform(B, N) - 0.95 if spread else torch.zeros(B, N, device=device)
+    sigmas = 0.1 + 0.734 * uniform(B, N, 2) if spread else torch.full((B, N, 2), 0.5 / 1.2, device='cuda')
+    rhos = 1.9 * uniform(B, N) - 0.95 if spread else torch.zeros(B, N, device='cuda')
     return [means, sigmas, rhos, uniform(B, N), uniform(B, N, 3)]
 
 
@@ -64,23 +64,22 @@ def call_arguments(side: int, scales: tuple[float, ...]) -> tuple:
     return sizes, [size / side for size in sizes], SUPPORT, None
 
 
-def _measured(inputs: list[Tensor], arguments: tuple, device: str) -> dict:
+def _measured(inputs: list[Tensor], arguments: tuple) -> dict[str, Any]:
     forward, backward = torch.ops.gsasr.rasterize_gaussians, torch.ops.gsasr.rasterize_gaussians_backward
     flat = forward(*inputs, *arguments)
-    v_flat = torch.linspace(-1, 1, flat.numel(), device=device)
+    v_flat = torch.linspace(-1, 1, flat.numel(), device='cuda')
 
     def both() -> tuple[Tensor, ...]:
         return forward(*inputs, *arguments), *backward(v_flat, *inputs, *arguments)
 
     content = b''.join(tensor.cpu().numpy().tobytes() for tensor in both())
-    told = {'bits': hashlib.sha256(content).hexdigest()[:12]}
+    told: dict[str, Any] = {'bits': hashlib.sha256(content).hexdigest()[:12]}
     for name, call in (
         ('forward ms', lambda: forward(*inputs, *arguments)),
         ('backward ms', lambda: backward(v_flat, *inputs, *arguments)),
     ):
-        told[name] = round(device_ms(call) if device == 'cuda' else call_ms(call, device), 4)
-    if device == 'cuda':
-        told['us of'] = kernel_us(both)
+        told[name] = round(device_ms(call), 4)
+    told['us of'] = kernel_us(both)
     return told
 
 
@@ -112,12 +111,11 @@ def _beside_algorithm_1(
     report.figure(f'{name}: Algorithm 1', told)
 
 
-def _at_one_place(report: Report, device: str) -> None:
+def _at_one_place(report: Report, count: int) -> None:
     """All Gaussians in one cell: the time is bounded, and the bits are those of every run."""
-    count = AT_ONE_PLACE if device == 'cuda' else 20_000
-    inputs = scene(1, 1, False, device)
+    inputs = scene(1, 1, False)
     inputs = [tensor[:, :1].expand(-1, count, *tensor.shape[2:]).contiguous() for tensor in inputs]
-    inputs[3] = torch.rand(1, count, device=device) / count
+    inputs[3] = torch.rand(1, count, device='cuda') / count
     arguments = ([64, 64], [4.0, 4.0], SUPPORT, None)
 
     def draw() -> Tensor:
@@ -125,13 +123,17 @@ def _at_one_place(report: Report, device: str) -> None:
 
     first = draw()
     report.check('at one place: the bits are the same', all(torch.equal(first, draw()) for _ in range(3)))
-    spent = device_ms(draw, 3, 1) if device == 'cuda' else call_ms(draw, device)
-    report.figure(f'{count:,} Gaussians at one place: forward ms', round(spent, 2))
+    report.figure(f'{count:,} Gaussians at one place: forward ms', round(device_ms(draw, 3, 1), 2))
 
 
-if __name__ == '__main__':  # for a profiler: each pass once
-    for _, case_side, case_scales, _ in CASES[: int(sys.argv[1])]:
-        tensors, others = scene(case_side, len(case_scales), False, 'cuda'), call_arguments(case_side, case_scales)
-        drawn = torch.ops.gsasr.rasterize_gaussians(*tensors, *others)
-        torch.ops.gsasr.rasterize_gaussians_backward(torch.ones_like(drawn), *tensors, *others)
+def _once(cases: int) -> None:
+    """Each pass of so many cases, for a profiler."""
+    for _, side, scales, _ in CASES[:cases]:
+        inputs, arguments = scene(side, len(scales), False), call_arguments(side, scales)
+        flat = torch.ops.gsasr.rasterize_gaussians(*inputs, *arguments)
+        torch.ops.gsasr.rasterize_gaussians_backward(torch.ones_like(flat), *inputs, *arguments)
     torch.cuda.synchronize()
+
+
+if __name__ == '__main__':
+    _once(int(sys.argv[1]))

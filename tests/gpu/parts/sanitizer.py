@@ -6,7 +6,7 @@ from tests.gpu.report import Report
 TOOLS = ('memcheck', 'racecheck', 'synccheck', 'initcheck', 'one_element_too_far')
 
 
-def run(report: Report, device: str) -> None:
+def run(report: Report, rehearsed: bool) -> None:
     running = {
         tool: tests_of.start(tool, 'tests/ops/rasterizer/test_cuda_device.py', '-k', f'sanitizer and {tool}')
         for tool in TOOLS
