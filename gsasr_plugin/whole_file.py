@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 STAGING = '.unfinished_'  # what the names of files begin with while they are written
+LONGEST_NAME = 200  # bytes, of the rest of such a name
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
     names: dict[Path, Path] = {}
 
     def unfinished(path: Path) -> Path:
-        return names.setdefault(path, path.with_name(f'{STAGING}{secrets.token_hex(8)}_{path.name}'))
+        return names.setdefault(path, path.with_name(f'{STAGING}{secrets.token_hex(8)}{_ending(path.name)}'))
 
     try:
         yield unfinished
@@ -59,6 +60,14 @@ def replacing_together() -> Iterator[Callable[[Path], Path]]:
     finally:
         for name in names.values():
             name.unlink(missing_ok=True)
+
+
+def _ending(name: str) -> str:
+    """The name, as much of its end as leaves room for what stands before it: file systems take 255 bytes."""
+    characters = list(name)
+    while len(''.join(characters).encode('utf-8', 'surrogateescape')) > LONGEST_NAME:
+        del characters[0]
+    return '_' + ''.join(characters)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -47,6 +47,7 @@ FLOORS = (
     (
         'bicubic_weights',
         'free_memory',
+        'library_limits',
         'option_types',
         'packaged_files',
         'peak_memory',

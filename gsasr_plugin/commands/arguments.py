@@ -259,18 +259,26 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentG
         help="a file, a folder (results are named NAME_x3.14.png), or '-' for standard output",
     )
     group.add_argument('--format', choices=[name.lower() for name in FORMATS], help="default: OUT's or each picture's")
-    group.add_argument(
-        '--quality', type=int, default=DEFAULT_QUALITY, help=f'of JPEG and WebP, 1 to 100 (default: {DEFAULT_QUALITY})'
-    )
+    group.add_argument('--quality', type=int, help=f'of JPEG, WebP and AVIF, 1 to 100 (default: {DEFAULT_QUALITY})')
     group.add_argument('--overwrite', action='store_true', help='replace existing files')
     return group
 
 
-def checked_quality(arguments: argparse.Namespace) -> int:
-    """--quality, 1 to 100."""
-    if not 1 <= arguments.quality <= 100:
+def checked_quality(arguments: argparse.Namespace) -> int | None:
+    """--quality, 1 to 100, None where it is not given."""
+    if arguments.quality is not None and not 1 <= arguments.quality <= 100:
         raise CommandError(f'--quality is 1 to 100, got {arguments.quality}')
     return arguments.quality
+
+
+def max_input_pixels(arguments: argparse.Namespace) -> float | None:
+    """--max-input-pixels: a number, infinity, or None where it is not given."""
+    if arguments.max_input_pixels is None:
+        return None
+    if arguments.max_input_pixels == 'none':
+        return float('inf')
+    with told_as_command_error('--max-input-pixels: ', ValueError):
+        return parse_pixels(arguments.max_input_pixels)
 
 
 def destination_of(arguments: argparse.Namespace, results: int) -> Destination:

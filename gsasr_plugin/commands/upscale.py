@@ -14,21 +14,23 @@ from gsasr_plugin.commands.arguments import (
     checked_quality,
     destination_of,
     load_upscaler,
+    max_input_pixels,
     take_swallowed_inputs,
     targets_of,
 )
 from gsasr_plugin.run_errors import CommandError
 
 if TYPE_CHECKING:
-    from gsasr_plugin.upscaling.batch import Outcome
+    from gsasr_plugin.upscaling.batch import BatchOptions, Outcome
     from gsasr_plugin.upscaling.plan import PictureJob, Plan
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
 DESCRIPTION = """\
-Enlarge pictures by any factor: PNG, JPEG, WebP, TIFF and BMP files of 8 or 16 bits, grey or in colour, with alpha
-(enlarged by bicubic interpolation). They are turned upright; profile, EXIF and other metadata are kept. A file that
-cannot be read does not stop the others. Existing files are kept. Exit status: 0 all done, 1 something failed (a summary
-says what), 2 wrong arguments."""
+Enlarge pictures by any factor: PNG, JPEG, WebP, AVIF, TIFF and BMP files of 8 or 16 bits, grey or in colour, with alpha
+(enlarged by bicubic interpolation). GIF, JPEG 2000, PPM, TGA, ICO, PSD and other files are read too, and become PNG, as
+HEIC and JPEG XL do with the extras heic and jxl. Pictures are turned upright; profile, EXIF, XMP, IPTC and texts are
+kept, and what a format does not hold is named. A file that cannot be read does not stop the others. Existing files are
+kept. Exit status: 0 all done, 1 something failed (a summary says what), 2 wrong arguments."""
 EXAMPLES = """\
   gsasr upscale photo.jpg -o large.png --scale 3.14
   gsasr upscale holiday/ 'scans/**/*.tif' -o large/ --scale 2 --scale 4 --one-encoding
@@ -45,6 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_target_arguments(parser)
     group = add_result_arguments(parser)
     group.add_argument('--dry-run', action='store_true', help='show the plan: sizes, tiles and memory')
+    group.add_argument('--lossless', action='store_true', help='WebP files without loss, as those of such pictures are')
+    group.add_argument(
+        '--strip', action='store_true', help='no metadata in the results but profiles, on which the colours depend'
+    )
+    group = parser.add_argument_group('the pictures')
+    group.add_argument(
+        '--alpha',
+        choices=['fill', 'keep'],
+        default='fill',
+        help='colours that are wholly transparent: fill replaces them by the nearest visible ones, which keeps edges '
+        'clean; keep enlarges them, as in textures that store something else in alpha (default: fill)',
+    )
+    group.add_argument(
+        '--max-input-pixels',
+        metavar='N',
+        help='refuse pictures of more pixels, such as 100M; none: read any (default: what the memory holds)',
+    )
     add_model_arguments(parser)
     parser.add_argument(
         '--self-ensemble',
@@ -67,35 +86,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     take_swallowed_inputs(arguments)
     targets = targets_of(arguments)
+    max_pixels = max_input_pixels(arguments)
     quality = checked_quality(arguments)
+    if arguments.lossless and quality is not None:
+        raise CommandError('give one of --lossless and --quality')
     if not arguments.inputs:
         raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
-    from gsasr_plugin.upscaling.batch import Outcome
+    from gsasr_plugin.upscaling.batch import BatchOptions, Outcome, refuse_beyond_memory
     from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, find_sources
     from gsasr_plugin.upscaling.plan import make_plan
 
     out = arguments.output
     sources = find_sources(arguments.inputs, leave_out=None if out == STANDARD_STREAM else Path(out).expanduser())
     goal = destination_of(arguments, len(sources) * len(targets))
-    plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite)
+    plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite, max_pixels=max_pixels)
 
     outcome = Outcome()
     if plan.jobs:
         upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble, consistent=arguments.consistent)
+        refuse_beyond_memory(plan, upscaler, max_pixels)
         if arguments.dry_run:
             _show_plan(plan, upscaler)
         else:
-            outcome = _work(plan.jobs, upscaler, one_encoding=arguments.one_encoding, quality=quality)
+            options = BatchOptions(
+                one_encoding=arguments.one_encoding,
+                quality=quality,
+                lossless=arguments.lossless,
+                fill_hidden=arguments.alpha == 'fill',
+                strip=arguments.strip,
+                max_pixels=max_pixels,
+            )
+            outcome = _work(plan.jobs, upscaler, options)
     return _summary(plan, outcome, dry_run=arguments.dry_run)
 
 
-def _work(jobs: list[PictureJob], upscaler: Upscaler, *, one_encoding: bool, quality: int) -> Outcome:
+def _work(jobs: list[PictureJob], upscaler: Upscaler, options: BatchOptions) -> Outcome:
     from tqdm import tqdm
 
     from gsasr_plugin.upscaling.batch import upscale_pictures
 
     total = sum(
-        job.lq_size[0] * job.lq_size[1] * upscaler.passes(len(job.outputs), one_encoding=one_encoding) for job in jobs
+        job.lq_size[0] * job.lq_size[1] * upscaler.passes(len(job.outputs), one_encoding=options.one_encoding)
+        for job in jobs
     )
     with tqdm(
         total=total / 1e6,
@@ -106,8 +138,7 @@ def _work(jobs: list[PictureJob], upscaler: Upscaler, *, one_encoding: bool, qua
         return upscale_pictures(
             upscaler,
             jobs,
-            one_encoding=one_encoding,
-            quality=quality,
+            options,
             progress=lambda pixels: bar.update(pixels / 1e6) and None,
             begin=lambda job: bar.set_description(job.source.name.name, refresh=False),
         )

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.image_files import ImageFile, list_images, list_some, read_bytes, read_image
 from gsasr_plugin.data.lmdb_values import lmdb_keys
+from gsasr_plugin.library_limits import without_library_limits
 from gsasr_plugin.run_errors import DataError
 
 KEYS_SHOWN = 5  # of those that an LMDB and its index do not share
@@ -47,10 +48,8 @@ def _fault(image: ImageFile) -> str | None:
         return str(error).removeprefix(f'image {image} ')
     try:
         # OpenCV, which reads for training, overlooks damage in the middle of a JPEG, which Pillow does not.
-        with Image.open(io.BytesIO(content)) as other:
+        with without_library_limits(), Image.open(io.BytesIO(content)) as other:
             other.load()
-    except Image.DecompressionBombError:
-        pass  # large, and decoded already
     except (OSError, ValueError, SyntaxError) as error:
         return f'it is damaged: {error}'
     if image.recorded_size not in (None, size):

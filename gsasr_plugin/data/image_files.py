@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.lmdb_values import lmdb_value
+from gsasr_plugin.library_limits import without_library_limits
 from gsasr_plugin.packaged_files import given_or_packaged
 from gsasr_plugin.run_errors import DataError, MissingDataError
 from gsasr_plugin.sizes import Size
@@ -178,7 +179,7 @@ def image_sizes(images: list[ImageFile]) -> list[Size]:
 
 def sizes_where_readable(images: list[ImageFile]) -> list[Size | None]:
     """As `image_sizes`, with None for files that are not images that can be opened."""
-    with ThreadPoolExecutor(HEADER_THREADS) as pool:
+    with without_library_limits(), ThreadPoolExecutor(HEADER_THREADS) as pool:
         return list(pool.map(_image_size, images))
 
 

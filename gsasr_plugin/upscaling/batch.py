@@ -9,11 +9,10 @@ import torch
 
 from gsasr_plugin.free_memory import give_back
 from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, completes
-from gsasr_plugin.upscaling.pictures.formats import FORMATS
-from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
+from gsasr_plugin.upscaling.pictures.picture import Picture
 from gsasr_plugin.upscaling.pictures.reading import read_picture
-from gsasr_plugin.upscaling.pictures.writing import write_picture
-from gsasr_plugin.upscaling.plan import PictureJob
+from gsasr_plugin.upscaling.pictures.writing import losses, write_picture
+from gsasr_plugin.upscaling.plan import Output, PictureJob, Plan, told
 from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
 
@@ -26,46 +25,61 @@ class Outcome:
     remarks: list[tuple[str, str]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class BatchOptions:
+    """How all pictures are read, enlarged and written.
+
+    Attributes:
+        one_encoding: see `Upscaler.tensors`.
+        quality: see `encode_picture`.
+        lossless: whether WebP files are written without loss.
+        fill_hidden: see `Upscaler.pixels`.
+        strip: whether results get no metadata but what their colours depend on.
+        max_pixels: see `read_picture`.
+    """
+
+    one_encoding: bool = False
+    quality: int | None = None
+    lossless: bool = False
+    fill_hidden: bool = True
+    strip: bool = False
+    max_pixels: float | None = None
+
+
+def refuse_beyond_memory(plan: Plan, upscaler: Upscaler, max_pixels: float | None = None) -> None:
+    """Moves to the failures what does not fit into memory: the same before a run and in its stead."""
+    jobs, plan.jobs = plan.jobs, []
+    for job in jobs:
+        problem = beyond_memory(
+            [output.size for output in job.outputs],
+            lq_size=job.lq_size if max_pixels is None else (0, 0),
+            completed=completes(upscaler),
+        )
+        if problem:
+            plan.failures.append((str(job.source), problem))
+        else:
+            plan.jobs.append(job)
+
+
 def upscale_pictures(
     upscaler: Upscaler,
     jobs: list[PictureJob],
+    options: BatchOptions,
     *,
-    one_encoding: bool = False,
-    quality: int,
     progress: PixelsDone = no_progress,
     begin: Callable[[PictureJob], None] = lambda job: None,
 ) -> Outcome:
-    """Upscales pictures; each file appears whole or not at all.
+    """Upscales pictures; each file appears whole or not at all. What one picture raises does not stop the others.
 
     Args:
-        one_encoding: see `Upscaler.tensors`.
-        quality: of JPEG and WebP files.
         progress: see `Upscaler.gaussians`.
         begin: called with each job when its turn comes.
     """
     outcome = Outcome()
     for job in jobs:
         begin(job)
-        too_large = beyond_memory([output.size for output in job.outputs], completed=completes(upscaler))
-        if too_large:
-            outcome.failures.append((str(job.source), too_large))
-            continue
         try:
-            picture = read_picture(job.content)
-            outcome.remarks += [
-                (str(job.source), remark) for remark in (*picture.remarks, *_losses(picture, job.format))
-            ]
-            sizes = [output.size for output in job.outputs]
-            results = upscaler.pixels(picture.color, picture.alpha, sizes, one_encoding=one_encoding, progress=progress)
-            for output, (color, alpha) in zip(job.outputs, results):
-                metadata = picture.metadata.of_size(output.size)
-                large = dataclasses.replace(picture, color=color, alpha=alpha, format=job.format, metadata=metadata)
-                write_picture(large, output.path, quality=quality)
-                outcome.written.append(output.path)
-        except PictureError as error:
-            outcome.failures.append((str(job.source), str(error)))
-        except OSError as error:
-            outcome.failures.append((str(job.source), f'the result cannot be written: {error}'))
+            _upscale_picture(upscaler, job, options, outcome, progress)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -74,11 +88,51 @@ def upscale_pictures(
     return outcome
 
 
-def _losses(picture: Picture, format: str) -> list[str]:
-    """What the format does not keep."""
-    if picture.bits == 16 and not FORMATS[format].deep:
-        return [f'its 16 bits become 8: {format} files hold no more']
-    return []
+def _upscale_picture(
+    upscaler: Upscaler, job: PictureJob, options: BatchOptions, outcome: Outcome, progress: PixelsDone
+) -> None:
+    try:
+        picture = read_picture(job.content, max_pixels=options.max_pixels)
+        outputs = _asked_of(picture, job)
+    except MemoryError:
+        raise
+    except Exception as error:
+        outcome.failures.append((str(job.source), told(error)))
+        return
+    outcome.remarks += [(str(job.source), remark) for remark in picture.remarks]
+    results = upscaler.pixels(
+        picture.color,
+        picture.alpha,
+        [output.size for output in outputs],
+        one_encoding=options.one_encoding,
+        progress=progress,
+        fill_hidden=options.fill_hidden,
+    )
+    metadata = picture.metadata.stripped() if options.strip else picture.metadata
+    for number, (output, (color, alpha)) in enumerate(zip(outputs, results)):
+        try:
+            large = dataclasses.replace(
+                picture,
+                color=color,
+                alpha=alpha,
+                format=job.format,
+                metadata=metadata.of_size(output.size),
+                lossless=picture.lossless or options.lossless,
+            )
+            outcome.remarks += [(str(job.source), loss) for loss in losses(large) if number == 0]
+            write_picture(large, output.path, quality=options.quality)
+            outcome.written.append(output.path)
+        except MemoryError:
+            raise
+        except Exception as error:  # each of the encoders has its own
+            outcome.failures.append((str(job.source), f'the result cannot be written: {told(error)}'))
+
+
+def _asked_of(picture: Picture, job: PictureJob) -> list[Output]:
+    """The files to make, for the size of the picture as it was read: a header may promise another."""
+    if picture.size == job.lq_size:
+        return list(job.outputs)
+    return [dataclasses.replace(output, size=output.target.size_for(picture.size)) for output in job.outputs]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -6,6 +6,7 @@ import torch
 
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, free_bytes, network_bytes
 from gsasr_plugin.sizes import Size
+from gsasr_plugin.upscaling.pictures.reading import READING_BYTES
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
 # Bytes per output pixel beside the drawing: the sum over turns, and the pixels as floats and as levels when written.
@@ -15,17 +16,18 @@ COMPLETION_BYTES = 81
 OUT_OF_MEMORY = 'it does not fit into memory'
 
 
-def beyond_memory(sizes: Sequence[Size], *, completed: bool = False) -> str | None:
+def beyond_memory(sizes: Sequence[Size], *, lq_size: Size = (0, 0), completed: bool = False) -> str | None:
     """Why results of these sizes (H, W) do not fit into memory together, None where they do.
 
     Args:
+        lq_size: (h, w) of the picture that is read.
         completed: whether drawings are completed with the LR image, see `Completion`.
     """
-    needed = _result_bytes(sizes, completed)
+    needed = _result_bytes(sizes, completed) + READING_BYTES * lq_size[0] * lq_size[1]
     free = free_bytes(torch.device('cpu'))
     if needed <= free:
         return None
-    return f'{OUT_OF_MEMORY}: the result takes {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free'
+    return f'{OUT_OF_MEMORY}: picture and result take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free'
 
 
 def needed_bytes(upscaler: Upscaler, lq_size: Size, sizes: Sequence[Size]) -> int:

@@ -17,10 +17,11 @@ from gsasr_plugin.upscaling.target import Target
 
 @dataclass(frozen=True)
 class Output:
-    """One file to write: (H, W), and the path, None for the standard output."""
+    """One file to write: (H, W), the path, None for the standard output, and the wish that led to the size."""
 
     size: Size
     path: Path | None
+    target: Target
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,20 @@ def _ends_like_a_picture(path: Path) -> bool:
 
 
 def make_plan(
-    sources: Sequence[Source], targets: Sequence[Target], destination: Destination, *, overwrite: bool
+    sources: Sequence[Source],
+    targets: Sequence[Target],
+    destination: Destination,
+    *,
+    overwrite: bool,
+    max_pixels: float | None = None,
 ) -> Plan:
-    """Reads the headers of the pictures, and settles sizes and names."""
+    """Reads the headers of the pictures, and settles sizes and names.
+
+    Args:
+        max_pixels: see `read_picture`.
+    """
     plan = Plan()
+    pictures = {source.path.resolve(): source for source in sources if source.path is not None}
     taken: dict[Path, str] = {}  # by whom
     for source in sources:
         if source.problem is not None:
@@ -111,16 +122,19 @@ def make_plan(
             continue
         try:
             content = source.content()
-            header = picture_header(content)
+            header = picture_header(content, max_pixels=max_pixels)
             sizes = [(target, target.size_for(header.size)) for target in targets]
-        except (PictureError, ValueError) as error:
-            plan.failures.append((str(source), str(error)))
+        except Exception as error:  # whatever one picture raises, the others are done
+            plan.failures.append((str(source), told(error)))
             continue
         format = destination.format or FORMATS[header.format]
         outputs = []
         for target, size in sizes:
             path = destination.file_of(source.name, target.label(size), format)
             complaint = None if path is None else _complaint(path, source, taken)
+            replaced = pictures.get(path.resolve()) if path is not None and overwrite else None
+            if replaced is not None and not complaint:
+                complaint = f'its result would replace another picture of the same command: {replaced}'
             complaint = complaint or cannot_hold(size, format.name, alpha=header.alpha)
             if complaint:
                 plan.failures.append((str(source), complaint))
@@ -130,10 +144,19 @@ def make_plan(
             if path is not None and path.exists() and not overwrite:
                 plan.kept.append(path)
             else:
-                outputs.append(Output(size, path))
+                outputs.append(Output(size, path, target))
         if outputs:
             plan.jobs.append(PictureJob(source, content, header.size, format.name, tuple(outputs)))
     return plan
+
+
+def told(error: Exception) -> str:
+    """An error of one picture, for messages."""
+    if isinstance(error, PictureError) or type(error) is ValueError:
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f'{type(error).__name__}: {str(error).partition(chr(10))[0]}'
 
 
 def _complaint(path: Path, source: Source, taken: dict[Path, str]) -> str | None:

@@ -93,7 +93,8 @@ def parse_pixels(text: str) -> int:
         ValueError: another text, or less than one.
     """
     match = re.fullmatch(r'(\d+(?:\.\d+)?(?:e\d+)?)([kmg]?)', text.strip().lower())
-    count = int(float(match[1]) * MULTIPLIERS[match[2]]) if match else 0
+    number = float(match[1]) * MULTIPLIERS[match[2]] if match else 0.0
+    count = int(number) if math.isfinite(number) else 0
     if count < 1:
         raise ValueError(f'a number of pixels is such as 8000000, 8e6 or 8M; got {text!r}')
     return count

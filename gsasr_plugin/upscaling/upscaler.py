@@ -140,22 +140,24 @@ class Upscaler:
         *,
         one_encoding: bool = False,
         progress: PixelsDone = no_progress,
+        fill_hidden: bool = True,
     ) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Upscales a picture, grey or in colour, with its alpha channel.
 
         Alpha is enlarged by bicubic interpolation and not by the network, which has learnt photographs: what is wholly
-        opaque or transparent stays exactly so, and at edges it changes as smoothly as the colours do. Colours that
-        cannot be seen do not seep into the edge, see `lq_tensor`.
+        opaque or transparent stays exactly so, and at edges it changes as smoothly as the colours do.
 
         Args:
             color: (h, w, 1 or 3), float32, 0..1.
             alpha: (h, w), float32, 0..1, or None.
             sizes: see `tensors`, as are the other arguments.
+            fill_hidden: see `lq_tensor`.
 
         Returns:
             For each size colour (H, W, 1 or 3), not clipped, and alpha (H, W) in 0..1 or None.
         """
-        tensors = self.tensors(lq_tensor(color, alpha), sizes, one_encoding=one_encoding, progress=progress)
+        lq = lq_tensor(color, alpha if fill_hidden else None)
+        tensors = self.tensors(lq, sizes, one_encoding=one_encoding, progress=progress)
         return [result_pixels(drawn, color, alpha) for drawn in tensors]
 
 
@@ -164,7 +166,8 @@ def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None) -> Tensor:
 
     Args:
         color: (h, w, 1 or 3), 0..1; grey is repeated.
-        alpha: (h, w), 0..1. Colours that cannot be seen are replaced by the nearest that can.
+        alpha: (h, w), 0..1. Colours that cannot be seen are replaced by the nearest that can: they do not seep into
+            the edges. None: colours stay as they are, as in textures whose alpha is something else than opacity.
     """
     if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
         from scipy import ndimage

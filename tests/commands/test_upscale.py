@@ -19,8 +19,8 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from gsasr_plugin import GSASR
 from gsasr_plugin.commands import main
+from gsasr_plugin.upscaling import batch, plan
 from gsasr_plugin.upscaling.images import upscale
-from gsasr_plugin.upscaling.pictures.reading import read_picture
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
 PHOTO = skimage.data.astronaut()[100:112, 200:218]  # (12, 18, 3)
@@ -79,7 +79,7 @@ def test_exif_survives_in_tiff_files_of_16_bits(pictures: Path, gsasr) -> None:
     assert gsasr('camera.tif', '-o', 'large.tif', '--scale', '2') == 0
     large = cv2.imread('large.tif', cv2.IMREAD_UNCHANGED)
     assert large.dtype == np.uint16 and large.shape == (36, 24, 3)  # upright
-    found = read_picture(pictures / 'large.tif').metadata.exif_data()
+    found = Image.open(pictures / 'large.tif').getexif()
     assert found[Base.Artist] == 'A. Painter' and Base.Orientation not in found
     details = found.get_ifd(IFD.Exif)
     assert float(details[Base.ExposureTime]) == 0.008 and details[Base.ExifImageWidth] == 24
@@ -177,7 +177,7 @@ def test_what_cannot_be_written_is_known_before_the_work(
         (['alpha.png', '-o', '-', '--format', 'bmp', '--scale', '2'], 'BMP files hold no alpha channel'),
         (
             ['in/a.png', '-o', 'x.png', '--scale', '50000'],
-            'memory: the result takes .* GiB are free',
+            'memory: picture and result take .* GiB are free',
         ),
     ):
         assert gsasr(*arguments) == 1
@@ -233,3 +233,72 @@ def test_wrong_arguments_are_named(
 ) -> None:
     assert gsasr(*arguments) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_whatever_one_picture_raises_the_others_are_written(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ('header.png', 'read.png', 'write.png'):
+        Image.fromarray(PHOTO).save(name)
+
+    def failing(function, name: str):
+        def run(first, *rest, **named):
+            if name in str(first) or (getattr(first, 'size', None) == (24, 36) and name == str(rest[0].name)):
+                raise KeyError('a tag')
+            return function(first, *rest, **named)
+
+        return run
+
+    monkeypatch.setattr(plan, 'picture_header', failing(plan.picture_header, 'header.png'))
+    monkeypatch.setattr(batch, 'read_picture', failing(batch.read_picture, 'read.png'))
+    monkeypatch.setattr(batch, 'write_picture', failing(batch.write_picture, 'write_x2.png'))
+    assert gsasr('header.png', 'read.png', 'write.png', 'in/a.png', '-o', 'out/', '--scale', '2') == 1
+    assert [path.name for path in (pictures / 'out').iterdir()] == ['a_x2.png']
+    said = capsys.readouterr().err
+    for name in ('header.png', 'read.png', 'write.png'):
+        assert re.search(f"{name}: failed: .*KeyError: 'a tag'", said)
+    assert '1 written, 3 failed' in said
+
+
+def test_a_result_never_replaces_another_picture(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(PHOTO).save('a.png')
+    Image.new('RGB', (9, 5)).save('a_x2.png')
+    assert gsasr('a.png', 'a_x2.png', '-o', './', '--scale', '2', '--overwrite') == 1
+    assert Image.open('a_x2.png').size == (9, 5) and Image.open('a_x2_x2.png').size == (18, 10)
+    assert 'would replace another picture of the same command: a_x2.png' in capsys.readouterr().err
+
+
+def test_names_may_be_as_long_as_file_systems_allow(pictures: Path, gsasr) -> None:
+    Image.fromarray(PHOTO).save('n' * 248 + '.png')
+    assert gsasr('n' * 248 + '.png', '-o', 'out/', '--scale', '2') == 0
+    assert (pictures / 'out' / ('n' * 248 + '_x2.png')).exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gsasr('in/a.png', '-o', 'big.png', '--size', '900000x900000', '--dry-run') == 1
+    assert 'does not fit into memory' in (said := capsys.readouterr().err) and '0 to write, 1 failed' in said
+    assert gsasr('in/a.png', '-o', 'x.png', '--scale', '2', '--max-input-pixels', '100', '--dry-run') == 1
+    assert 'more than the 0.0001 million that are allowed' in capsys.readouterr().err
+
+
+def test_colors_under_transparency_are_kept_if_asked_for(pictures: Path, gsasr) -> None:
+    """Hidden red beside visible blue: filled it is blue, kept it is red."""
+    pixels = np.zeros((12, 24, 4), np.uint8)
+    pixels[:, :12] = (255, 0, 0, 0)
+    pixels[:, 12:] = (0, 0, 255, 255)
+    Image.fromarray(pixels).save('texture.png')
+    for words, red in (([], 0), (['--alpha', 'keep'], 255)):
+        assert gsasr('texture.png', '-o', 'out.png', '--scale', '2', '--overwrite', *words) == 0
+        found = np.asarray(Image.open('out.png'))[:, :16].reshape(-1, 4).mean(0)
+        assert abs(found[0] - red) < 40 and abs(found[2] - (255 - red)) < 40 and found[3] == 0
+
+
+def test_metadata_are_left_out_if_asked_for(pictures: Path, gsasr) -> None:
+    data = Image.Exif()
+    data[Base.Artist] = 'A. Painter'
+    Image.fromarray(PHOTO).save('photo.jpg', exif=data, comment='x', icc_profile=b'p' * 200)
+    for words, kept in (([], True), (['--strip'], False)):
+        assert gsasr('photo.jpg', '-o', 'out.jpg', '--scale', '2', '--overwrite', *words) == 0
+        found = Image.open('out.jpg')
+        assert (Base.Artist in found.getexif()) == ('comment' in found.info) == kept
+        assert found.info['icc_profile'] == b'p' * 200

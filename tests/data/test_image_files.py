@@ -161,3 +161,11 @@ def test_an_lmdb_that_cannot_be_read_is_named(write_images, make_lmdb, tmp_path)
     (image,) = list_images(str(root), 'lmdb')
     with pytest.raises(DataError, match='the LMDB has no such key'):
         read_image(image)
+
+
+def test_large_images_have_sizes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More pixels than Pillow allows by itself, which is as before afterwards."""
+    Image.new('L', (40, 30)).save(tmp_path / 'large.png')
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 500)
+    assert image_sizes(list_images(str(tmp_path), 'disk')) == [(30, 40)]
+    assert Image.MAX_IMAGE_PIXELS == 500

@@ -248,3 +248,33 @@ def test_completing_takes_memory(net: GSASR) -> None:
     sizes = [(24, 36), (36, 54)]
     more = needed_bytes(consistent, (12, 18), sizes) - needed_bytes(plain, (12, 18), sizes)
     assert more == COMPLETION_BYTES * 36 * 54
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'error', 'message'),
+    [
+        ({'image': np.full((4, 6, 3), np.nan, np.float32)}, ValueError, 'image must hold floats in 0..1'),
+        ({'image': np.full((4, 6, 3), 200.0)}, ValueError, 'image must hold floats in 0..1'),
+        ({'image': torch.full((3, 4, 6), -0.5)}, ValueError, 'image must hold floats in 0..1'),
+        ({'scale': 0.5}, ValueError, 'scale must be 1 or more'),
+        ({'scale': float('nan')}, ValueError, 'scale must be 1 or more'),
+        ({'scale': True}, TypeError, 'scale must be a number'),
+        ({'scale': 'two'}, TypeError, 'scale must be a number'),
+        ({'scale': None, 'size': (2, 3)}, ValueError, 'size .* is smaller'),
+        ({'scale': None, 'size': 20}, TypeError, 'size must be a tuple'),
+        ({'model': 3}, TypeError, 'model must be'),
+        ({'tiles': 3}, TypeError, 'no argument tiles'),
+        ({'image': Image.new('RGB', (0, 0))}, ValueError, '0 x 0'),
+    ],
+)
+def test_wrong_arguments_are_named(net: GSASR, wrong: dict[str, Any], error: type[Exception], message: str) -> None:
+    arguments = {'image': np.zeros((4, 6, 3), np.float32), 'scale': 2, 'model': net, **wrong}
+    with pytest.raises(error, match=message):
+        upscale(arguments.pop('image'), **arguments)
+
+
+def test_results_lie_in_one_piece(net: GSASR) -> None:
+    """As OpenCV wants them that draws into them."""
+    for shape in ((4, 6), (4, 6, 2), (4, 6, 3), (4, 6, 4)):
+        assert upscale(np.full(shape, 9, np.uint8), scale=2, model=net).flags.c_contiguous
+        assert upscale(np.full(shape, 0.5), scale=2, model=net).flags.c_contiguous

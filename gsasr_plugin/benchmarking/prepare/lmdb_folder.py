@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from gsasr_plugin.benchmarking.prepare.runner import PNG_COMPRESSION, modified
 from gsasr_plugin.data.image_files import ImageFile
+from gsasr_plugin.library_limits import without_library_limits
 from gsasr_plugin.whole_file import STAGING, write_whole
 
 RECORD = 'sources.json'  # beside BasicSR's data.mdb and meta_info.txt: what the database was made of
@@ -46,7 +47,7 @@ def pack(folder: Path, files: Sequence[Path], database: Path, sources: Sequence[
     try:
         maker = LmdbMaker(str(unfinished), batch=COMMIT_EVERY, compress_level=PNG_COMPRESSION)
         for file, key in tqdm(list(zip(files, keys)), desc=database.name, unit='image'):
-            with Image.open(file) as header:
+            with without_library_limits(), Image.open(file) as header:
                 width, height = header.size
             maker.put(file.read_bytes(), key, (height, width, 3))
         maker.close()

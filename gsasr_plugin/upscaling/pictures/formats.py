@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Format(NamedTuple):
-    """A kind of file.
+    """A kind of file that is written.
 
     Attributes:
         name: Pillow's name of it.
@@ -13,6 +13,8 @@ class Format(NamedTuple):
         deep: whether it holds 16 bits per channel too.
         alpha: whether it holds an alpha channel.
         max_side: the longest side in pixels.
+        grey: whether it holds pictures of one channel.
+        holds: the fields of `Metadata` that it holds.
     """
 
     name: str
@@ -20,18 +22,35 @@ class Format(NamedTuple):
     deep: bool
     alpha: bool
     max_side: int
+    grey: bool
+    holds: tuple[str, ...]
 
 
+# name, suffixes, deep, alpha, max_side, grey, holds
 FORMATS = {
-    'PNG': Format('PNG', ('.png',), deep=True, alpha=True, max_side=2**31 - 1),
-    'JPEG': Format('JPEG', ('.jpg', '.jpeg'), deep=False, alpha=False, max_side=65535),
-    'WEBP': Format('WEBP', ('.webp',), deep=False, alpha=True, max_side=16383),
-    'TIFF': Format('TIFF', ('.tif', '.tiff'), deep=True, alpha=True, max_side=2**31 - 1),
-    'BMP': Format('BMP', ('.bmp',), deep=False, alpha=False, max_side=2**31 - 1),
+    known.name: known
+    for known in (
+        Format('PNG', ('.png',), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')),
+        Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')),
+        Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp')),
+        Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp')),
+        Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi')),
+        Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',)),
+    )
 }
-DEFAULT_QUALITY = 95  # of JPEG and WebP
+DEFAULT_QUALITY = 95  # of JPEG, WebP and AVIF
 GAUSSIANS_SUFFIX = '.npz'  # of what 'gsasr gaussians' writes
-SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
+# Further names of the formats above, and of those that are only read: see `READERS`.
+READ_SUFFIXES = (
+    *('.apng', '.bmp', '.dib', '.jpe', '.jfif', '.mpo', '.gif', '.jp2', '.j2k', '.jpx', '.ppm', '.pgm', '.pbm', '.pnm'),
+    *('.tga', '.ico', '.icns', '.psd', '.pcx', '.sgi', '.dds', '.qoi', '.heic', '.heif', '.jxl'),
+)
+SUFFIXES = tuple(dict.fromkeys([*(s for known in FORMATS.values() for s in known.suffixes), *READ_SUFFIXES]))
+# What Pillow may open, by its names; its other readers, one of which starts a program, never see a byte.
+READERS = (
+    *('JPEG', 'MPO', 'WEBP', 'BMP', 'DIB', 'GIF', 'AVIF', 'JPEG2000', 'PPM', 'ICO', 'ICNS', 'PSD', 'PCX', 'SGI', 'DDS'),
+    *('QOI', 'HEIF', 'JXL', 'TGA'),  # the last has no mark at its beginning
+)
 
 
 def format_of_path(path: PurePath) -> Format | None:

@@ -21,6 +21,7 @@ class Picture:
         alpha: (H, W), float32, 0 (transparent) to 1, not multiplied into `color`; None where the picture has none.
         bits: per channel, 8 or 16.
         format: a name of `FORMATS`.
+        lossless: whether its file lost nothing where others of the format do (WebP).
         remarks: what could not be kept as it was.
     """
 
@@ -30,6 +31,7 @@ class Picture:
     format: str = 'PNG'
     metadata: Metadata = field(default_factory=Metadata)
     remarks: tuple[str, ...] = ()
+    lossless: bool = False
 
     @property
     def size(self) -> tuple[int, int]:

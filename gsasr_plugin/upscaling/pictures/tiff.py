@@ -1,27 +1,26 @@
 """TIFF files of 8 and 16 bits, with all of the EXIF data in the picture's own directory.
 
-No library at hand writes 16 bits together with EXIF's sub-directories: tifffile leaves these out, Pillow knows no 16
-bits of colour, and OpenCV writes no metadata. So Pillow writes the directory, and here come the pixels behind it.
+No library at hand writes 16 bits together with EXIF's sub-directories byte for byte: so the directory is ours, and here
+come the pixels behind it.
 """
 
 import zlib
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL.ExifTags import Base
 
-from gsasr_plugin.upscaling.pictures.metadata import Metadata
+from gsasr_plugin.upscaling.pictures.exif import LONG, SHORT, UNDEFINED, Entry
+from gsasr_plugin.upscaling.pictures.metadata import ICC_TAG, IPTC_TAG, XMP_TAG, Metadata, resolution_entries
 from gsasr_plugin.upscaling.pictures.picture import PictureError
 
 STRIP_BYTES = 1 << 18  # of pixels, in each of the parts that readers read one by one
 MOST_BYTES = (1 << 32) - (1 << 24)  # what offsets of 32 bits reach, less the directory
-EXIF_HEADER = b'Exif\0\0'
 GREY, RGB = 1, 2  # of PhotometricInterpretation
 DEFLATE = 8
 HORIZONTAL_DIFFERENCES = 2
 UNASSOCIATED_ALPHA = 2
-INCHES = 2
-XMP_TAG, ICC_TAG = 700, 34675
+BYTES = 1  # the type
 
 
 def tiff_content(levels: np.ndarray, metadata: Metadata, *, alpha: bool) -> bytes:
@@ -36,40 +35,43 @@ def tiff_content(levels: np.ndarray, metadata: Metadata, *, alpha: bool) -> byte
     """
     height, width, channels = levels.shape
     rows = max(1, STRIP_BYTES // (width * channels * levels.itemsize))
-    exif = metadata.exif_data()
-    order: Literal['<', '>'] = '<' if exif.endian == '<' else '>'  # as Pillow writes the directory
-    strips = [_compressed(levels[top : top + rows], order) for top in range(0, height, rows)]
+    exif = metadata.parsed_exif()
+    strips = [_compressed(levels[top : top + rows], exif.order) for top in range(0, height, rows)]
     lengths = [len(strip) for strip in strips]
     if sum(lengths) > MOST_BYTES:
         raise PictureError('TIFF files hold at most 4 GiB: choose PNG')
-    tags: dict[int, Any] = {
-        Base.ImageWidth: width,
-        Base.ImageLength: height,
-        Base.BitsPerSample: (8 * levels.itemsize,) * channels,
-        Base.Compression: DEFLATE,
-        Base.PhotometricInterpretation: GREY if channels - alpha == 1 else RGB,
-        # Pillow adds the length of the directory.
-        Base.StripOffsets: tuple(int(start) for start in np.cumsum([0, *lengths[:-1]])),
-        Base.SamplesPerPixel: channels,
-        Base.RowsPerStrip: rows,
-        Base.StripByteCounts: tuple(lengths),
-        Base.Predictor: HORIZONTAL_DIFFERENCES,
+    entries = exif.main.entries
+    entries |= {
+        Base.ImageWidth: exif.entry(LONG, width),
+        Base.ImageLength: exif.entry(LONG, height),
+        Base.BitsPerSample: exif.entry(SHORT, *(8 * levels.itemsize,) * channels),
+        Base.Compression: exif.entry(SHORT, DEFLATE),
+        Base.PhotometricInterpretation: exif.entry(SHORT, GREY if channels - alpha == 1 else RGB),
+        Base.StripOffsets: exif.entry(LONG, *lengths),  # of this length; the numbers follow
+        Base.SamplesPerPixel: exif.entry(SHORT, channels),
+        Base.RowsPerStrip: exif.entry(LONG, rows),
+        Base.StripByteCounts: exif.entry(LONG, *lengths),
+        Base.Predictor: exif.entry(SHORT, HORIZONTAL_DIFFERENCES),
     }
     if alpha:
-        tags[Base.ExtraSamples] = UNASSOCIATED_ALPHA
+        entries[Base.ExtraSamples] = exif.entry(SHORT, UNASSOCIATED_ALPHA)
     if metadata.dpi:
-        tags |= {Base.XResolution: metadata.dpi[0], Base.YResolution: metadata.dpi[1], Base.ResolutionUnit: INCHES}
-    if metadata.xmp:
-        tags[XMP_TAG] = metadata.xmp
-    if metadata.icc:
-        tags[ICC_TAG] = metadata.icc
-    for tag, value in tags.items():
-        exif[tag] = value
-    return b''.join([exif.tobytes().removeprefix(EXIF_HEADER), *strips])
+        entries |= resolution_entries(exif, metadata.dpi)
+    for tag, kind, data in (
+        (XMP_TAG, BYTES, metadata.xmp),
+        (ICC_TAG, UNDEFINED, metadata.icc),
+        (IPTC_TAG, UNDEFINED, metadata.iptc),
+    ):
+        if data:
+            entries[tag] = Entry(kind, len(data), data)
+    start = len(exif.file_start())
+    offsets: Any = np.cumsum([start, *lengths[:-1]])
+    entries[Base.StripOffsets] = exif.entry(LONG, *offsets.tolist())
+    return b''.join([exif.file_start(), *strips])
 
 
-def _compressed(rows: np.ndarray, order: Literal['<', '>']) -> bytes:
+def _compressed(rows: np.ndarray, order: str) -> bytes:
     """(rows, W, channels) as differences to the left neighbours, deflated."""
     differences = rows.copy()
     differences[:, 1:] -= rows[:, :-1]
-    return zlib.compress(differences.astype(rows.dtype.newbyteorder(order)).tobytes())
+    return zlib.compress(differences.astype(rows.dtype.newbyteorder(order)).tobytes())  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
-"""Writing pictures, with their metadata: Pillow writes 8 bits, OpenCV PNG files of 16 bits, tiff.py TIFF files."""
+"""Writing pictures, with their metadata: libvips encodes PNG, tiff.py TIFF files, Pillow all others."""
 
-import dataclasses
 import io
 import sys
 from pathlib import Path
@@ -8,15 +7,16 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
+from gsasr_plugin.upscaling.pictures import png
 from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS
-from gsasr_plugin.upscaling.pictures.metadata import Metadata
+from gsasr_plugin.upscaling.pictures.metadata import IPTC_RESOURCE, Metadata, held, with_resolution
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.tiff import tiff_content
+from gsasr_plugin.upscaling.pictures.vips import encoded_png
 from gsasr_plugin.whole_file import write_whole
 
-PNG_HEADER_BYTES = 33  # signature and IHDR, which come first
+LOSSLESS_EFFORT = 80  # of WebP's encoder, 0 to 100
 
 
 def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool) -> str | None:
@@ -30,7 +30,7 @@ def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool) -> str | Non
     return None
 
 
-def write_picture(picture: Picture, path: Path | None, *, quality: int = DEFAULT_QUALITY) -> None:
+def write_picture(picture: Picture, path: Path | None, *, quality: int | None = None) -> None:
     """Writes a picture in its `format`: to the standard output, or a file, whole or not at all, and its folder.
 
     Raises:
@@ -45,12 +45,24 @@ def write_picture(picture: Picture, path: Path | None, *, quality: int = DEFAULT
     write_whole(path, content)
 
 
-def encode_picture(picture: Picture, *, quality: int = DEFAULT_QUALITY) -> bytes:
+def losses(picture: Picture) -> list[str]:
+    """What a file of the picture's `format` does not keep of it, for messages."""
+    bits = (
+        []
+        if picture.bits == 8 or FORMATS[picture.format].deep
+        else [f'its 16 bits become 8: {picture.format} files hold no more']
+    )
+    return bits + held(picture.metadata, picture.format, grey=picture.color.shape[2] == 1)[1]
+
+
+def encode_picture(picture: Picture, *, quality: int | None = None) -> bytes:
     """The content of a file of the picture's `format`. A format without 16 bits gets the 8 highest, rounded.
 
     Args:
-        picture: what to write; a WebP file of a grey picture is RGB, for that format knows no grey.
-        quality: of JPEG and WebP, 1 to 100.
+        picture: what to write; a WebP or AVIF file of a grey picture is RGB, for these formats know no grey. Metadata
+            that the format does not hold are left out, see `losses`.
+        quality: of JPEG, WebP and AVIF, 1 to 100; None: `DEFAULT_QUALITY`, or a WebP file without loss, where the
+            picture is `lossless`.
 
     Raises:
         PictureError: the format cannot hold it.
@@ -58,30 +70,32 @@ def encode_picture(picture: Picture, *, quality: int = DEFAULT_QUALITY) -> bytes
     problem = cannot_hold(picture.size, picture.format, alpha=picture.alpha is not None)
     if problem:
         raise PictureError(problem)
-    deep = picture.bits == 16 and FORMATS[picture.format].deep
-    if deep and picture.alpha is not None and picture.color.shape[2] == 1:  # what no reader of 16 bits understands
-        picture = dataclasses.replace(picture, color=np.repeat(picture.color, 3, axis=2))
-    metadata = picture.metadata
-    if picture.format == 'TIFF':
+    metadata, _ = held(picture.metadata, picture.format, grey=picture.color.shape[2] == 1)
+    if picture.format in ('PNG', 'TIFF'):
+        deep = picture.bits == 16
         levels = _levels(picture, 65535, np.uint16) if deep else _levels(picture, 255, np.uint8)
-        return tiff_content(levels, metadata, alpha=picture.alpha is not None)
-    if deep:
-        return _png_16(picture)
-    exif = metadata.exif_data()
-    options: dict[str, Any] = {'icc_profile': metadata.icc}
-    if metadata.dpi:
-        options['dpi'] = metadata.dpi
-    if picture.format == 'PNG':
-        options['pnginfo'] = _png_texts(metadata)
-    else:
-        options |= {'quality': quality, 'xmp': metadata.xmp or b''}
-        if picture.format == 'JPEG':
-            options |= {'subsampling': 0, 'comment': metadata.texts.get('Comment', '')}
-    if len(exif):
-        options['exif'] = exif
+        if picture.format == 'TIFF':
+            return tiff_content(levels, metadata, alpha=picture.alpha is not None)
+        return png.with_chunks(encoded_png(levels), _chunks(metadata))
     file = io.BytesIO()
-    to_pillow(picture).save(file, picture.format, **options)
+    to_pillow(picture).save(file, picture.format, **_options(picture, metadata, quality))
     return file.getvalue()
+
+
+def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[str, Any]:
+    """What Pillow's writers are told."""
+    options: dict[str, Any] = {'dpi': metadata.dpi} if metadata.dpi else {}
+    if picture.format == 'BMP':
+        return options
+    lossless = picture.format == 'WEBP' and picture.lossless and quality is None
+    quality = DEFAULT_QUALITY if quality is None else quality
+    exif = metadata.exif if picture.format == 'JPEG' else with_resolution(metadata.exif, metadata.dpi)
+    options |= {'quality': quality, 'xmp': metadata.xmp or b'', 'exif': exif or b'', 'icc_profile': metadata.icc}
+    if picture.format == 'JPEG':
+        options |= {'subsampling': 0, 'comment': metadata.comment or b'', 'extra': _iptc_segment(metadata.iptc)}
+    elif lossless:
+        options |= {'lossless': True, 'exact': True, 'quality': LOSSLESS_EFFORT}
+    return options
 
 
 def to_pillow(picture: Picture) -> Image.Image:
@@ -96,26 +110,33 @@ def _levels(picture: Picture, top: int, dtype: Any) -> np.ndarray:
     return np.rint(np.clip(pixels, 0, 1) * np.float32(top)).astype(dtype)
 
 
-def _png_texts(metadata: Metadata) -> PngInfo:
-    texts = PngInfo()
-    for key, text in metadata.texts.items():
-        texts.add_text(key, text) if text.isascii() else texts.add_itxt(key, text)
-    if metadata.xmp:
-        texts.add_itxt('XML:com.adobe.xmp', metadata.xmp.decode('utf-8', errors='replace'))
-    return texts
+def _chunks(metadata: Metadata) -> list[png.Chunk]:
+    """What a PNG file holds beside pixels."""
+    chunks = [chunk for chunk in metadata.chunks if chunk.name in png.COLOR_CHUNKS]
+    chunks += [png.profile_chunk(metadata.icc)] if metadata.icc else []
+    chunks += [png.resolution_chunk(metadata.dpi)] if metadata.dpi else []
+    chunks += [png.exif_chunk(metadata.exif)] if metadata.exif else []
+    chunks += [chunk for chunk in metadata.chunks if chunk.name not in png.COLOR_CHUNKS]
+    keywords = [png.keyword_of(chunk) for chunk in metadata.chunks if chunk.name in png.TEXT_CHUNKS]
+    if metadata.comment and png.COMMENT not in keywords:
+        chunks.append(png.text_chunk(png.COMMENT, _as_utf8(metadata.comment)))
+    chunks += [png.text_chunk(png.XMP_KEYWORD, metadata.xmp)] if metadata.xmp else []
+    chunks += [png.iptc_chunk(metadata.iptc)] if metadata.iptc else []
+    return chunks
 
 
-def _png_16(picture: Picture) -> bytes:
-    """OpenCV's file, with the chunks of metadata that Pillow gives a picture of one pixel put after its header."""
-    import cv2
+def _as_utf8(text: bytes) -> bytes:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        text = text.decode('latin-1').encode()
+    return text.replace(b'\0', b'')
 
-    pixels = _levels(picture, 65535, np.uint16)
-    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]  # BGR, BGRA
-    done, encoded = cv2.imencode('.png', np.ascontiguousarray(pixels[..., order]))
-    if not done:
-        raise PictureError('OpenCV cannot encode it')
-    content = encoded.tobytes()
-    pixel = np.zeros((1, 1, picture.color.shape[2]), np.float32)
-    described = encode_picture(Picture(pixel, metadata=picture.metadata))
-    chunks = described[PNG_HEADER_BYTES : described.rindex(b'IDAT') - 4]  # a chunk begins with its length
-    return content[:PNG_HEADER_BYTES] + chunks + content[PNG_HEADER_BYTES:]
+
+def _iptc_segment(iptc: bytes | None) -> bytes:
+    """A segment APP13 of a JPEG file with IPTC's records as the only one of Photoshop's resources."""
+    if not iptc:
+        return b''
+    resource = b'8BIM' + IPTC_RESOURCE.to_bytes(2, 'big') + bytes(2) + len(iptc).to_bytes(4, 'big') + iptc
+    data = b'Photoshop 3.0\0' + resource + bytes(len(iptc) % 2)
+    return b'\xff\xed' + (len(data) + 2).to_bytes(2, 'big') + data

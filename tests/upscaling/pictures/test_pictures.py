@@ -44,13 +44,21 @@ def exif(orientation: int = 1) -> bytes:
     return data.tobytes()
 
 
+def exif_data(metadata: Metadata) -> Image.Exif:
+    """As Pillow reads them."""
+    data = Image.Exif()
+    if metadata.exif:
+        data.load(metadata.exif)
+    return data
+
+
 def assert_exif_is_kept(metadata: Metadata) -> None:
     """All directories of `exif`."""
-    found = metadata.exif_data()
+    found = exif_data(metadata)
     details, place = found.get_ifd(IFD.Exif), found.get_ifd(IFD.GPSInfo)
     assert found[Base.Artist] == 'A. Painter' and details[Base.DateTimeOriginal] == '2026:11:25 01:02:03'
     assert float(details[Base.ExposureTime]) == 0.008 and details[Base.ExifImageWidth] == 7
-    assert details[Base.MakerNote] == MAKERS_NOTE and found.get_ifd(IFD.Interop)[1] == 'R98'
+    assert Base.MakerNote not in details and found.get_ifd(IFD.Interop)[1] == 'R98'
     assert place[GPS.GPSLatitudeRef] == 'N' and [float(x) for x in place[GPS.GPSLatitude]] == [48, 8, 15.5]
 
 
@@ -75,10 +83,8 @@ LOSSLESS = [
 def test_pixels_and_metadata_survive_a_file(format: str, bits: int, channels: int, alpha: bool) -> None:
     before = picture(channels, alpha=alpha, bits=bits, format=format)
     after = read_picture(encode_picture(before))
-    assert (after.format, after.bits, after.remarks) == (format, bits, ())
-    # 16 bits of grey with alpha are written as RGB.
-    expected = np.repeat(before.color, after.color.shape[2] // channels, axis=2)
-    np.testing.assert_array_equal(after.color, expected)
+    assert (after.format, after.bits) == (format, bits)
+    np.testing.assert_array_equal(after.color, before.color)
     assert (after.alpha is None) == (not alpha)
     if before.alpha is not None and after.alpha is not None:
         np.testing.assert_array_equal(after.alpha, before.alpha)
@@ -131,7 +137,7 @@ def test_pictures_are_turned_upright(tmp_path: Path, kind: str, orientation: int
     assert found.bits == (16 if kind.endswith('16') else 8)
     assert picture_header(path).size == found.size == expected.shape[:2]
     assert np.abs(found.color * 255 - expected).mean() < 5  # JPEG and WebP lose a little at the edges; a turn is 50
-    assert Base.Orientation not in found.metadata.exif_data()
+    assert Base.Orientation not in exif_data(found.metadata)
 
 
 def test_the_orientation_leaves_xmp_too() -> None:
@@ -144,9 +150,9 @@ def test_the_orientation_leaves_xmp_too() -> None:
 
 def test_exif_states_the_new_size() -> None:
     metadata = Metadata(exif=exif()).of_size((50, 70))
-    details = metadata.exif_data().get_ifd(IFD.Exif)
+    details = exif_data(metadata).get_ifd(IFD.Exif)
     assert details[Base.ExifImageWidth] == 70 and Base.ExifImageHeight not in details
-    assert details[Base.MakerNote] == MAKERS_NOTE
+    assert details[Base.ExposureTime] == IFDRational(1, 125)
 
 
 @pytest.mark.parametrize('format', ['PNG', 'JPEG', 'WEBP', 'TIFF'])
@@ -158,10 +164,10 @@ def test_nothing_is_made_up(format: str) -> None:
     Image.new('RGB', (4, 6)).save(file, format, exif=plain)
     found = read_picture(file.getvalue())
     metadata = found.metadata.of_size((12, 8))
-    assert metadata.dpi is None and list(metadata.exif_data()) == [Base.Artist]
+    assert metadata.dpi is None and list(exif_data(metadata)) == [Base.Artist]
     again = read_picture(encode_picture(dataclasses.replace(found, metadata=metadata)))
     assert again.metadata == dataclasses.replace(metadata, exif=again.metadata.exif)
-    assert list(again.metadata.exif_data()) == [Base.Artist]
+    assert list(exif_data(again.metadata)) == [Base.Artist]
 
 
 @pytest.mark.parametrize('source', ['jfif', 'exif'])
@@ -174,7 +180,7 @@ def test_the_resolution_of_a_jpeg_file_is_kept(source: str) -> None:
     assert read_picture(file.getvalue()).metadata.dpi == (300, 300)
 
 
-@pytest.mark.parametrize(('mode', 'channels'), [('1', 1), ('P', 3), ('CMYK', 3), ('LA', 1), ('RGBA', 3)])
+@pytest.mark.parametrize(('mode', 'channels'), [('1', 1), ('P', 1), ('CMYK', 3), ('LA', 1), ('RGBA', 3)])
 def test_other_modes_become_grey_or_rgb(mode: str, channels: int) -> None:
     image = Image.new('RGBA', (4, 6), (255, 255, 255, 255)).convert(mode)
     file = io.BytesIO()
@@ -199,7 +205,7 @@ def test_texts_and_comments_change_places() -> None:
     Image.new('RGB', (4, 6)).save(file, 'JPEG', comment='größer')
     found = read_picture(file.getvalue())
     as_png = read_picture(encode_picture(Picture(found.color, format='PNG', metadata=found.metadata)))
-    assert as_png.metadata.texts == {'Comment': 'größer'}
+    assert as_png.metadata.comment == 'größer'.encode()
 
 
 def test_16_bits_are_rounded_where_a_format_has_8() -> None:
@@ -226,7 +232,7 @@ def test_to_pillow_and_opencv_agree_with_the_file(tmp_path: Path) -> None:
 def test_other_programs_read_tiff_files(bits: int, endian: str) -> None:
     """Of many strips, in both orders of bytes: libtiff, by Pillow and OpenCV, and tifffile."""
     large = picture(3, alpha=True, bits=bits, format='TIFF', size=(700, 330))
-    data = Metadata(exif=exif()).exif_data()
+    data = exif_data(Metadata(exif=exif()))
     data.get_ifd(IFD.Interop), data.get_ifd(IFD.GPSInfo)  # read before the order changes
     data.endian = endian
     content = encode_picture(dataclasses.replace(large, metadata=Metadata(exif=data.tobytes(), icc=SRGB)))
@@ -256,8 +262,8 @@ def truncated(format: str) -> bytes:
     [
         (b'', 'is empty'),
         (b'hello, world', 'is not a picture'),
-        (truncated('PNG'), 'is damaged|cannot be read'),
-        (truncated('JPEG'), 'is damaged'),
+        (truncated('PNG')[:60], 'is damaged'),
+        (truncated('JPEG')[:700], 'is damaged|cannot be read'),
         (truncated('TIFF'), 'is damaged|cannot be read|is not a picture'),
     ],
 )
@@ -269,7 +275,7 @@ def test_what_is_no_picture_is_named(content: bytes, message: str) -> None:
 def test_numbers_of_another_kind_are_named() -> None:
     file = io.BytesIO()
     tifffile.imwrite(file, np.zeros((4, 6), np.float32))
-    with pytest.raises(PictureError, match='8 and 16 bits'):
+    with pytest.raises(PictureError, match='floating-point numbers'):
         read_picture(file.getvalue())
 
 
@@ -279,7 +285,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_format_cannot_hold_is_named() -> None:
-    with pytest.raises(PictureError, match=r'no alpha channel.*PNG, WEBP, TIFF'):
+    with pytest.raises(PictureError, match=r'no alpha channel.*PNG, WEBP, AVIF, TIFF'):
         encode_picture(picture(3, alpha=True, bits=8, format='JPEG'))
     with pytest.raises(PictureError, match='at most 16383'):
         encode_picture(Picture(np.zeros((1, 16384, 3), np.float32), format='WEBP'))
