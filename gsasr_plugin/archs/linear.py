@@ -22,7 +22,7 @@ class Linear(nn.Linear):
     def relu(self, x: Tensor) -> Tensor:
         """relu(self(x))."""
         fuses = x.device.type in ('cuda', 'meta')  # meta: as a GPU would
-        if not fuses or is_hooked(self) or torch.compiler.is_compiling():
+        if not fuses or torch.compiler.is_compiling() or is_hooked(self):
             return F.relu_(self(x))
         dtype = product_dtype(x)
         operands = (x.reshape(-1, x.shape[-1]), *self.kept(x, self._own))

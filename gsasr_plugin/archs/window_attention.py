@@ -131,7 +131,8 @@ class WindowAttention(nn.Module):
         own_shift = shift if context is None else 0
         queries = to_windows(queries, self.window_size, own_shift)
         context = queries if context is None else to_windows(context, self.window_size, shift)
-        attend = self._padded if queries.device.type != 'cpu' and not is_hooked(self) else self._plain
+        pads = queries.device.type != 'cpu' and (torch.compiler.is_compiling() or not is_hooked(self))
+        attend = self._padded if pads else self._plain
         return from_windows(attend(queries, context), self.window_size, h, w, own_shift)
 
     def _plain(self, queries: Tensor, context: Tensor) -> Tensor:
@@ -187,7 +188,9 @@ class WindowAttention(nn.Module):
     def padded_positions(self) -> tuple[Tensor | None, Tensor | None]:
         """The same for padded heads: pairs of zeros are turned by anything."""
         bias, rotations = self.positions()
-        return bias, rotations if rotations is None else F.pad(rotations, (0, self.padding // 2))
+        if rotations is not None and self.padding:
+            rotations = F.pad(rotations, (0, self.padding // 2))
+        return bias, rotations
 
     def heads(self, projected: Tensor) -> Tensor:
         """(..., d) as (..., heads, d / heads)."""

@@ -316,7 +316,7 @@ def test_val_says_how_large_images_are_tiled(tmp_path: Path) -> None:
 def test_a_validation_takes_one_snapshot_and_drops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(tmp_path)
     taken: list[nn.Module] = []
-    monkeypatch.setattr(gsasr_model, 'for_inference', lambda net: taken.append(net) or for_inference(net))
+    monkeypatch.setattr(gsasr_model, 'for_inference', lambda net, **_: taken.append(net) or for_inference(net))
     model.feed_data(batch())
 
     def two_images(*_: Any, **__: Any) -> None:
