@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
+from gsasr_plugin.precision import tf32
+
 # The relative rounding of one number, in units of float32's: products of numbers that are rounded so are wrong by as
 # much more.
 COARSER = {'float32': 1.0, 'tf32': 2.0**13, 'bf16': 2.0**15}
@@ -16,11 +18,5 @@ FORMATS = tuple(COARSER)
 @contextlib.contextmanager
 def computed_in(name: str) -> Iterator[None]:
     """Products and convolutions in float32, in TF32, or in bfloat16 by autocast."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = name == 'tf32'
-    try:
-        with torch.autocast('cuda', torch.bfloat16, enabled=name == 'bf16'):
-            yield
-    finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+    with tf32(name == 'tf32'), torch.autocast('cuda', torch.bfloat16, enabled=name == 'bf16'):
+        yield

@@ -3,6 +3,7 @@
 import torch
 
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.inference import for_inference
 from tests.gpu.networks import released_network, variants
 from tests.gpu.precision import COARSER, computed_in
 from tests.gpu.report import Report
@@ -29,6 +30,9 @@ def run(report: Report, rehearsed: bool) -> None:
             # An image of Gaussians is a smooth function of all that is rounded.
             limit = max(OF_ANOTHER_ORDER, COARSER[name]) * on_cpu
             report.at_most(f'{variant}: GPU in {name} - float64', _error(got, exact), limit)
+            with computed_in(name):
+                got = _drawn(for_inference(net), image.to('cuda')).cpu()
+            report.at_most(f'{variant}: GPU in {name}, for inference - float64', _error(got, exact), limit)
         _look_at_attention(report, variant, net)
 
 
