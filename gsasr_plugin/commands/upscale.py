@@ -40,6 +40,7 @@ EXAMPLES = """\
   curl -s URL | gsasr upscale - -o - --scale 2 --format png > large.png
 """
 PROGRESS_DELAY_S = 2
+SKIPPED_SHOWN = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.upscaling.plan import make_plan
 
     out = arguments.output
-    sources = find_sources(arguments.inputs, leave_out=None if out == STANDARD_STREAM else Path(out).expanduser())
+    skipped: list[Path] = []
+    leave_out = None if out == STANDARD_STREAM else Path(out).expanduser()
+    sources = find_sources(arguments.inputs, leave_out=leave_out, skipped=skipped)
     goal = destination_of(arguments, len(sources) * len(targets))
     plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite, max_pixels=max_pixels)
 
@@ -105,9 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
     if plan.jobs:
         upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble, consistent=arguments.consistent)
         refuse_beyond_memory(plan, upscaler, max_pixels)
-        if arguments.dry_run:
+        if arguments.dry_run and plan.jobs:
             _show_plan(plan, upscaler)
-        else:
+        elif plan.jobs:
             options = BatchOptions(
                 one_encoding=arguments.one_encoding,
                 quality=quality,
@@ -117,6 +120,9 @@ def run(arguments: argparse.Namespace) -> int:
                 max_pixels=max_pixels,
             )
             outcome = _work(plan.jobs, upscaler, options)
+    if skipped:
+        names = ', '.join(map(str, skipped[:SKIPPED_SHOWN])) + ', ...' * (len(skipped) > SKIPPED_SHOWN)
+        print(f'{len(skipped)} files skipped, which do not end like pictures: {names}', file=sys.stderr)
     return _summary(plan, outcome, dry_run=arguments.dry_run)
 
 

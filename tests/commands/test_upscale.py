@@ -302,3 +302,12 @@ def test_metadata_are_left_out_if_asked_for(pictures: Path, gsasr) -> None:
         found = Image.open('out.jpg')
         assert (Base.Artist in found.getexif()) == ('comment' in found.info) == kept
         assert found.info['icc_profile'] == b'p' * 200
+
+
+def test_what_a_folder_holds_beside_pictures_is_named(
+    pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / 'in' / 'broken.png').unlink()
+    (pictures / 'in' / 'notes.txt').touch()
+    assert gsasr('in', '-o', 'out/', '--scale', '2') == 0
+    assert '1 files skipped, which do not end like pictures: in/notes.txt' in capsys.readouterr().err

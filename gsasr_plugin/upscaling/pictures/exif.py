@@ -153,7 +153,7 @@ def _directory_offsets(content: Buffer) -> Iterator[int]:
             count = struct.unpack_from(count_code, content, offset)[0] if offset else 0
         except (struct.error, OverflowError):
             return
-        if offset in seen or not 0 < count <= MOST_ENTRIES:
+        if offset in seen or not (offset and 0 <= count <= MOST_ENTRIES):
             return
         seen.add(offset)
         yield offset

@@ -124,7 +124,7 @@ def stored_with(image: Image.Image) -> Metadata:
     info = image.info
     exif = info.get('exif')
     if exif is None and image.format not in ('JPEG', 'MPO'):
-        exif = _given(lambda: image.getexif().tobytes())
+        exif = _given(lambda: image.getexif().tobytes() if len(image.getexif()) else None)
     xmp = info.get('xmp') or info.get('XML:com.adobe.xmp')
     comment = info.get('comment')
     resources = info.get('photoshop')

@@ -34,7 +34,9 @@ class Source:
         return sys.stdin.buffer.read() if self.path is None else self.path
 
 
-def find_sources(given: Iterable[str], *, leave_out: Path | None = None) -> list[Source]:
+def find_sources(
+    given: Iterable[str], *, leave_out: Path | None = None, skipped: list[Path] | None = None
+) -> list[Source]:
     """The pictures that command-line arguments stand for, each once, in their order.
 
     A folder stands for all files in it and in its folders that end like pictures, hidden ones aside.
@@ -42,21 +44,23 @@ def find_sources(given: Iterable[str], *, leave_out: Path | None = None) -> list
     Args:
         given: files, folders, patterns with `*`, `?`, `[...]` and `**`, or '-' for the standard input.
         leave_out: a folder whose files are not taken from the folders above it (that of the results).
+        skipped: gets the files in folders that do not end like pictures, hidden ones aside.
     """
     found: dict[Path | None, Source] = {}
+    skipped = [] if skipped is None else skipped
     for argument in given:
-        for source in _sources(argument, leave_out):
+        for source in _sources(argument, leave_out, skipped):
             key = None if source.path is None else source.path.absolute()
             found.setdefault(key, source)
     return list(found.values())
 
 
-def _sources(argument: str, leave_out: Path | None) -> list[Source]:
+def _sources(argument: str, leave_out: Path | None, skipped: list[Path]) -> list[Source]:
     if argument == STANDARD_STREAM:
         return [Source(None, Path('stdin'))]
     path = Path(argument).expanduser()
     if path.is_dir():
-        return _in_folder(path, leave_out) or [
+        return _in_folder(path, leave_out, skipped) or [
             Source(path, Path(path.name), f'the folder holds no pictures (accepted: {", ".join(SUFFIXES)})')
         ]
     if path.exists() or not glob.has_magic(argument):
@@ -67,13 +71,16 @@ def _sources(argument: str, leave_out: Path | None) -> list[Source]:
     return files or [Source(path, Path('pattern'), f'no file fits the pattern (looked from {os.getcwd()})')]
 
 
-def _in_folder(folder: Path, leave_out: Path | None) -> list[Source]:
+def _in_folder(folder: Path, leave_out: Path | None, skipped: list[Path]) -> list[Source]:
     sources = []
     for path in sorted(folder.rglob('*')):
         name = path.relative_to(folder)
         hidden = any(part.startswith('.') for part in name.parts)
         result = leave_out is not None and leave_out.resolve() in path.resolve().parents
         is_below = leave_out is not None and folder.resolve() in leave_out.resolve().parents
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not hidden and not (result and is_below):
-            sources.append(Source(path, name))
+        if path.is_file() and not hidden and not (result and is_below):
+            if path.suffix.lower() in SUFFIXES:
+                sources.append(Source(path, name))
+            else:
+                skipped.append(path)
     return sources

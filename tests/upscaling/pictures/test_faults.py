@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -318,7 +319,7 @@ def test_what_png_files_say_of_their_colors_is_kept_or_named() -> None:
 
 def test_webp_without_loss_stays_so() -> None:
     found = read_picture(saved(RGBA8, 'WEBP', lossless=True, exact=True))
-    assert found.lossless and not read_picture(saved(RGBA8, 'WEBP')).lossless
+    assert found.remarks == () and found.lossless and not read_picture(saved(RGBA8, 'WEBP')).lossless
     again = encode_picture(found)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(again))), RGBA8)
 
@@ -373,3 +374,27 @@ def test_larger_pictures_than_allowed_are_refused_with_numbers() -> None:
     with pytest.raises(PictureError, match=r'more than the 0\.0005 million that are allowed'):
         read_picture(small, max_pixels=500)
     assert read_picture(small, max_pixels=960).size == (24, 40)
+
+
+def test_phones_files_are_read_if_their_readers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    gradient = np.repeat(np.linspace(40, 220, 64).astype(np.uint8)[None, :, None], 48, 0).repeat(3, 2)
+    heif = pytest.importorskip('pillow_heif')
+    file = io.BytesIO()
+    heif.from_pillow(Image.fromarray(gradient)).save(file, quality=90)
+    heic = file.getvalue()
+    pytest.importorskip('pi_heif')
+    found = read_picture(heic)
+    assert picture_header(heic).size == found.size == (48, 64) and found.format == 'PNG'
+    assert np.abs(found.color * 255 - gradient).mean() < 3
+    monkeypatch.setitem(sys.modules, 'pi_heif', None)
+    with pytest.raises(PictureError, match=r"HEIC file: pip install 'gsasr-plugin\[heic\]'"):
+        read_picture(heic)
+
+
+def test_jpeg_xl_files_are_read_if_their_reader_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip('pillow_jxl')
+    content = saved(RGBA8[..., :3], 'JXL', lossless=True)
+    np.testing.assert_array_equal(levels(read_picture(content)), RGBA8[..., :3])
+    monkeypatch.setitem(sys.modules, 'pillow_jxl', None)
+    with pytest.raises(PictureError, match=r"JPEG XL file: pip install 'gsasr-plugin\[jxl\]'"):
+        read_picture(content)

@@ -20,7 +20,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_stands_for_its_pictures_but_not_for_results(folder: Path) -> None:
-    found = find_sources([str(folder)], leave_out=folder / 'out')
+    skipped: list[Path] = []
+    found = find_sources([str(folder)], leave_out=folder / 'out', skipped=skipped)
+    assert skipped == [folder / 'notes.txt']
     assert [source.name.as_posix() for source in found] == ['a.jpg', 'b.PNG', 'deep/c.webp']
     assert len(find_sources([str(folder)])) == 4
     # Results are left out of the folders above them; their own folder may be upscaled again.
