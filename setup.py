@@ -1,16 +1,15 @@
 """Build of the native kernels; everything else stands in pyproject.toml.
 
 The compiled libraries are optional: where they cannot be built the install succeeds without them, says why, and
-gsasr_ops compiles at first use or falls back to PyTorch. They are built when torch can be imported here: with
-`pip install --no-build-isolation .`, and in pip's isolated builds where the environment around them has torch (a second
-copy in the isolated one would cost 5 GB). There are two, of which neither is a Python module: `_C`, the CPU kernels,
+gsasr_ops compiles at first use or falls back to PyTorch. They are built with the torch that can be imported here, which
+build_backend.py asks for in isolated builds. There are two, of which neither is a Python module: `_C`, the CPU kernels,
 and, say, `_CUDA13`. A wheel with them serves every Python, and every torch from the stable ABI of ops/build.py on.
 
 Environment variables:
-    FORCE_KERNELS=1       the CPU kernels are compiled, or the build fails and says why; an isolated build without torch
-                          fetches one
-    FORCE_CUDA=1          the same of the CUDA kernels
-    FORCE_CUDA=0          the CUDA kernels are left out
+    FORCE_KERNELS=1       the CPU kernels are compiled, or the build fails and says why
+    FORCE_KERNELS=0       nothing is compiled now, and no torch fetched for it
+                          (not set: compiled where there is a compiler)
+    FORCE_CUDA=1, =0      the same of the CUDA kernels
                           (not set: compiled where an nvcc that fits torch is found, whether or not there is a GPU)
     CUDA_HOME             folder of the CUDA toolkit, which is looked at first (see ops/build.py, find_toolkit)
     TORCH_CUDA_ARCH_LIST  architectures, such as '8.6;9.0+PTX' (not set: all from 7.5 to 12.0, with CUDA 12 from 5.0,
@@ -18,49 +17,18 @@ Environment variables:
     MAX_JOBS              how many files ninja compiles at once
 """
 
-import importlib.util
 import os
-import re
 import sys
-import sysconfig
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 
-ROOT = Path(__file__).resolve().parent
-FORCE_CUDA = os.environ.get('FORCE_CUDA', '0') not in ('', '0')
-FORCE_KERNELS = FORCE_CUDA or os.environ.get('FORCE_KERNELS', '0') not in ('', '0')
-
-
-def load_build_facts():
-    """ops/build.py, without importing gsasr_ops, which needs torch."""
-    spec = importlib.util.spec_from_file_location('gsasr_ops_build', ROOT / 'ops' / 'build.py')
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+from build_backend import AROUND, FORCE_CUDA, FORCE_KERNELS, ROOT, WITHOUT_KERNELS, load_build_facts
 
 
 def say(message: str) -> None:
     print(f'gsasr_ops: {message}', file=sys.stderr, flush=True)
-
-
-def old_pip_complaint(facts) -> str | None:
-    """Why the pip that builds this cannot install BasicSR, None where it can.
-
-    pip before 23.1 runs BasicSR's setup.py without isolation, where setuptools fetches torch as eggs and takes
-    versions of CUDA's wheels that exclude each other.
-    """
-    import importlib.metadata
-
-    found = importlib.metadata.distributions(path=[sysconfig.get_path('purelib')])  # outside of the isolated build
-    versions = {distribution.metadata['Name'].lower(): distribution.version for distribution in found}
-    if 'setuptools' not in versions or 'torch' in versions or 'basicsr' in versions:
-        return None
-    if facts.version(versions.get('pip', '23.1')) >= (23, 1):
-        return None
-    return f'pip {versions["pip"]} cannot install BasicSR 1.4.2, 23.1 and newer can: pip install --upgrade pip'
 
 
 def import_torch(facts):
@@ -68,7 +36,7 @@ def import_torch(facts):
     try:
         import torch
     except ImportError:
-        sys.path.append(sysconfig.get_path('purelib'))
+        sys.path += AROUND
         import torch
     complaint = facts.torch_complaint(torch.__version__)
     if complaint:
@@ -76,20 +44,14 @@ def import_torch(facts):
     return torch
 
 
-def without_torch(facts, error: ImportError) -> dict:
+def without_kernels(reason: str) -> dict:
     """Arguments of a build that compiles nothing."""
-    if FORCE_KERNELS and sys.argv[1:] == ['egg_info']:  # asked what the build needs
-        text = (ROOT / 'pyproject.toml').read_text(encoding='utf-8')
-        return {'setup_requires': re.findall(r'"(torch>=[^"]+)"', text)}
     if FORCE_KERNELS and sys.argv[1:2] != ['sdist']:
         raise SystemExit(
-            f'FORCE_{"CUDA" if FORCE_CUDA else "KERNELS"} is set, but there is no torch to compile with ({error}): '
+            f'FORCE_{"CUDA" if FORCE_CUDA else "KERNELS"} is set, but {reason}: '
             'install torch first, then pip install --no-build-isolation .'
         )
-    complaint = old_pip_complaint(facts)
-    if complaint:
-        raise SystemExit(complaint)
-    say(f'the kernels are not compiled now, but at first use: there is no torch to compile with ({error})')
+    say(f'the kernels are not compiled now, but at first use: {reason}')
     return {}
 
 
@@ -102,10 +64,12 @@ class AnyPython(bdist_wheel):
 
 def extension_arguments(facts) -> dict:
     """ext_modules and cmdclass, empty where nothing can be compiled."""
+    if WITHOUT_KERNELS:
+        return without_kernels('FORCE_KERNELS=0')
     try:
         torch = import_torch(facts)
     except ImportError as error:
-        return without_torch(facts, error)
+        return without_kernels(f'there is no torch to compile with ({error})')
     plan = facts.plan_cuda(torch.version.cuda, torch.version.hip)
     if plan.home is not None:
         os.environ['CUDA_HOME'] = str(plan.home)  # which torch reads when it is imported

@@ -32,7 +32,7 @@ import torch
 from . import build, torch_private
 
 FOLDER = Path(__file__).resolve().parent
-REINSTALL = 'pip install --no-build-isolation . (in the folder of gsasr-plugin)'
+ADVICE = 'install a C++ compiler, with which it compiles itself at the next use'
 DIGEST = '.sha256'  # beside a library that was compiled at first use: of its content
 FAILURE = 'failure.txt'  # what a compilation failed of
 RETRY_SECONDS = 3600.0  # for so long it is not tried again
@@ -179,14 +179,23 @@ def _check_age(path: str) -> None:
     operators = {schema.split('(')[0]: schema for schema in build.schemas()}
     missing = [name for name in operators if not hasattr(torch.ops.gsasr, name)]
     if missing:
-        raise ImportError(f'{path} was compiled before {", ".join(missing)} came: {REINSTALL}')
+        raise ImportError(f'{path} was compiled before {", ".join(missing)} came: {reinstall_command()}')
     changed = [
         name
         for name, schema in operators.items()
         if not torch_private.has_schema(getattr(torch.ops.gsasr, name), schema)
     ]
     if changed:
-        raise ImportError(f'{path} was compiled before the arguments of {", ".join(changed)} changed: {REINSTALL}')
+        names = ', '.join(changed)
+        raise ImportError(f'{path} was compiled before the arguments of {names} changed: {reinstall_command()}')
+
+
+def reinstall_command() -> str:
+    """What replaces a library that does not belong to the Python files beside it."""
+    source = FOLDER.parent
+    if (source / 'build_backend.py').is_file():
+        return f'pip install --no-build-isolation -e "{source}"'
+    return 'pip install --force-reinstall --no-deps gsasr-plugin'
 
 
 def _compiled_after_all(device: torch.device) -> bool:
@@ -223,10 +232,8 @@ def _has_kernel(key: str) -> bool:
 def _explain(device: torch.device) -> str:
     if device.type == 'cpu':
         reasons = '; '.join(_state.problems) or f'the library {_state.library} holds no kernels for CPUs'
-        return (
-            f'gsasr_ops draws with its slow PyTorch reference, because {reasons}. For the fast rasterizer install a '
-            f'C++ compiler, then run: {REINSTALL}.'
-        )
+        advice = f' For the fast rasterizer {ADVICE}.' if build.compiler_complaint() else ''
+        return f'gsasr_ops draws with its slow PyTorch reference, because {reasons}.{advice}'
     told = f'gsasr_ops draws on the CPU what is on {device.type} devices, and copies it there and back, because '
     if device.type != 'cuda' or torch.version.hip is not None:
         kind = device.type if torch.version.hip is None else 'AMD'

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from setuptools import build_meta
 
+from gsasr_ops import build
 from gsasr_plugin.packaged_files import packaged_files
 
 ROOT = Path(__file__).parents[1]
@@ -35,10 +40,6 @@ print(json.dumps({package: [f'{folder}/{name}' for name in names] for package, f
 """
 )
 TAG = COMMAND.format('bdist_wheel') + 'print(json.dumps(command.get_tag()))'
-NEEDS = """
-from setuptools import build_meta
-print(json.dumps(build_meta.get_requires_for_build_{}()))
-"""
 
 
 def setup_says(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -78,12 +79,75 @@ def test_a_wheel_with_kernels_is_for_every_python() -> None:
     assert told(setup_says(WITHOUT_TORCH + TAG)) == ['py3', 'none', 'any']
 
 
-@pytest.mark.parametrize('variables', [{'FORCE_KERNELS': '1'}, {'FORCE_CUDA': '1'}])
-def test_an_isolated_build_without_torch_fetches_it_if_kernels_are_asked_for(variables: dict[str, str]) -> None:
-    """Its version is that of the package's own dependencies."""
+class Installed(importlib.metadata.Distribution):
+    def __init__(self, name: str, version: str) -> None:
+        self.text = f'Name: {name}\nVersion: {version}\n'
+
+    def read_text(self, filename: str) -> str:
+        return self.text
+
+    def locate_file(self, path: Any) -> Any:
+        raise NotImplementedError
+
+
+Needs = Callable[..., list[str]]
+
+
+@pytest.fixture
+def needs(monkeypatch: pytest.MonkeyPatch) -> Needs:
+    """What an isolated build asks for, where these distributions are installed within it and around it."""
+
+    def asked(
+        *, kind: str = 'wheel', around: Mapping[str, str], within: Mapping[str, str], **variables: str
+    ) -> list[str]:
+        def distributions(name: str | None = None, path: list[str] | None = None) -> list[Installed]:
+            found = within if path is None else around
+            return [Installed(*one) for one in found.items() if name in (None, one[0])]
+
+        with monkeypatch.context() as patch:
+            for variable in ('FORCE_CUDA', 'FORCE_KERNELS', 'CXX'):
+                patch.delenv(variable, raising=False)
+            for variable, value in variables.items():
+                patch.setenv(variable, value)
+            patch.setattr(importlib.metadata, 'distributions', distributions)
+            return runpy.run_path(str(ROOT / 'build_backend.py'))[f'get_requires_for_build_{kind}']()
+
+    return asked
+
+
+@pytest.mark.skipif(build.compiler_complaint() is not None, reason='there is no C++ compiler')
+def test_an_isolated_build_without_torch_fetches_one(needs: Needs) -> None:
+    """A wheel would have no kernels otherwise. Its version is that of the package's own dependencies."""
     (own,) = (line.strip(' ",\n') for line in (ROOT / 'pyproject.toml').open() if line.startswith('    "torch>='))
-    assert own in told(setup_says(WITHOUT_TORCH + NEEDS.format('wheel'), **variables))
-    assert told(setup_says(WITHOUT_TORCH + NEEDS.format('wheel'))) == []
+    for kind in ('wheel', 'editable'):
+        assert needs(kind=kind, around={}, within={}) == [own]
+    assert needs(around={'torch': '2.9.1+cu128'}, within={}) == [own]  # too old
+    assert needs(around={'torch': '2.10.0'}, within={}) == needs(around={}, within={'torch': '2.14.1+cpu'}) == []
+
+
+def test_torch_is_not_fetched_for_nothing(needs: Needs) -> None:
+    nothing: dict[str, dict[str, str]] = {'around': {}, 'within': {}}
+    assert needs(**nothing, FORCE_KERNELS='0') == needs(**nothing, CXX='no-such-compiler') == []
+    for forced in ('FORCE_KERNELS', 'FORCE_CUDA'):  # to fail there, and not to go on without
+        assert needs(**nothing, CXX='no-such-compiler', **{forced: '1'}) != []
+    backend = runpy.run_path(str(ROOT / 'build_backend.py'))  # for an sdist nothing is compiled
+    assert backend['get_requires_for_build_sdist'] == build_meta.get_requires_for_build_sdist
+
+
+def test_pip_that_cannot_install_basicsr_is_told_first(needs: Needs) -> None:
+    """Before torch is fetched for it."""
+    old, within = {'pip': '23.0.1', 'setuptools': '65.5.0'}, {'setuptools': '81.0'}
+    with pytest.raises(SystemExit, match=r'pip 23\.0\.1 cannot install BasicSR 1\.4\.2, 23\.1 and newer can'):
+        needs(around=old, within=within)
+    needs(around={'pip': '23.0.1'}, within=within)
+    for fine in ({'pip': '23.1'}, {'basicsr': '1.4.2'}, {'torch': '2.14.1'}):
+        needs(around={**old, **fine}, within=within)
+
+
+def test_kernels_can_be_left_to_the_first_use() -> None:
+    done = setup_says('import json' + TAG, FORCE_KERNELS='0')
+    assert told(done) == ['py3', 'none', 'any'] and 'not compiled now, but at first use: FORCE_KERNELS=0' in done.stderr
+    assert told(setup_says('import json' + TAG, FORCE_KERNELS=''))[2] != 'any'
 
 
 @pytest.mark.parametrize('name', ['FORCE_KERNELS', 'FORCE_CUDA'])

@@ -18,7 +18,6 @@ EXAMPLES = """\
 """
 DISTRIBUTION = 'gsasr-plugin'
 LIBRARIES = ('basicsr', 'torch', 'torchvision', 'numpy', 'scipy', 'pillow', 'opencv-python', 'scikit-image')
-REINSTALL = 'pip install --force-reinstall --no-deps --no-build-isolation .   (in the folder of gsasr-plugin)'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,15 +76,14 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
     """What could be added -> the command that adds it."""
     import torch
 
-    from gsasr_ops import build
+    from gsasr_ops import build, extension
 
     commands = {}
     if version_of('basicsr') is None:
         commands['BasicSR (which trains and tests)'] = basicsr_command()
-    if backend['cpu'] == 'reference' or (backend['library'] is None and build.compiler_complaint()):
-        complaint = build.compiler_complaint()
-        first = f'install a C++ compiler ({complaint}), then ' if complaint else ''
-        commands['compiled rasterizer'] = first + REINSTALL
+    complaint = build.compiler_complaint()
+    if backend['library'] is None and complaint:
+        commands['compiled rasterizer'] = f'{extension.ADVICE}: {complaint}'
     if torch.cuda.is_available() and torch.version.hip is None and backend['cuda'] != 'compiled':
         plan = build.plan_cuda(torch.version.cuda, devices=list(_capabilities().values()))
         if plan.home is None:

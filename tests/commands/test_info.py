@@ -36,10 +36,14 @@ def test_what_is_missing_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
     backend = {'cpu': 'reference', 'cuda': 'on the CPU', 'library': None}
     missing = info.missing(backend)
     assert missing['extra plots (no-such-package)'] == "pip install 'gsasr-plugin[plots]'"
-    assert missing['compiled rasterizer'].startswith('install a C++ compiler (there is no C++ compiler), then pip')
+    assert missing['compiled rasterizer'] == (
+        'install a C++ compiler, with which it compiles itself at the next use: there is no C++ compiler'
+    )
     assert not any('test' in name for name in missing)
     whole = {'cpu': 'compiled', 'cuda': 'compiled', 'library': 'x'}
     assert list(info.missing(whole)) == ['extra plots (no-such-package)']
+    monkeypatch.setattr(build, 'compiler_complaint', lambda: None)  # it is compiled when it is first used
+    assert list(info.missing(backend)) == ['extra plots (no-such-package)']
 
 
 COMPILED = {
