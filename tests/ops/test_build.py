@@ -297,7 +297,7 @@ def run_setup(script: str, force: str | None) -> subprocess.CompletedProcess[str
     if force is not None:
         environment['FORCE_CUDA'] = force
     return subprocess.run(
-        [sys.executable, '-c', script], env=environment, cwd=ROOT, text=True, capture_output=True, timeout=60
+        [sys.executable, '-c', script], env=environment, cwd=ROOT, text=True, capture_output=True, timeout=240
     )
 
 
