@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from gsasr_plugin.upscaling.visuals.curves import read_values
-from tests.training_runs import Runs, checkpoint, make_project, same, saved_iterations, write_options
+from tests.training_runs import (
+    Runs,
+    checkpoint,
+    make_project,
+    same,
+    saved_iterations,
+    with_discriminator,
+    write_options,
+)
 
 
 @pytest.fixture(scope='module')
@@ -22,11 +30,11 @@ def runs() -> Iterator[Runs]:
     runs.close()
 
 
-def losses(*outputs: str) -> dict[int, str]:
+def losses(*outputs: str, pattern: str = r'(l_pix: \S+ grad_norm: \S+)') -> dict[int, str]:
     """What runs have printed of each iteration's loss and learning rate; a repeated one has to print the same."""
     found: dict[int, str] = {}
     for line in '\n'.join(outputs).splitlines():
-        match = re.search(r'iter:\s*([\d,]+), lr:\((.*?),\)\].* (l_pix: \S+ grad_norm: \S+)', line)
+        match = re.search(rf'iter:\s*([\d,]+), lr:\((.*?),\)\].* {pattern}', line)
         if match:
             values = f'{match[2]} {match[3]}'
             assert found.setdefault(int(match[1]), values) == values
@@ -124,6 +132,48 @@ def test_degraded_samples_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Pat
         for name in ('whole', 'killed')
     }
     assert shown['whole'] == {'1', '2'} < shown['killed'] and len(shown['killed']) == 4
+
+
+@pytest.mark.slow
+def test_both_networks_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) -> None:
+    """Losses, weights, averages, optimizers and schedules are those of the whole run."""
+    outputs: dict[str, list[str]] = {'whole': [], 'killed': []}
+    for name in outputs:
+        folder = tmp_path / name
+        write_options(with_discriminator(make_project(folder)), folder)
+        log = folder / 'output.txt'
+        moments = [lambda log=log: 'iter:       5' in log.read_text(), saving(folder, 'models', after=6, size=1)]
+        for moment in moments if name == 'killed' else []:
+            status, output = runs.run(
+                folder, 'train', '-opt', 'train.yml', '--auto_resume', until=moment, signal_number=signal.SIGKILL
+            )
+            assert status == -signal.SIGKILL, output[-3000:]
+            outputs[name].append(output)
+        status, output = runs.run(folder, 'train', '-opt', 'train.yml', '--auto_resume')
+        assert status == 0, output[-3000:]
+        outputs[name].append(output)
+    pattern = r'(l_pix: .* grad_norm: \S+ grad_norm_d: \S+)'
+    found = {name: losses(*texts, pattern=pattern) for name, texts in outputs.items()}
+    assert found['whole'] == found['killed'] and list(found['whole']) == [2, 4, 6, 8, 10, 12]
+    for folder in ('whole', 'killed'):
+        models = tmp_path / folder / 'experiments' / 'run' / 'models'
+        assert {path.stem for path in models.iterdir()} >= {'net_g_12', 'net_d_12', 'net_g_latest', 'net_d_latest'}
+    for part, expected in zip(checkpoint(tmp_path / 'killed', 12), checkpoint(tmp_path / 'whole', 12), strict=True):
+        for key in expected:
+            assert key == 'networks' or same(part[key], expected[key]), key
+    nets = [
+        torch.load(tmp_path / name / 'experiments' / 'run' / 'models' / 'net_d_12.pth', weights_only=True)
+        for name in ('whole', 'killed')
+    ]
+    assert same(*nets) and len(expected['optimizers']) == len(expected['schedulers']) == 2
+
+    # Neither kind of run goes on from the other's state.
+    options = make_project(tmp_path / 'plain')
+    options['train']['total_iter'] = 30
+    write_options(options, tmp_path / 'killed')
+    status, output = runs.run(tmp_path / 'killed', 'train', '-opt', 'train.yml', '--auto_resume')
+    assert status == 1 and 'is of a training with optim_g and optim_d, this one has optim_g: path.' in output
+    assert 'Traceback' not in output
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tests.run_options import host_run
-from tests.training_runs import Runs, checkpoint, make_project, saved_iterations, write_options
+from tests.training_runs import Runs, checkpoint, make_project, saved_iterations, with_discriminator, write_options
 
 
 @pytest.fixture(scope='module')
@@ -136,6 +136,26 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
     )
     assert statuses == [1, -signal.SIGKILL], outputs
     checkpoint(two, saved_iterations(two)[-1])
+
+
+@pytest.mark.slow
+def test_two_processes_train_both_networks_as_one(runs: Runs, tmp_path: Path) -> None:
+    for name, batch_size in (('one', 4), ('two', 2)):
+        options = with_discriminator(make_deterministic_project(tmp_path / name, batch_size))
+        del options['val'], options['datasets']['val']
+        options['train'] |= {'optim_d': {'type': 'SGD', 'lr': 1.0}, 'net_d_iters': 1, 'total_iter': 2}
+        write_options(options, tmp_path / name)
+    status, output = runs.run(tmp_path / 'one', 'train', '-opt', 'train.yml')
+    assert status == 0, output[-3000:]
+    statuses, outputs = runs.run_several(tmp_path / 'two', 'train', '-opt', 'train.yml')
+    assert statuses == [0, 0], outputs
+    for iteration, tolerance in ((1, 1e-6), (2, 2e-6)):  # of steps of the length 1e-2
+        for label in ('g', 'd'):
+            expected, found = (
+                torch.load(tmp_path / name / f'experiments/run/models/net_{label}_{iteration}.pth', weights_only=True)
+                for name in ('one', 'two')
+            )
+            torch.testing.assert_close(found['params'], expected['params'], rtol=0, atol=tolerance)
 
 
 @pytest.mark.slow

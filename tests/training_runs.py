@@ -169,6 +169,20 @@ def make_project(folder: Path) -> dict[str, Any]:
     return options
 
 
+def with_discriminator(options: dict[str, Any]) -> dict[str, Any]:
+    """The same, twelve steps of GSASRGANModel, in every second of which GSASR itself takes one."""
+    options['model_type'] = 'GSASRGANModel'
+    options['network_d'] = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}
+    options['train'] |= {
+        'optim_d': {'type': 'Adam', 'lr': 0.001},
+        'losses': {'gan': {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}},
+        'net_d_iters': 2,
+        'net_d_crop': 16,
+        'total_iter': 12,
+    }
+    return options
+
+
 def write_options(options: dict[str, Any], folder: Path) -> None:
     """As `train.yml`."""
     (folder / 'train.yml').write_text(yaml.safe_dump(options))

@@ -16,7 +16,8 @@ from gsasr_plugin.run_errors import RunError
 
 OPTIONS = 'options'  # key of the state
 RESTART = 'restart_scheduler'
-_KEPT = ('train.optim_g', 'train.scheduler')  # unless they are restarted
+OPTIMIZERS = ('optim_g', 'optim_d')  # in their order in a state
+_KEPT = ('train.optim_g', 'train.optim_d', 'train.scheduler')  # unless they are restarted
 _SAME_SCHEDULES = {'MultiStepRestartLR': 'MultiStepLR'}  # two names of BasicSR's for one class
 _SAME_STATES = {'AdamW': 'Adam'}
 _STATE_OPTIONS = ('amsgrad', 'momentum', 'centered')  # what an optimizer remembers depends on these
@@ -24,9 +25,10 @@ _ABSENT = 'nothing'
 
 
 def options_in_force(opt: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training state says of its options, in plain containers: `network_g`, `train`, `datasets.train`, seed."""
-    datasets = opt.get('datasets') or {}
-    held = {'network_g': opt['network_g'], 'train': opt['train'], 'datasets': {'train': datasets.get('train') or {}}}
+    """What a training state says of its options, in plain containers: networks, `train`, `datasets.train`, seed."""
+    datasets = {'train': (opt.get('datasets') or {}).get('train') or {}}
+    networks = {key: opt[key] for key in ('network_g', 'network_d') if key in opt}
+    held = {**networks, 'train': opt['train'], 'datasets': datasets}
     return _plain({**held, 'manual_seed': opt.get('manual_seed')})
 
 
@@ -40,7 +42,8 @@ def check_resumable(opt: Mapping[str, Any], state: Mapping[str, Any], path: Path
         What the data loader needs of it: `epoch`, `iter`, `position` and `manual_seed`, None where it is not known.
 
     Raises:
-        RunError: it is beyond `train.total_iter`, of another network, or of another type of optimizer or schedule.
+        RunError: it is beyond `train.total_iter`, of another network, with or without a discriminator unlike this one,
+            or of another type of optimizer or schedule.
     """
     total = int(opt['train']['total_iter'])
     if state['iter'] > total:
@@ -49,13 +52,19 @@ def check_resumable(opt: Mapping[str, Any], state: Mapping[str, Any], path: Path
             'leave out --auto_resume or path.resume_state to start again'
         )
     then = state.get(OPTIONS) or {}
+    optimizers, stored = ([key for key in OPTIMIZERS if key in options['train']] for options in (opt, then or opt))
+    if optimizers != stored:
+        raise RunError(
+            f'{path} is of a training with {" and ".join(stored)}, this one has {" and ".join(optimizers)}: '
+            'path.pretrain_network_g starts a new run from its network'
+        )
     if 'network_g' not in (opt['path'].get('ignore_resume_networks') or ()):
         lines = _other_network(opt['network_g'], then.get('network_g') or _described(opt, state))
         if lines:
             listed = '\n  '.join(lines)
             raise RunError(f'{path} is of another network than network_g describes:\n  {listed}')
     if then and not opt['train'].get(RESTART):
-        for section, same in (('optim_g', {}), ('scheduler', _SAME_SCHEDULES)):
+        for section, same in (*((name, {}) for name in optimizers), ('scheduler', _SAME_SCHEDULES)):
             now, stored = (options['train'].get(section, {}).get('type') for options in (opt, then))
             if same.get(now, now) != same.get(stored, stored):
                 raise RunError(
@@ -107,7 +116,8 @@ def merge_options(now: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[dic
         return merged, lines
     for key in kept:
         section = key.split('.')[1]
-        merged['train'][section] = _plain(then['train'].get(section))
+        if section in then['train']:
+            merged['train'][section] = _plain(then['train'][section])
     merged['manual_seed'] = then['manual_seed']
     ours, theirs = _flat(_compared(now)), _flat(_compared(then))
     for key in dict.fromkeys([*ours, *theirs]):
@@ -125,12 +135,15 @@ def merge_options(now: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[dic
 
 
 def remembers_alike(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> bool:
-    """Whether an optimizer by the options `now` can go on with what one by `then` remembers of the gradients."""
+    """Whether optimizers by the options `now` can go on with what those by `then` remember of the gradients."""
     if then is None:
         return True
-    ours, theirs = ({'type': '', **options['train']['optim_g']} for options in (now, then))
-    types = {_SAME_STATES.get(options['type'], options['type']) for options in (ours, theirs)}
-    return len(types) == 1 and all(ours.get(key) == theirs.get(key) for key in _STATE_OPTIONS)
+    for name in OPTIMIZERS:
+        ours, theirs = ({'type': '', **options['train'].get(name, {})} for options in (now, then))
+        types = {_SAME_STATES.get(options['type'], options['type']) for options in (ours, theirs)}
+        if len(types) > 1 or any(ours.get(key) != theirs.get(key) for key in _STATE_OPTIONS):
+            return False
+    return True
 
 
 def is_other_type(now: Mapping[str, Any], stored: Mapping[str, Any]) -> bool:

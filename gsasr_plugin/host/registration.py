@@ -35,6 +35,7 @@ def register_classes() -> None:
     from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
     from gsasr_plugin.metrics.dists import calculate_dists
     from gsasr_plugin.metrics.lpips import calculate_lpips
+    from gsasr_plugin.models.gsasr_gan_model import GSASRGANModel
     from gsasr_plugin.models.gsasr_model import GSASRModel
     from gsasr_plugin.models.perceptual_losses import DISTSLoss, LPIPSLoss
 
@@ -43,7 +44,7 @@ def register_classes() -> None:
         (DATASET_REGISTRY, (ArbitraryScalePairedDataset,)),
         (LOSS_REGISTRY, (LPIPSLoss, DISTSLoss)),
         (METRIC_REGISTRY, (calculate_dists, calculate_lpips)),
-        (MODEL_REGISTRY, (GSASRModel,)),
+        (MODEL_REGISTRY, (GSASRModel, GSASRGANModel)),
     ):
         for entry in entries:
             if entry.__name__ not in registry or registry.get(entry.__name__) is not entry:

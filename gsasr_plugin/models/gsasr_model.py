@@ -47,7 +47,7 @@ class GSASRModel(ResumableModel):
     network_types = (GSASR,)
     dataset_types = (ArbitraryScalePairedDataset,)
     crop_border_auto = True
-    train_options_class = GSASRTrainOptions
+    train_options_class: type[GSASRTrainOptions] = GSASRTrainOptions
     val_options_class = GSASRValOptions
     logger_options_class = GSASRLoggerOptions
     optimizer_types = OPTIMIZERS

@@ -38,6 +38,27 @@ class GSASRTrainOptions(ComputeOptions):
 
 
 @dataclass(kw_only=True)
+class GSASRGANTrainOptions(GSASRTrainOptions):
+    """What GSASRGANModel accepts in `train:` beside BasicSR's keys and those of GSASRModel.
+
+    Attributes:
+        optim_d: the optimizer of `network_d`, as `optim_g`; both follow `scheduler`.
+        gan_opt: the adversarial loss, of the type GANLoss; or a term of `losses` is.
+        net_d_iters: GSASR takes a step with every so many of the discriminator.
+        net_d_init_iters: so many iterations the discriminator trains alone.
+        net_d_crop: side in pixels of the parts of each image that the discriminator sees, at the same place in result
+            and ground truth; an image that is smaller is mirrored around. None: the `input_size` of `network_d`, or 64
+            for one that takes any.
+    """
+
+    optim_d: dict[str, Any]
+    gan_opt: dict[str, Any] | None = None
+    net_d_iters: PositiveInt = 1
+    net_d_init_iters: NonNegativeInt = 0
+    net_d_crop: PositiveInt | None = None
+
+
+@dataclass(kw_only=True)
 class GSASRValOptions(ComputeOptions, TileOptions):
     """What GSASRModel accepts in `val:` beside BasicSR's keys; see also `ComputeOptions` and `TileOptions`.
 

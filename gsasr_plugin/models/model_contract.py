@@ -28,6 +28,7 @@ class ModelContract(Protocol):
             names.
         crop_border_auto: whether metrics may have `crop_border: auto`, and one that compares with ground truth is left
             out where there is none.
+        has_discriminator: whether it trains `network_d`, by an adversarial loss among the terms that it reads.
     """
 
     network_types: ClassVar[tuple[type, ...]] = ()
@@ -37,6 +38,7 @@ class ModelContract(Protocol):
     logger_options_class: ClassVar[type | None] = None
     optimizer_types: ClassVar[Sequence[str] | None] = None
     crop_border_auto: ClassVar[bool] = False
+    has_discriminator: ClassVar[bool] = False
 
 
 class DatasetContract(Protocol):

@@ -15,6 +15,7 @@ from gsasr_plugin.basicsr_private import log_other_keys
 from gsasr_plugin.checkpoints.loading import read_model
 from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
 from gsasr_plugin.checkpoints.resumed_options import (
+    OPTIMIZERS,
     OPTIONS,
     RESTART,
     is_other_type,
@@ -136,7 +137,7 @@ class ResumableModel(SRModel):
             logger.info(line)
         others = self._other_types(resume_state)
         if now['train'].get(RESTART):
-            remembers = remembers_alike(now, resume_state.get(OPTIONS)) and 'optim_g' not in others
+            remembers = remembers_alike(now, resume_state.get(OPTIONS)) and not set(others).intersection(OPTIMIZERS)
             self._restart_scheduler(resume_state, remembers)
         else:
             if others:  # the state of an older version, which does not say its type
@@ -161,11 +162,11 @@ class ResumableModel(SRModel):
             )
 
     def _other_types(self, state: dict[str, Any]) -> list[str]:
-        """Which of `optim_g` and `scheduler` are, by what they keep, of another type than those of a state."""
-        optimizers = [(one.state_dict(), stored) for one, stored in zip(self.optimizers, state['optimizers'])]
-        groups = [(one['param_groups'][0], stored['param_groups'][0]) for one, stored in optimizers]
-        schedules = [(one.state_dict(), stored) for one, stored in zip(self.schedulers, state['schedulers'])]
-        pairs = {'optim_g': groups, 'scheduler': schedules}
+        """Which of the optimizers and `scheduler` are, by what they keep, of another type than those of a state."""
+        pairs: dict[str, list[tuple[Any, Any]]] = {}
+        for name, one, stored in zip(OPTIMIZERS, self.optimizers, state['optimizers']):
+            pairs[name] = [(one.state_dict()['param_groups'][0], stored['param_groups'][0])]
+        pairs['scheduler'] = [(one.state_dict(), stored) for one, stored in zip(self.schedulers, state['schedulers'])]
         return [name for name in pairs if any(is_other_type(*pair) for pair in pairs[name])]
 
     def _restart_scheduler(self, state: dict[str, Any], remembers: bool) -> None:
@@ -224,10 +225,14 @@ class ResumableModel(SRModel):
         Raises:
             FileNotFoundError, ValueError: see `read_model`; with `strict`, the file describes another network.
             RuntimeError: with `strict`, the tensors are those of another network.
+            RunError: the same, of a network that is no GSASR.
         """
         bare = self.get_bare_model(net)
         if not isinstance(bare, GSASR):
-            super().load_network(net, load_path, strict, param_key)
+            try:
+                super().load_network(net, load_path, strict, param_key)
+            except RuntimeError as error:
+                raise RunError(f'{load_path} is no file of this {type(bare).__name__}: {error}') from error
             return
         one_file = isinstance(load_path, str) and os.path.isfile(load_path)
         param_keys = [key for key in (param_key, 'params') if key] if one_file else PARAMETER_KEYS

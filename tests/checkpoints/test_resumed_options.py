@@ -194,3 +194,24 @@ def test_moments_go_on_where_they_mean_the_same(now: dict[str, Any], then: dict[
     given, stored = ({'train': {'optim_g': section}} for section in (now, then))
     assert remembers_alike(given, stored) is alike
     assert remembers_alike(given, None)
+
+
+def test_a_discriminator_goes_on_as_the_rest_and_is_not_made_up() -> None:
+    optim_d = {'type': 'Adam', 'lr': 1e-4}
+    now, then = options(optim_d={**optim_d, 'lr': 2e-4}), state(optim_d=optim_d)
+    check_resumable(now, then, Path('30.state'))
+    merged, lines = merge_options(options_in_force(now), then)
+    assert merged['train']['optim_d'] == optim_d
+    assert lines == [
+        'train.optim_d.lr: 0.0002 in the options, 0.0001 in the training state: the training state counts '
+        '(with train.restart_scheduler: true the options)'
+    ]
+    assert remembers_alike(options_in_force(now), then[OPTIONS])
+    other = options(optim_d={**optim_d, 'amsgrad': True})
+    assert not remembers_alike(options_in_force(other), then[OPTIONS])
+    with pytest.raises(RunError, match=r'train\.optim_d\.type: SGD, but 30\.state is of Adam'):
+        check_resumable(options(optim_d={'type': 'SGD', 'lr': 1}), then, Path('30.state'))
+    with pytest.raises(RunError, match=r'with optim_g and optim_d, this one has optim_g: path\.pretrain_network_g'):
+        check_resumable(options(), then, Path('30.state'))
+    with pytest.raises(RunError, match='with optim_g, this one has optim_g and optim_d'):
+        check_resumable(now, state(), Path('30.state'))

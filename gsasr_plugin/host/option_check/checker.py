@@ -6,6 +6,7 @@ import torch
 from basicsr.utils.registry import METRIC_REGISTRY, MODEL_REGISTRY
 
 from gsasr_plugin.host.option_check.dataset_check import check_datasets
+from gsasr_plugin.host.option_check.discriminator_check import check_crops, check_discriminator
 from gsasr_plugin.host.option_check.host_sections import DistOptions, RootOptions
 from gsasr_plugin.host.option_check.loss_check import check_losses_build
 from gsasr_plugin.host.option_check.metric_sizes import check_metric_sizes
@@ -17,6 +18,7 @@ from gsasr_plugin.host.option_check.registered import registered, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val, reads_terms
 from gsasr_plugin.host.option_check.type_check import check_network, metric_options, registered_type
+from gsasr_plugin.models.model_contract import ModelContract, stated
 from gsasr_plugin.option_types import Option, accepted_by_dataclass, closest
 
 _NETWORK = 'network_'
@@ -59,6 +61,7 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
         check_path(report, sections['path'], root, is_train=is_train, auto_resume=auto_resume)
     if is_train and 'train' in sections:
         check_train(report, sections['train'], model)
+        check_discriminator(report, root, model)
     if 'val' in sections:
         check_val(report, sections['val'], datasets, model, is_train=is_train)
     if is_train and 'logger' in sections:
@@ -74,13 +77,20 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     # Only now, for they may take long.
     check_metric_sizes(report, root)
     if is_train:
-        check_losses_build(report, root['train'], has_terms=reads_terms(model))
+        _check_builds(report, root, model)
     if not resumes:
         check_pretrained(report, root)
     if report.has_errors:
         raise OptionError(file.path, report.problems)
     _add_defaults(file, is_train=is_train)
     return report.problems
+
+
+def _check_builds(report: Report, root: dict[str, Any], model: type | None) -> None:
+    """Build what is trained with, beside the network."""
+    check_losses_build(report, root['train'], has_terms=reads_terms(model))
+    if stated(model, ModelContract, 'has_discriminator'):
+        check_crops(report, root)
 
 
 def _check_values(report: Report, root: dict[str, Any]) -> None:

@@ -7,10 +7,12 @@ for each section. Both hold what GSASR is trained and tested with; of other plug
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from basicsr.archs.discriminator_arch import UNetDiscriminatorSN, VGGStyleDiscriminator
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
 from gsasr_plugin.archs import GSASR
@@ -22,12 +24,22 @@ from gsasr_plugin.host.option_check.option_file import EXTENDS
 from gsasr_plugin.host.option_check.path_check import FROM_PRETRAINED
 from gsasr_plugin.host.option_check.training_check import shared_options
 from gsasr_plugin.host.option_check.type_check import loss_options, metric_options
+from gsasr_plugin.models.gsasr_gan_model import GSASRGANModel
 from gsasr_plugin.models.gsasr_model import GSASRModel
 from gsasr_plugin.option_types import REQUIRED, Accepted, Option, accepted_by_call, accepted_by_dataclass, shown, words
 from gsasr_plugin.whole_file import write_whole
 
 FILES = (Path('options/schema.json'), Path('docs/options.md'))
 _DATASET, _NETWORK, _MODEL = ArbitraryScalePairedDataset.__name__, GSASR.__name__, GSASRModel.__name__
+_GAN_MODEL = GSASRGANModel.__name__
+_DISCRIMINATORS = (UNetDiscriminatorSN, VGGStyleDiscriminator)
+# What BasicSR's docstrings do not say, or not where they say such things.
+_OF_DISCRIMINATORS = {
+    'num_in_ch': 'channels of the images: 3',
+    'num_feat': 'channels of its first maps',
+    'skip_connection': 'join the maps of equal size on the way down and up',
+    'input_size': 'side of the images that it takes: 128 or 256',
+}
 _INNER = ArbitraryScalePairedDataset.inner_options
 _EXTENDS = Option(str, None, 'option file, sought beside this one, that gives every option that does not stand here')
 _TAKEN = Option(bool, False, 'take the options that do not stand here from what path.pretrain_network_g names')
@@ -61,7 +73,22 @@ def of_registry(registry: Registry) -> dict[str, Accepted]:
     known = {name: cls for name, cls in registry if cls.__module__.split('.')[0] in ('basicsr', 'gsasr_plugin')}
     if registry is METRIC_REGISTRY:
         return {name: metric_options(cls, crop_border_auto=True) for name, cls in sorted(known.items())}
-    return {name: loss_options(cls) for name, cls in sorted(known.items()) if 'GAN' not in name}
+    return {name: loss_options(cls) for name, cls in sorted(known.items())}
+
+
+def discriminators() -> dict[str, Accepted]:
+    said = _OF_DISCRIMINATORS
+    return {
+        cls.__name__: Accepted(
+            {key: replace(option, sentence=said[key]) for key, option in accepted_by_call(cls).options.items()}
+        )
+        for cls in _DISCRIMINATORS
+    }
+
+
+def _of_gan() -> Accepted:
+    """What `train` accepts with a discriminator alone."""
+    return shared_options('train', GSASRGANModel).without(shared_options('train', GSASRModel).options)
 
 
 def schedulers() -> dict[str, Accepted]:
@@ -77,9 +104,11 @@ def sections() -> dict[str, Accepted]:
         **{f'datasets.train.{key}': accepted_by_dataclass(cls) for key, cls in _INNER.items()},
         f'network_g: {_NETWORK}': network(),
         **{f'network_g.encoder_opt: {name}': encoder_options(name) for name in encoder_types()},
+        **{f'network_d: {name}': accepted for name, accepted in discriminators().items()},
         'path': accepted_by_dataclass(basicsr.PathOptions),
         f'train, with {_MODEL}': shared_options('train', GSASRModel),
-        'train.optim_g, with further arguments of the class of torch.optim': optimizer(),
+        f'train, with {_GAN_MODEL} also': _of_gan(),
+        'train.optim_g and optim_d, with further arguments of the class of torch.optim': optimizer(),
         **{f'train.scheduler: {name}': accepted for name, accepted in schedulers().items()},
         **{f'a loss of train: {name}': accepted for name, accepted in of_registry(LOSS_REGISTRY).items()},
         f'val, with {_MODEL}': val,
@@ -105,11 +134,12 @@ def markdown() -> str:
 def schema() -> Schema:
     """The content of `options/schema.json`."""
     train, val, logger = (shared_options(name, GSASRModel) for name in ('train', 'val', 'logger'))
-    loss, metric = {'allOf': [{'$ref': '#/definitions/loss'}]}, _by_type(of_registry(METRIC_REGISTRY))
+    loss, metric = _defined('loss'), _by_type(of_registry(METRIC_REGISTRY))
     optim_g = _open(optimizer())
     optim_g['properties']['type'] = {'enum': list(GSASRModel.optimizer_types)}
-    own = {
-        'train': _closed(
+    definitions = {
+        'loss': _by_type(of_registry(LOSS_REGISTRY)),
+        'train': _open(
             train,
             optim_g=optim_g,
             scheduler=_by_type(schedulers(), known_only=True),
@@ -119,6 +149,16 @@ def schema() -> Schema:
         ),
         'val': _closed(val, metrics=_or_null({'type': 'object', 'additionalProperties': metric})),
         'logger': _closed(logger, wandb=_or_null(_closed(accepted_by_dataclass(basicsr.WandbOptions)))),
+    }
+    of_gan = _open(_of_gan(), optim_d=optim_g, gan_opt=loss)['properties']
+    own = {key: _defined(key) for key in ('train', 'val', 'logger')}
+    models = {
+        _MODEL: {**own, 'train': _known_only(own['train'], train.options)},
+        _GAN_MODEL: {
+            **own,
+            'train': _known_only(own['train'], train.options, of_gan),
+            'network_d': _by_type(discriminators()),
+        },
     }
     encoders = _by_type({name: encoder_options(name) for name in encoder_types()})
     path = _closed(accepted_by_dataclass(basicsr.PathOptions))
@@ -138,10 +178,10 @@ def schema() -> Schema:
     )
     needed = [name for name, option in root().options.items() if option.default is REQUIRED]
     whole['allOf'] = [
-        {'if': _is('model_type', _MODEL), 'then': {'properties': {key: _or_null(value) for key, value in own.items()}}},
+        *({'if': _is('model_type', name), 'then': {'properties': inside}} for name, inside in models.items()),
         {'if': {'required': [EXTENDS]}, 'else': {'required': needed}},
     ]
-    whole['definitions'] = {'loss': _or_null(_by_type(of_registry(LOSS_REGISTRY)))}
+    whole['definitions'] = {name: _or_null(one) for name, one in definitions.items()}
     whole['patternProperties'] = {'^network_': {'type': 'object'}}
     whole['additionalProperties'] = True
     return {'$schema': 'http://json-schema.org/draft-07/schema#', 'title': 'Options of BasicSR with GSASR', **whole}
@@ -161,6 +201,16 @@ def _open(accepted: Accepted, **inner: Schema) -> Schema:
 
 def _closed(accepted: Accepted, **inner: Schema) -> Schema:
     return {**_open(accepted, **inner), 'additionalProperties': accepted.open_ended}
+
+
+def _defined(name: str) -> Schema:
+    """What stands under `definitions`; a reference alone, for its neighbours would not count."""
+    return {'allOf': [{'$ref': f'#/definitions/{name}'}]}
+
+
+def _known_only(one: Schema, names: Iterable[str], more: Schema | None = None) -> Schema:
+    """A section in which nothing else may stand than these names, and those of more properties."""
+    return {**one, 'properties': {**{name: {} for name in names}, **(more or {})}, 'additionalProperties': False}
 
 
 def _with_section(accepted: Accepted, key: str, options_class: type) -> Schema:

@@ -28,6 +28,8 @@ from gsasr_plugin.option_types import (
     shown,
 )
 
+# The adversarial losses that BasicSR's GANLoss knows.
+GANType = Literal['vanilla', 'lsgan', 'wgan', 'wgan_softplus', 'hinge']
 # What BasicSR passes to a metric itself.
 _METRIC_IMAGES = ('img', 'img2')
 # Metrics of BasicSR, which do not say so themselves as the plugin's do.
@@ -106,11 +108,12 @@ def check_loss(report: Report, section: dict[str, Any], path: KeyPath) -> None:
 def loss_options(cls: type) -> Accepted:
     """What the section of a loss accepts beside its type."""
     accepted = accepted_by_call(cls)
-    reduction = accepted.options.get('reduction')
-    if reduction is None:
-        return accepted
-    # To one number, as training needs it: BasicSR's `none` is none.
-    return accepted.with_options(reduction=dataclasses.replace(reduction, annotation=Literal['mean', 'sum']))
+    # A reduction is to one number, as training needs it: BasicSR's `none` is none.
+    for name, annotation in (('reduction', Literal['mean', 'sum']), ('gan_type', GANType)):
+        if name in accepted.options:
+            option = dataclasses.replace(accepted.options[name], annotation=annotation)
+            accepted = accepted.with_options(**{name: option})
+    return accepted
 
 
 def check_metric(report: Report, section: dict[str, Any], path: KeyPath, *, crop_border_auto: bool) -> bool:

@@ -1,0 +1,73 @@
+"""The check of a GSASR's discriminator: it is there where it is needed, and takes the crops that it will get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gsasr_plugin.option_types import dotted
+from tests.host.test_option_check import MISSING, changed, check, errors
+
+Options = dict[str, Any]
+UNET = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}
+VGG = {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4}
+GAN = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
+L1 = {'type': 'L1Loss'}
+
+
+@pytest.fixture
+def gan_options(gsasr_options: Options) -> Options:
+    options = changed(gsasr_options, model_type='GSASRGANModel', network_d=UNET)
+    options['train'] |= {'optim_d': {'type': 'Adam', 'lr': 1e-4}, 'gan_opt': GAN}
+    return options
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {'train__gan_opt': MISSING, 'train__losses': {'eye': GAN}},
+        {'network_d': VGG},
+        {'network_d': {**VGG, 'input_size': 256}},
+        {'network_d': VGG, 'train__net_d_crop': 128},
+        {'train__net_d_iters': 2, 'train__net_d_init_iters': 10, 'train__net_d_crop': 8},
+    ],
+)
+def test_sound_options_pass(project: Path, gan_options: Options, changes: dict[str, Any]) -> None:
+    assert not check(changed(gan_options, **changes), project)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'place', 'said', 'accepted'),
+    [
+        ({'network_d': MISSING}, 'network_d', 'missing', 'UNetDiscriminatorSN or VGGStyleDiscriminator'),
+        ({'train__gan_opt': MISSING}, 'train.gan_opt', 'no term of losses is a GANLoss', 'type: GANLoss'),
+        ({'train__optim_d': MISSING}, 'train.optim_d', 'missing', 'a mapping'),
+        ({'train__optim_d__tipe': 1}, 'train.optim_d.tipe', 'unknown key', 'betas'),
+        ({'train__losses': {'eye': GAN}}, 'train.losses.eye', 'a second adversarial loss, beside train.gan_opt', 'one'),
+        ({'train__gan_opt__gan_type': 'vanila'}, 'train.gan_opt.gan_type', "given 'vanila'", 'vanilla or lsgan'),
+        ({'train__net_d_iter': 2}, 'train.net_d_iter', 'unknown key', 'net_d_iters'),
+        ({'train__net_d_iters': 0}, 'train.net_d_iters', 'given 0', 'at least 1'),
+        ({'train__net_d_init_iters': -1}, 'train.net_d_init_iters', 'given -1', 'at least 0'),
+        ({'train__net_d_crop': 20}, 'network_d', 'cannot judge crops of 20 x 20 (train.net_d_crop)', ''),
+        ({'network_d__num_in_ch': 1}, 'network_d', 'cannot judge images', ''),
+        ({'network_d': {**VGG, 'input_size': 100}}, 'network_d', 'input size must be 128 or 256', ''),
+        ({'network_d': VGG, 'train__net_d_crop': 64}, 'train.net_d_crop', 'takes images of 128 x 128', ''),
+        ({'network_d__num_feet': 1}, 'network_d.num_feet', 'unknown key', 'num_feat'),
+        ({'model_type': 'GSASRModel'}, 'train.gan_opt', 'needs a discriminator', 'model_type: GSASRGANModel'),
+    ],
+)
+def test_faults(
+    project: Path, gan_options: Options, changes: dict[str, Any], place: str, said: str, accepted: str
+) -> None:
+    problems = errors(changed(gan_options, **changes), project)
+    found = [problem for problem in problems if dotted(problem.path) == place]
+    assert found and said in found[0].fault and accepted in found[0].accepted, [p.message('f') for p in problems]
+
+
+def test_an_adversarial_term_needs_a_model_with_a_discriminator(project: Path, gsasr_options: Options) -> None:
+    (problem,) = errors(changed(gsasr_options, train__losses={'eye': GAN}), project)
+    assert dotted(problem.path) == 'train.losses.eye' and problem.accepted == 'model_type: GSASRGANModel'
+    assert problem.fault == 'needs a discriminator, and GSASRModel has none'
