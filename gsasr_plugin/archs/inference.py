@@ -1,17 +1,19 @@
-"""A snapshot of a network for inference: the same layers, their weights prepared once; on CPUs by fused kernels.
+"""A network for inference, and one in training: the same layers, on CPUs by fused kernels.
 
-The modules of this room compute the paper's formulas, step by step. On CPUs, without gradients, several of those steps
-are one pass over memory in a kernel of gsasr_ops, which wants weights in an order of its own. On GPUs the steps stay,
-and their weights are cast, joined and padded once instead of in every call. `for_inference` makes a network in which
-modules are exchanged for others that keep such weights.
+The modules of this room compute the paper's formulas, step by step. On CPUs several of those steps are one pass over
+memory in a kernel of gsasr_ops, which wants weights in an order of its own. On GPUs the steps stay, and for inference
+their weights are cast, joined and padded once instead of in every call. `for_inference` makes a network in which
+modules are exchanged for others that keep such weights, and `for_training` exchanges them, for fused ones, in a network
+that is trained in bfloat16 on a CPU.
 
-The snapshot is made explicitly, for packed weights cannot follow those of a network in training. All that evaluates
-makes one: per model where pictures are upscaled, per validation in training.
+The snapshot for inference is made explicitly, for packed weights cannot follow those of a network in training. All that
+evaluates makes one: per model where pictures are upscaled, per validation in training. A network in training packs them
+in each call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -64,6 +66,25 @@ def for_inference(net: Network, *, cuda_graph: bool = False) -> Network:
     return snapshot
 
 
+def for_training(net: nn.Module) -> None:
+    """Has a network on the CPU be trained in bfloat16 by fused kernels, where gsasr_ops multiplies that fast.
+
+    The network stays what it is, with its weights and the names in its state dict. Without autocast to bfloat16 it
+    computes as before.
+
+    Args:
+        net: GSASR, or a part of it.
+    """
+    if torch.bfloat16 not in gsasr_ops.MULTIPLIED:
+        return
+    module: Any
+    for module in net.modules():
+        cls = _fused_class(module)
+        if issubclass(cls, _Fused) and not is_hooked(module):
+            module.__class__ = cls
+            module.packs = None
+
+
 def _refuse_weights(*_: object) -> None:
     raise RuntimeError('a snapshot of for_inference shares its weights: load them into the network itself')
 
@@ -113,13 +134,14 @@ class _Fused(nn.Module):
     """What takes the place of a plain module, with the same parameters: a subclass that overrides a forward.
 
     Attributes:
-        packs: weights as the kernels want them, by dtype and layers.
+        packs: weights as the kernels want them, by dtype and layers; None in a network that is trained.
     """
 
-    packs: dict[Any, Any]
+    packs: dict[Any, Any] | None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self.packs.clear()  # the weights move to another device or dtype
+        if self.packs is not None:
+            self.packs.clear()  # the weights move to another device or dtype
         return super()._apply(fn, recurse)
 
     def operands(self, x: Tensor) -> torch.dtype | None:
@@ -127,11 +149,16 @@ class _Fused(nn.Module):
 
         The kernels add in float32: a network that is itself in bfloat16 stays with PyTorch, to the last bit.
         """
-        if x.device.type != 'cpu' or torch.is_grad_enabled() or next(self.parameters()).dtype != torch.float32:
+        if x.device.type != 'cpu' or next(self.parameters()).dtype != torch.float32:
+            return None
+        if torch.is_grad_enabled() and self.packs is not None:
             return None
         cast = torch.is_autocast_enabled('cpu')
         dtype = torch.get_autocast_dtype('cpu') if cast else x.dtype
-        known = (torch.float32, torch.bfloat16) if _POINTWISE is not None else gsasr_ops.MULTIPLIED
+        if self.packs is None:
+            known: Collection[torch.dtype] = {torch.bfloat16} & gsasr_ops.MULTIPLIED
+        else:
+            known = (torch.float32, torch.bfloat16) if _POINTWISE is not None else gsasr_ops.MULTIPLIED
         return dtype if dtype in known and x.dtype in (torch.float32, torch.bfloat16) else None
 
     def kept(self, x: Tensor, make: Callable[..., tuple[Any, ...]], *layers: nn.Linear) -> Any:
@@ -139,7 +166,7 @@ class _Fused(nn.Module):
 
         What has no floating-point dtype stays as it is.
         """
-        if x.device.type == 'cpu' or torch.is_grad_enabled():
+        if x.device.type == 'cpu' or torch.is_grad_enabled() or self.packs is None:
             return make(*layers)
         dtype = product_dtype(x)
         key = (make.__name__, dtype, *layers)
@@ -177,20 +204,12 @@ class _Fused(nn.Module):
         if dtype is None:
             dtype = torch.float32 if adds_x or residual is not None else operands
         by_kernel = operands in gsasr_ops.MULTIPLIED
-        key = (by_kernel, operands, *layers)
-        if key not in self.packs:
-            weights = [_side_by_side([layer.weight for layer in group]) for group in layers]
-            biases = [_side_by_side([layer.bias for layer in group]) for group in layers]
-            self.packs[key] = (
-                gsasr_ops.pack_perceptron(weights, biases, operands=operands)
-                if by_kernel
-                else [(weight.to(operands), bias.to(operands)) for weight, bias in zip(weights, biases)]
-            )
-        packed = self.packs[key]
+        weights = self._packed_layers(layers, operands, by_kernel)
         if by_kernel:
             result = gsasr_ops.perceptron(
                 x.reshape(-1, x.shape[-1]),
-                packed,
+                *weights,
+                operands=operands,
                 added=added,
                 norm=(norm.weight, norm.bias, norm.eps) if norm is not None else None,
                 adds_x=adds_x,
@@ -200,12 +219,30 @@ class _Fused(nn.Module):
             return result.view(*x.shape[:-1], -1)
         y = x if added is None else x + added.view(len(added), *[1] * (x.dim() - 2), -1)
         result = y if norm is None else norm(y)
-        for i, (weight, bias) in enumerate(packed, 1):
+        for i, (weight, bias) in enumerate(weights, 1):
             assert _POINTWISE is not None
             result = _POINTWISE(result.to(operands), weight, bias, 'relu' if i < len(layers) else 'none', [], '')
         for addend in (y if adds_x else None, residual):
             result = result if addend is None else addend + result
         return result.to(dtype)
+
+    def _packed_layers(
+        self, layers: tuple[Sequence[nn.Linear], ...], operands: torch.dtype, by_kernel: bool
+    ) -> Sequence[Any]:
+        """What a call of the kernel takes between x and its options; else weights and biases, cast, of each layer."""
+        key = (by_kernel, operands, *layers)
+        if self.packs is not None and key in self.packs:
+            return self.packs[key]
+        weights = [_side_by_side([layer.weight for layer in group]) for group in layers]
+        biases = [_side_by_side([layer.bias for layer in group]) for group in layers]
+        if self.packs is None:
+            return weights, biases
+        self.packs[key] = (
+            (gsasr_ops.pack_perceptron(weights, biases, operands=operands),)
+            if by_kernel
+            else [(weight.to(operands), bias.to(operands)) for weight, bias in zip(weights, biases)]
+        )
+        return self.packs[key]
 
 
 def _side_by_side(parameters: list[Tensor]) -> Tensor:
@@ -244,6 +281,8 @@ class _FusedConvolution(_KeptConv):
         if operands not in gsasr_ops.MULTIPLIED:
             return None
         assert operands is not None and self.bias is not None
+        if self.packs is None:
+            return gsasr_ops.convolution(x, self.weight, self.bias, operands=operands, dtype=operands)
         if operands not in self.packs:
             self.packs[operands] = gsasr_ops.pack_convolution(self.weight, self.bias, operands=operands)
         return gsasr_ops.convolution(x, self.packs[operands], dtype=operands)

@@ -25,6 +25,8 @@ class MapShuffle(nn.PixelShuffle):
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges a map."""
+        if self.upscale_factor == 1:
+            return x
         if x.device.type == 'cpu':
             return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return self.shuffled(x, self.upscale_factor)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import extension
-from ..layers import check_devices
+from ..layers import check_devices, no_derivative
 from . import on_gpu, reference
 
 
@@ -28,9 +28,10 @@ def window_attention(
 
     On CPUs, in float32 and bfloat16, one kernel reads the heads where they lie (any strides) and computes in float32.
     Of bfloat16 it multiplies pairs where the processor does that: the weights of the values are rounded to bfloat16
-    there. For gradients the weights are computed again, by plain products in q's dtype: nothing of the size T x S is
-    kept. Otherwise, and where there is no compiled library, it is PyTorch's scaled_dot_product_attention, on GPUs by
-    a fused kernel; heads of other than a multiple of 8 channels are padded for it, in a pass of their own.
+    there. For gradients the weights are computed again, likewise, or by plain products where there are rotations:
+    nothing of the size T x S is kept. Otherwise, and where there is no compiled library, it is PyTorch's
+    scaled_dot_product_attention, on GPUs by a fused kernel; heads of other than a multiple of 8 channels are padded for
+    it, in a pass of their own.
 
     Args:
         q: queries, (M, heads, T, D), of a floating-point dtype.
@@ -148,9 +149,24 @@ def _save_for_backward(ctx, inputs, output):
 
 
 def _backward(ctx, v_output):
-    inputs = (*ctx.saved_tensors, ctx.scale)
-    v_inputs = reference.window_attention_backward(v_output, *inputs)
-    return *v_inputs, None, None, None  # for numbers of tokens and the scale
+    q, k, v, bias, rotations, windows, context_windows = ctx.saved_tensors
+    if rotations is not None:
+        v_inputs = reference.window_attention_backward(
+            v_output, q, k, v, bias, rotations, windows, context_windows, ctx.scale
+        )
+        return *v_inputs, None, None, None  # for numbers of tokens and the scale
+    gradients = torch.ops.gsasr.window_attention_backward(v_output, q, k, v, bias, windows, context_windows, ctx.scale)
+    v_q, v_k, v_v = (gradient.to(q.dtype) for gradient in gradients[:3])
+    if windows is None:
+        v_q, v_k, v_v = (gradient.unflatten(0, (len(q), -1)).transpose(1, 2) for gradient in (v_q, v_k, v_v))
+    return v_q, v_k, v_v, gradients[3] if bias is not None else None, None, None, None, None
+
+
+def _fake_backward(v_output, q, k, v, bias, windows, context_windows, scale):
+    shapes = [x.shape if windows is not None else (x.shape[0] * x.shape[2], *x.shape[1::2]) for x in (q, k, v)]
+    return *(q.new_empty(shape, dtype=torch.float32) for shape in shapes), q.new_empty(
+        bias.shape if bias is not None else 0, dtype=torch.float32
+    )
 
 
 extension.register(
@@ -159,4 +175,10 @@ extension.register(
     fake=_fake,
     backward=_backward,
     setup_context=_save_for_backward,
+)
+extension.register(
+    'window_attention_backward',
+    twin=reference.token_gradients,
+    fake=_fake_backward,
+    backward=no_derivative('window_attention_backward'),
 )

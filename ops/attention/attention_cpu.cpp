@@ -14,6 +14,17 @@ void attend_with(AttendHead<E> attend_head, const Attention<E>& problem, const T
                           });
 }
 
+template <class E>
+void differentiate_with(DifferentiateHead<E> differentiate_head, const AttentionGradient<E>& problem,
+                        const Threads& threads) {
+    const Attention<E>& forward = problem.forward;
+    for_each_with_scratch(forward.heads, attention_gradient_scratch(forward.T, forward.S, forward.D), threads,
+                          [&](int64_t head, float* scratch) {
+                              for (int64_t window = 0; window < forward.M; ++window)
+                                  differentiate_head(problem, window, head, scratch);
+                          });
+}
+
 }  // namespace
 
 void attend(const Attention<float>& problem, const Threads& threads) {
@@ -21,6 +32,13 @@ void attend(const Attention<float>& problem, const Threads& threads) {
 }
 void attend(const Attention<BFloat16>& problem, const Threads& threads) {
     attend_with(GSASR_CALL_CHOSEN(attention_kernels).of_bfloat16, problem, threads);
+}
+
+void differentiate_attention(const AttentionGradient<float>& problem, const Threads& threads) {
+    differentiate_with(GSASR_CALL_CHOSEN(attention_kernels).gradient_of_float, problem, threads);
+}
+void differentiate_attention(const AttentionGradient<BFloat16>& problem, const Threads& threads) {
+    differentiate_with(GSASR_CALL_CHOSEN(attention_kernels).gradient_of_bfloat16, problem, threads);
 }
 
 }  // namespace cpu

@@ -6,7 +6,7 @@
 // by the sum of the weights. Logits are those of the softmax times log2(e), so that powers of two do.
 //
 // Included after the instruction set is chosen, for the reasons told in common/kernels.h.
-#include "../common/words.h"
+#include "../common/products.h"
 #include "cpu.h"
 
 namespace gsasr {
@@ -223,14 +223,20 @@ GSASR_INLINE void results_from(int64_t d, const Group& group, const float* inver
                             totals[r][c] * broadcast<float, L>(inverse_sums[r]));
 }
 
+// The logits of all keys, and their largest per lane.
 template <int L, class Words>
-GSASR_INLINE void attend_group(const Group& group) {
-    Vector<float, L> largest[kQueries];
+GSASR_INLINE void logits_of(const Group& group, Vector<float, L>* largest) {
     for (int r = 0; r < kQueries; ++r) largest[r] = broadcast<float, L>(-std::numeric_limits<float>::infinity());
     int64_t s = 0;
     for (; s + (kKeyVectors - 1) * L < group.S; s += kKeyVectors * L)
         logits_from<L, kKeyVectors, Words>(s, group, largest);
     for (; s < group.S; s += L) logits_from<L, 1, Words>(s, group, largest);
+}
+
+template <int L, class Words>
+GSASR_INLINE void attend_group(const Group& group) {
+    Vector<float, L> largest[kQueries];
+    logits_of<L, Words>(group, largest);
     float inverse_sums[kQueries];
     weigh<L, Words>(group, largest, inverse_sums);
     int64_t d = 0;
@@ -274,11 +280,6 @@ void attend_head(const Attention<E>& problem, int64_t window, int64_t head, floa
 }
 
 }  // namespace
-
-AttentionKernels attention_kernels() {
-    return {attend_head<GSASR_LANES, float>, attend_head<GSASR_LANES, BFloat16>};
-}
-
 }  // namespace GSASR_UNIT
 }  // namespace cpu
 }  // namespace gsasr

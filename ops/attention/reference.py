@@ -99,6 +99,28 @@ def window_attention_backward(
     return v_q, v_k, v_v, v_bias, v_rotations
 
 
+def token_gradients(
+    v_output: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    windows: Tensor | None,
+    context_windows: Tensor | None,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The operator `gsasr::window_attention_backward` in PyTorch.
+
+    Returns:
+        The gradients of q, k and v, (tokens, heads, D), and of the bias, empty where there is none; float32.
+    """
+    *gradients, v_bias, _ = window_attention_backward(v_output, q, k, v, bias, None, windows, context_windows, scale)
+    if windows is None:
+        gradients = [gradient.transpose(1, 2).flatten(0, 1) for gradient in gradients]
+    v_q, v_k, v_v = (gradient.float().contiguous() for gradient in gradients)
+    return v_q, v_k, v_v, q.new_empty(0, dtype=torch.float32) if v_bias is None else v_bias
+
+
 def _turns(rotations: Tensor, x: Tensor) -> Tensor:
     """Those of the tokens of x, (M, heads, T, D), as complex numbers, (heads, T, D / 2)."""
     return torch.view_as_complex(rotations[:, : x.shape[2]].contiguous())

@@ -43,5 +43,11 @@ void for_each_with_scratch(int64_t count, int64_t floats, const Threads& threads
     });
 }
 
+// Adds the sums of all parts to those of the first, in their order.
+inline void add_parts(float* sums, int64_t parts, int64_t size) {
+    for (int64_t part = 1; part < parts; ++part)
+        for (int64_t i = 0; i < size; ++i) sums[i] += sums[part * size + i];
+}
+
 }  // namespace cpu
 }  // namespace gsasr

@@ -175,6 +175,18 @@ GSASR_INLINE Vector<T, L> keep(const Vector<T, L>& a, const Mask<T, L>& mask) {
 #endif
 }
 
+// Lanes of a where those of `sign` are not 0 or less (NaN is not), else 0: the derivative of a ReLU.
+template <class T, int L>
+GSASR_INLINE Vector<T, L> keep_above_zero(const Vector<T, L>& a, const Vector<T, L>& sign) {
+#if defined(__GNUC__)
+    return keep<T, L>(a, ~(Mask<T, L>)(sign <= Vector<T, L>{}));
+#else
+    Vector<T, L> r;
+    for (int k = 0; k < L; ++k) r[k] = sign[k] <= 0 ? T(0) : a[k];
+    return r;
+#endif
+}
+
 template <class T, int L>
 GSASR_INLINE Vector<T, L> load(const T* from) {
     Vector<T, L> r;

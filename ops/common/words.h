@@ -5,6 +5,8 @@
 // chosen: see kernels.h.
 #pragma once
 
+#include <type_traits>
+
 #include "bfloat16.h"
 #include "simd.h"
 
@@ -155,6 +157,24 @@ GSASR_INLINE void put_elements(float* row, int64_t at, const Vector<float, L>& v
     }
 }
 
+// Elements of words of E as they lie in rows: floats, whatever they were rounded to, but where two make a word.
+template <class E>
+using Stored = std::conditional_t<WordsOf<E>::Type::kElements == 2, E, float>;
+
+// Words of neighbouring rows, for sums over rows: lane i of as many vectors as a word has elements, rounded to E.
+template <int L, class E>
+GSASR_INLINE void put_across(const Vector<float, L>* rows, float* words) {
+#if defined(GSASR_BF16)
+    if constexpr (WordsOf<E>::Type::kElements == 2) {
+        const __m512i first = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)rows[0]));
+        const __m512i second = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)rows[1]));
+        store<float, L>(words, (Vector<float, L>)_mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
+        return;
+    }
+#endif
+    put_elements<L, E>(words, 0, rows[0]);
+}
+
 // The first `count` lanes, to and from elements; lanes beyond are read as 0.
 template <int L>
 GSASR_INLINE Vector<float, L> load_elements(const float* from, int64_t count) {
@@ -164,6 +184,14 @@ GSASR_INLINE Vector<float, L> load_elements(const float* from, int64_t count) {
 }
 template <int L>
 GSASR_INLINE Vector<float, L> load_elements(const BFloat16* from, int64_t count) {
+#if defined(GSASR_BF16)
+    if constexpr (L == 16)
+        if (count >= L) {
+            __m256i bits;
+            std::memcpy(&bits, from, sizeof bits);
+            return (Vector<float, L>)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
+        }
+#endif
     float lane[L] = {};
     if (count >= L)
         for (int l = 0; l < L; ++l) lane[l] = to_float(from[l]);

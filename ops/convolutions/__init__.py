@@ -64,7 +64,7 @@ def convolution(
     operands: torch.dtype | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """3 x 3 convolution of maps, with zeros around, without a derivative.
+    """3 x 3 convolution of maps, with zeros around. Differentiable once, by kernels of the same kind.
 
     On CPUs by Winograd's F(2 x 2, 3 x 3): 16 products in place of 36, of sums of pixels and of weights. All is computed
     in float32, except that these sums may be rounded to bfloat16. Worth calling for the operands in `MULTIPLIED`.
@@ -110,5 +110,44 @@ def _fake(x, weight, bias, packed, residual, in_bfloat16, output_in_bfloat16):
     return x.new_empty((*x.shape[:3], weight.shape[0]), dtype=dtype)
 
 
+def _save_for_backward(ctx, inputs, output):
+    x, weight, _, _, _, ctx.in_bfloat16, _ = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx, v_output):
+    x, weight = ctx.saved_tensors
+    v_x = None
+    if ctx.needs_input_grad[0]:
+        # A convolution too, by the weight turned around.
+        turned, zeros = weight.flip(2, 3).transpose(0, 1), weight.new_zeros(weight.shape[1])
+        v_x = torch.ops.gsasr.convolution(
+            v_output, turned, zeros, None, None, ctx.in_bfloat16, x.dtype == torch.bfloat16
+        )
+    v_weight, v_bias = torch.ops.gsasr.convolution_weight_backward(v_output, x, ctx.in_bfloat16)
+    v_residual = v_output.float() if ctx.needs_input_grad[4] else None
+    return v_x, v_weight, v_bias, None, v_residual, None, None
+
+
+def _fake_weight_backward(v_output, x, in_bfloat16):
+    outs = v_output.shape[3]
+    return (
+        x.new_empty((outs, x.shape[3], 3, 3), dtype=torch.float32),
+        x.new_empty(outs, dtype=torch.float32),
+    )
+
+
 extension.register('pack_convolution', twin=reference.pack_convolution, fake=reference.pack_convolution)
-extension.register('convolution', twin=reference.convolution, fake=_fake, backward=no_derivative('convolution'))
+extension.register(
+    'convolution',
+    twin=reference.convolution,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_save_for_backward,
+)
+extension.register(
+    'convolution_weight_backward',
+    twin=reference.convolution_weight_backward,
+    fake=_fake_weight_backward,
+    backward=no_derivative('convolution_weight_backward'),
+)

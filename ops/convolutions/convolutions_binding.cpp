@@ -5,6 +5,8 @@
 // packed for this call. The fake kernels live in __init__.py.
 #include "../common/packed_binding.h"
 
+#include <tuple>
+
 #include "cpu.h"
 
 namespace gsasr {
@@ -53,6 +55,29 @@ Tensor convolution_cpu(Tensor x_, Tensor weight, Tensor bias, std::optional<Tens
     return output;
 }
 
+std::tuple<Tensor, Tensor> convolution_weight_backward_cpu(Tensor v_output_, Tensor x_, bool in_bfloat16) {
+    const Tensor x = with_contiguous_tokens(x_), v_output = make_contiguous(v_output_);
+    GSASR_CHECK(x.dim() == 4 && x.size(3) >= 1, "x must have the shape (B, H, W, C) with C from 1, got ", shape_of(x));
+    const int64_t B = x.size(0), H = x.size(1), W = x.size(2), C = x.size(3);
+    GSASR_CHECK(v_output.dim() == 4 && v_output.size(3) >= 1,
+                "v_output must have the shape (B, H, W, N) with N from 1, got ", shape_of(v_output));
+    const int64_t outs = v_output.size(3);
+    check_shape("v_output", v_output, {B, H, W, outs});
+    for (const Tensor& tensor : {x, v_output})
+        GSASR_CHECK((is_float(tensor) || is_bfloat16(tensor)) && device_index(tensor) == device_index(x),
+                    "x and v_output must be of dtype float32 or bfloat16, on one device");
+    Tensor v_weight = empty_in(false, x, {outs, C, 3, 3}), v_bias = empty_in(false, x, {outs});
+    const auto read = [](const Tensor& tensor) {
+        return is_float(tensor) ? static_cast<const void*>(data<float>(tensor)) : data<BFloat16>(tensor);
+    };
+    const cpu::Convolution forward = {read(x), is_bfloat16(x), x.stride(0), x.stride(1), x.stride(2), B, H, W, C,
+                                      {nullptr, nullptr}, nullptr, nullptr, false, outs};
+    cpu::differentiate_convolution({forward, read(v_output), is_bfloat16(v_output), mutable_data<float>(v_weight),
+                                    mutable_data<float>(v_bias)},
+                                   in_bfloat16, threads());
+    return {v_weight, v_bias};
+}
+
 }  // namespace
 }  // namespace binding
 }  // namespace gsasr
@@ -61,10 +86,12 @@ Tensor convolution_cpu(Tensor x_, Tensor weight, Tensor bias, std::optional<Tens
 GSASR_LIBRARY(gsasr, m) {
     m.def("pack_convolution(Tensor weight, Tensor bias, bool in_bfloat16) -> Tensor");
     m.def("convolution(Tensor x, Tensor weight, Tensor bias, Tensor? packed, Tensor? residual, bool in_bfloat16, bool output_in_bfloat16) -> Tensor");
+    m.def("convolution_weight_backward(Tensor v_output, Tensor x, bool in_bfloat16) -> (Tensor v_weight, Tensor v_bias)");
 }
 #endif
 
 GSASR_LIBRARY_IMPL(gsasr, CPU, m) {
     m.impl("pack_convolution", GSASR_KERNEL(gsasr::binding::pack_convolution_cpu));
     m.impl("convolution", GSASR_KERNEL(gsasr::binding::convolution_cpu));
+    m.impl("convolution_weight_backward", GSASR_KERNEL(gsasr::binding::convolution_weight_backward_cpu));
 }

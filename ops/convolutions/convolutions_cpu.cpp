@@ -30,5 +30,21 @@ void convolve(const Convolution& problem, bool in_bfloat16, const Threads& threa
                           threads, [&](int64_t block, float* scratch) { apply(problem, block * kBlockSquares, scratch); });
 }
 
+void differentiate_convolution(const ConvolutionGradient& problem, bool in_bfloat16, const Threads& threads) {
+    const ConvolutionKernels chosen = kernels(in_bfloat16);
+    const int64_t squares = problem.forward.squares(), size = convolution_sums(problem.forward);
+    const int64_t parts = std::max<int64_t>(1, (squares + kSquaresPart - 1) / kSquaresPart);
+    const std::shared_ptr<float> sums = aligned_floats(parts * size);
+    std::fill_n(sums.get(), parts * size, 0.0f);
+    for_each_with_scratch(parts, convolution_gradient_scratch(problem.forward), threads, [&](int64_t part, float* scratch) {
+        const int64_t end = std::min((part + 1) * kSquaresPart, squares);
+        for (int64_t first = part * kSquaresPart; first < end; first += kGradientSquares)
+            chosen.differentiate(problem, first, std::min(first + kGradientSquares, end), scratch,
+                                 sums.get() + part * size);
+    });
+    add_parts(sums.get(), parts, size);
+    chosen.finish_gradient(problem, sums.get());
+}
+
 }  // namespace cpu
 }  // namespace gsasr

@@ -32,6 +32,19 @@ struct Convolution {
     int64_t squares() const { return B * square_rows() * square_columns(); }
 };
 
+// The gradients of weight and bias, from that of the output.
+struct ConvolutionGradient {
+    Convolution forward;   // of x: without weight, residual and output
+    const void* v_output;  // (B, H, W, outs)
+    bool v_in_bfloat16;
+    float* v_weight;  // (outs, C, 3, 3)
+    float* v_bias;    // (outs)
+};
+
+// Squares that are worked on together, and squares whose sums are taken apart from those of others, by one thread.
+constexpr int64_t kGradientSquares = 64;
+constexpr int64_t kSquaresPart = 8 * kGradientSquares;
+
 // Packs a weight (outs, C, 3, 3) and a bias (outs) for products of floats, or of operands rounded to bfloat16, as
 // packed_floats(convolution_words(C, outs), outs) floats on a multiple of 64 bytes; all are written.
 void pack_convolution(const float* weight, const float* bias, int64_t C, int64_t outs, bool in_bfloat16, float* packed,
@@ -41,11 +54,27 @@ void pack_convolution(const float* weight, const float* bias, int64_t C, int64_t
 // bit for bit, whatever the number of threads.
 void convolve(const Convolution& problem, bool in_bfloat16, const Threads& threads);
 
+// Solves the problem likewise, by products of floats or of operands rounded to bfloat16.
+void differentiate_convolution(const ConvolutionGradient& problem, bool in_bfloat16, const Threads& threads);
+
 // Floats of the words of a weight; of scratch of one thread, for packing and for a block.
 static constexpr int64_t convolution_words(int64_t C, int64_t outs) { return kTransformed * padded(outs) * padded(C); }
 static constexpr int64_t packing_scratch(int64_t C) { return (9 + 1) * padded(C); }
 static inline int64_t convolution_scratch(const Convolution& problem) {
     return kTransformed * kBlockSquares * (padded(problem.C) + 2 * kRowPadding);
+}
+
+// Floats of a part's sums: the transformed weight's rows, one position after the other, and the bias; and of a thread's
+// scratch: as many squares as a word has elements, and the block's words across squares of x and of the gradient.
+static inline int64_t position_sums(const Convolution& problem) {
+    return whole_tiles(problem.outs) * padded(problem.C);
+}
+static inline int64_t convolution_sums(const Convolution& problem) {
+    return kTransformed * position_sums(problem) + padded(problem.outs);
+}
+static inline int64_t convolution_gradient_scratch(const Convolution& problem) {
+    const int64_t both = padded(problem.C) + padded(problem.outs);
+    return kTransformed * (kGradientSquares + 2) * both + kRowPadding;
 }
 
 // `words` and `scratch` lie on multiples of 64 bytes.
@@ -55,6 +84,10 @@ struct ConvolutionKernels {
                         float* scratch);
     // Squares first to first + kBlockSquares - 1, as far as there are so many.
     void (*apply)(const Convolution& problem, int64_t first, float* scratch);
+    // Squares first to end - 1, at most kGradientSquares; adds to the sums.
+    void (*differentiate)(const ConvolutionGradient& problem, int64_t first, int64_t end, float* scratch, float* sums);
+    // From all sums to the gradients.
+    void (*finish_gradient)(const ConvolutionGradient& problem, const float* sums);
 };
 
 // Operands of the products are rounded to bfloat16 or not.

@@ -186,17 +186,7 @@ void apply_convolution(const Convolution& problem, int64_t first, float* scratch
         convolve_block<L, E, float>(problem, first, scratch);
 }
 
-template <class E>
-constexpr ConvolutionKernels convolution_kernels_of() {
-    return {pack_weight<GSASR_LANES, E>, apply_convolution<GSASR_LANES, E>};
-}
-
 }  // namespace
-
-AllConvolutionKernels convolution_kernels() {
-    return {convolution_kernels_of<float>(), convolution_kernels_of<BFloat16>()};
-}
-
 }  // namespace GSASR_UNIT
 }  // namespace cpu
 }  // namespace gsasr

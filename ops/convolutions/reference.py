@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+import torch.nn.grad
 from torch import Tensor
 
 from ..layers import packed_bytes
@@ -35,3 +36,14 @@ def convolution(
     if residual is not None:
         result = result + residual
     return result.bfloat16() if output_in_bfloat16 else result
+
+
+def convolution_weight_backward(v_output: Tensor, x: Tensor, in_bfloat16: bool) -> tuple[Tensor, Tensor]:
+    """The operator `gsasr::convolution_weight_backward` in PyTorch: gradients of weight and bias, in float32."""
+    v_bias = v_output.float().sum((0, 1, 2))
+    if in_bfloat16:
+        v_output, x = v_output.bfloat16(), x.bfloat16()
+    v_planes, planes = (maps.float().permute(0, 3, 1, 2) for maps in (v_output, x))
+    with torch.autocast(x.device.type, enabled=False):
+        size = (v_planes.shape[1], planes.shape[1], 3, 3)
+        return torch.nn.grad.conv2d_weight(planes, size, v_planes, padding=1).contiguous(), v_bias

@@ -76,9 +76,10 @@ def perceptron(
     operands: torch.dtype | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """y + residual + W_l max(... max(W_1 norm(y) + b_1, 0) ..., 0) + b_l with y = x + added, without a derivative.
+    """y + residual + W_l max(... max(W_1 norm(y) + b_1, 0) ..., 0) + b_l with y = x + added.
 
-    Linear layers with a ReLU between, of rows that may be normalised first and added last. On CPUs one kernel does all
+    Linear layers with a ReLU between, of rows that may be normalised first and added last. Differentiable once; what is
+    between the layers is computed again for it, and nothing of it kept. On CPUs one kernel does all
     of that to a few rows at a time, which stay in the cache. All is computed in float32, except that the operands of
     the products may be rounded to bfloat16. Worth calling for the operands in `MULTIPLIED`.
 
@@ -130,5 +131,46 @@ def _fake(
     return x.new_empty((x.shape[0], weights[-1].shape[0]), dtype=dtype)
 
 
+def _save_for_backward(ctx, inputs, output):
+    x, weights, biases, packed, added, norm_weight, norm_bias, ctx.eps, ctx.adds_x, _, ctx.in_bfloat16, _ = inputs
+    ctx.layers, ctx.packed = len(weights), len(packed)
+    ctx.save_for_backward(x, added, norm_weight, norm_bias, *weights, *biases)
+
+
+def _backward(ctx, v_output):
+    x, added, norm_weight, norm_bias, *parameters = ctx.saved_tensors
+    weights, biases = parameters[: ctx.layers], parameters[ctx.layers :]
+    v_x, v_parameters = torch.ops.gsasr.perceptron_backward(
+        v_output, x, weights, biases, added, norm_weight, norm_bias, ctx.eps, ctx.adds_x, ctx.in_bfloat16
+    )
+    shapes = [parameter.shape for layer in zip(weights, biases) for parameter in layer]
+    if norm_weight is not None:
+        shapes += [norm_weight.shape, norm_bias.shape]
+    parts = [part.view(shape) for part, shape in zip(v_parameters.split([s.numel() for s in shapes]), shapes)]
+    v_norm = parts[2 * ctx.layers :] or (None, None)
+    v_added = v_x.float().unflatten(0, (len(added), -1)).sum(1) if added is not None else None
+    v_residual = v_output.float() if ctx.needs_input_grad[9] else None
+    v_layers = parts[: 2 * ctx.layers : 2], parts[1 : 2 * ctx.layers : 2], [None] * ctx.packed
+    return v_x, *v_layers, v_added, *v_norm, None, None, v_residual, None, None
+
+
+def _fake_backward(v_output, x, weights, biases, added, norm_weight, norm_bias, eps, adds_x, in_bfloat16):
+    count = sum(parameter.numel() for parameter in (*weights, *biases))
+    count += 2 * x.shape[1] if norm_weight is not None else 0
+    return x.new_empty(x.shape), x.new_empty(count, dtype=torch.float32)
+
+
 extension.register('pack_linear', twin=reference.pack_linear, fake=reference.pack_linear)
-extension.register('perceptron', twin=reference.perceptron, fake=_fake, backward=no_derivative('perceptron'))
+extension.register(
+    'perceptron',
+    twin=reference.perceptron,
+    fake=_fake,
+    backward=_backward,
+    setup_context=_save_for_backward,
+)
+extension.register(
+    'perceptron_backward',
+    twin=reference.perceptron_backward,
+    fake=_fake_backward,
+    backward=no_derivative('perceptron_backward'),
+)

@@ -31,9 +31,10 @@ GSASR_INLINE float sum_of(const Vector<float, L>& lanes) {
     return sum;
 }
 
-// A row of x as operands, with zeros beyond the end.
+// A row of x as operands, with zeros beyond the end. With a normalisation `row` holds the normalised row without weight and
+// bias afterwards (of no use beyond the end); returns by what it was multiplied for that.
 template <int L, class E, class X>
-GSASR_INLINE void prepare_row(const X* x, const Preparation& how, float* row, float* words) {
+GSASR_INLINE float prepare_row(const X* x, const Preparation& how, float* row, float* words) {
     const int64_t count = how.count;
     Vector<float, L> sum{};
     for (int64_t i = 0; i < count; i += L) {
@@ -45,7 +46,7 @@ GSASR_INLINE void prepare_row(const X* x, const Preparation& how, float* row, fl
         else
             put_elements<L, E>(words, i, values);
     }
-    if (!how.norm_weight) return;
+    if (!how.norm_weight) return 1.0f;
     const float inverse_count = 1.0f / static_cast<float>(count);
     const Vector<float, L> mean = broadcast<float, L>(sum_of<L>(sum) * inverse_count);
     Vector<float, L> squares{};
@@ -54,18 +55,21 @@ GSASR_INLINE void prepare_row(const X* x, const Preparation& how, float* row, fl
         if (count - i < L) difference = keep<float, L>(difference, first_lanes<float, L>(static_cast<int>(count - i)));
         squares += difference * difference;
     }
-    const Vector<float, L> factor = broadcast<float, L>(1.0f / std::sqrt(sum_of<L>(squares) * inverse_count + how.eps));
-    for (int64_t i = 0; i < count; i += L)  // weight and bias are 0 beyond the end
-        put_elements<L, E>(words, i, (load<float, L>(row + i) - mean) * factor * load<float, L>(how.norm_weight + i) +
-                                         load<float, L>(how.norm_bias + i));
+    const float factor = 1.0f / std::sqrt(sum_of<L>(squares) * inverse_count + how.eps);
+    for (int64_t i = 0; i < count; i += L) {  // weight and bias are 0 beyond the end
+        const Vector<float, L> normalised = (load<float, L>(row + i) - mean) * broadcast<float, L>(factor);
+        store<float, L>(row + i, normalised);
+        put_elements<L, E>(words, i,
+                           normalised * load<float, L>(how.norm_weight + i) + load<float, L>(how.norm_bias + i));
+    }
+    return factor;
 }
 
 template <int L, class E>
-GSASR_INLINE void prepare_row(const Rows& rows, int64_t r, const Preparation& how, float* row, float* words) {
+GSASR_INLINE float prepare_row(const Rows& rows, int64_t r, const Preparation& how, float* row, float* words) {
     if (rows.in_bfloat16)
-        prepare_row<L, E>(static_cast<const BFloat16*>(rows.data) + r * rows.stride, how, row, words);
-    else
-        prepare_row<L, E>(static_cast<const float*>(rows.data) + r * rows.stride, how, row, words);
+        return prepare_row<L, E>(static_cast<const BFloat16*>(rows.data) + r * rows.stride, how, row, words);
+    return prepare_row<L, E>(static_cast<const float*>(rows.data) + r * rows.stride, how, row, words);
 }
 
 // Rows of the weight, each as pack_row puts it; zeros beyond the end.
@@ -132,6 +136,23 @@ struct Results {
     }
 };
 
+// Where hidden results of a block go, as operands of the next layer.
+template <class E>
+struct Hidden {
+    float* to;
+    int64_t stride, outs;
+
+    template <int L>
+    GSASR_METHOD void put(int64_t r, int64_t element, const Vector<float, L>& values) const {
+        // A maximum is its second argument where one is NaN.
+        Vector<float, L> hidden = Maximum<float, L>::of(Vector<float, L>{}, values);
+        // Beyond the end an infinite input made NaN of weights of 0.
+        if (outs - element < L)
+            hidden = keep<float, L>(hidden, first_lanes<float, L>(static_cast<int>(outs - element)));
+        put_elements<L, E>(to + r * stride, element, hidden);
+    }
+};
+
 // Asks for what row r needs at the end, and for the row of x a block further, to be brought into the second cache.
 GSASR_INLINE void expect_row(const Perceptron& problem, int64_t r) {
 #if defined(__GNUC__)
@@ -165,16 +186,10 @@ void apply_perceptron(const Perceptron& problem, const PaddedParameters& paramet
     for (int64_t r = rows; r % kProductRows; ++r) fill_row(block + r * stride, 0, stride, 0.0f);
     const int64_t last = problem.layer_count - 1;
     for (int64_t i = 0; i < last; ++i) {
-        const int64_t outs = problem.layers[i].outs;
+        const Hidden<E> hidden = {next, stride, problem.layers[i].outs};
         apply_layer<L, Words>(problem.layers[i], block, stride, rows,
-                              [next, stride, outs](int64_t r, int64_t element, const Vector<float, L>& values) {
-                                  // A maximum is its second argument where one is NaN.
-                                  Vector<float, L> hidden = Maximum<float, L>::of(Vector<float, L>{}, values);
-                                  // Beyond the end an infinite input made NaN of weights of 0.
-                                  if (outs - element < L)
-                                      hidden = keep<float, L>(
-                                          hidden, first_lanes<float, L>(static_cast<int>(outs - element)));
-                                  put_elements<L, E>(next + r * stride, element, hidden);
+                              [hidden](int64_t r, int64_t element, const Vector<float, L>& values) {
+                                  hidden.template put<L>(r, element, values);
                               });
         float* const spare = block;
         block = next;
@@ -198,17 +213,7 @@ void apply_perceptron(const Perceptron& problem, const PaddedParameters& paramet
         apply_last(static_cast<float*>(problem.output));
 }
 
-template <class E>
-constexpr PerceptronKernels perceptron_kernels_of() {
-    return {pack_weight<GSASR_LANES, E>, apply_perceptron<GSASR_LANES, E>};
-}
-
 }  // namespace
-
-AllPerceptronKernels perceptron_kernels() {
-    return {perceptron_kernels_of<float>(), perceptron_kernels_of<BFloat16>()};
-}
-
 }  // namespace GSASR_UNIT
 }  // namespace cpu
 }  // namespace gsasr

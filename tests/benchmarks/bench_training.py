@@ -135,7 +135,10 @@ def compare(trainers: dict[str, Trainer], rounds: int, steps: int, lr_pixels: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('-opt', type=Path, default=ROOT / 'options/train_gsasr_small.yml', help='option file')
-    parser.add_argument('--against', metavar='COMMIT', help='measure this commit beside the working tree')
+    against = (
+        'a commit, whose kernels are compiled first, or the folder of a checkout: measured beside the working tree'
+    )
+    parser.add_argument('--against', metavar='COMMIT', help=against)
     parser.add_argument('--rounds', type=int, default=9, help='of measuring (9)')
     parser.add_argument('--steps', type=int, default=4, help='in each round (4)')
     parser.add_argument('--force', nargs='+', default=[], metavar='a:b=c', help='other values of options')
@@ -148,22 +151,24 @@ def main() -> None:
     section = options['datasets']['train']
     with tempfile.TemporaryDirectory(prefix='bench-training-') as folder_name:
         folder = Path(folder_name)
+        worktree = None
         trainers = {'here': Trainer(ROOT, options, folder / 'here')}
         try:
             if arguments.against:
-                code = folder / 'against'
-                subprocess.run(
-                    ['git', 'worktree', 'add', '-q', '--detach', code, arguments.against], cwd=ROOT, check=True
-                )
-                trainers[arguments.against] = Trainer(code, options, folder / 'other')
+                code = Path(arguments.against)
+                if not code.is_dir():
+                    code = worktree = folder / 'against'
+                    add = ['git', 'worktree', 'add', '-q', '--detach', worktree, arguments.against]
+                    subprocess.run(add, cwd=ROOT, check=True)
+                trainers[arguments.against] = Trainer(code.resolve(), options, folder / 'other')
             compare(
                 trainers, arguments.rounds, arguments.steps, section['batch_size_per_gpu'] * section['lq_size'] ** 2
             )
         finally:
             for trainer in trainers.values():
                 trainer.close()
-            if arguments.against:
-                subprocess.run(['git', 'worktree', 'remove', '--force', code], cwd=ROOT, check=True)
+            if worktree is not None:
+                subprocess.run(['git', 'worktree', 'remove', '--force', worktree], cwd=ROOT, check=True)
 
 
 if __name__ == '__main__':

@@ -63,7 +63,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x))) * self.res_scale
+        y = self.conv2(F.relu(self.conv1(x)))
+        # The first operand decides in which order the sum lies in memory: that in which convolutions leave it.
+        return (y if self.res_scale == 1 else y * self.res_scale) + x
 
 
 def add_mean(net: nn.Module, rgb_mean: Sequence[float]) -> None:
