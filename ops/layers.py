@@ -63,7 +63,7 @@ def check_devices(x: Tensor, **others: Tensor | Sequence[Tensor] | None) -> None
 def no_derivative(name: str) -> Any:
     """What the backward pass of an operator without one does."""
 
-    def backward(ctx: Any, v_output: Tensor) -> NoReturn:
+    def backward(ctx: Any, *v_outputs: Tensor) -> NoReturn:
         raise NotImplementedError(f'the operator {name} has no derivative')
 
     return backward

@@ -329,7 +329,8 @@ class GSASRModel(ResumableModel):
             options = self.opt.get('train' if self.is_train else 'val') or {}
             prepare(net, options)
             net.decoder.checkpoint_gradients(options.get('gradient_checkpointing'))
-            if self.is_train and self.device.type == 'cpu' and not options.get('compile'):
+            in_bfloat16 = options.get('autocast') == 'bf16' and not options.get('compile')
+            if self.is_train and self.device.type == 'cpu' and in_bfloat16:
                 for_training(net)
         if self.opt['num_gpu'] > 1 and not self.opt['dist']:
             get_root_logger().warning(

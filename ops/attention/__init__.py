@@ -150,7 +150,7 @@ def _save_for_backward(ctx, inputs, output):
 
 def _backward(ctx, v_output):
     q, k, v, bias, rotations, windows, context_windows = ctx.saved_tensors
-    if rotations is not None:
+    if rotations is not None or torch.is_grad_enabled():  # plain products have derivatives of their own
         v_inputs = reference.window_attention_backward(
             v_output, q, k, v, bias, rotations, windows, context_windows, ctx.scale
         )

@@ -248,6 +248,9 @@ def test_twins_round_as_the_kernels_do() -> None:
     given = (v, x, *layers, torch.randn(4, 24), torch.randn(24), torch.randn(24), 1e-5, True)
     maps, v_maps = torch.randn(2, 6, 5, 6), torch.randn(2, 6, 5, 9)
     attention = (torch.randn(3, 7, 24), *(torch.randn(3, 2, 7, 12) for _ in range(3)), torch.randn(2, 7, 7), None, None)
+    for half in (False, True):
+        torch.library.opcheck(ops.perceptron_backward, (*given, half))
+    torch.library.opcheck(ops.window_attention_backward, (*attention, 0.3))
     pairs = [
         *((ops.perceptron_backward(*given, half), perceptron_backward(*given, half)) for half in (False, True)),
         (ops.convolution_weight_backward(v_maps, maps, False), convolution_weight_backward(v_maps, maps, False)),

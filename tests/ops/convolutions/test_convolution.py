@@ -125,8 +125,12 @@ def test_opcheck_and_compiled() -> None:
     compiled = torch.compile(convolution, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(x, weight, bias, residual=residual), convolution(x, weight, bias, residual=residual))
     assert torch.equal(compiled(x, packed, residual=residual), convolution(x, packed, residual=residual))
-    with pytest.raises(NotImplementedError, match='the operator convolution has no derivative'):
-        convolution(x, weight.requires_grad_(), bias).sum().backward()
+    v_output = torch.randn(1, 3, 4, 6)
+    torch.library.opcheck(torch.ops.gsasr.convolution_weight_backward, (v_output, x, True))
+    result = convolution(x, weight.requires_grad_(), bias)
+    (gradient,) = torch.autograd.grad(result.square().sum(), weight, create_graph=True)
+    with pytest.raises(NotImplementedError, match='the operator convolution_weight_backward has no derivative'):
+        gradient.sum().backward()
 
 
 @pytest.mark.parametrize(
