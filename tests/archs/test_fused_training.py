@@ -109,3 +109,19 @@ def test_where_gsasr_ops_multiplies_nothing_faster_all_stays(monkeypatch: pytest
     classes = [type(module) for module in net.modules()]
     for_training(net)
     assert classes == [type(module) for module in net.modules()]
+
+
+def test_the_kernels_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients of the formulas would pass all other tests."""
+    calls = set()
+
+    def count(name: str) -> None:
+        function = getattr(gsasr_ops, name)
+        monkeypatch.setattr(gsasr_ops, name, lambda *args, **kwargs: (calls.add(name), function(*args, **kwargs))[1])
+
+    for name in ('perceptron', 'convolution', 'window_attention'):
+        count(name)
+    net = make_net().train()
+    for_training(net)
+    gradients(net, half=True)
+    assert calls == {'perceptron', 'convolution', 'window_attention'}
