@@ -12,7 +12,7 @@ from basicsr.utils import get_root_logger
 from torch import Tensor, nn
 
 from gsasr_plugin import precision
-from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.inference import for_training
 from gsasr_plugin.precision import FLOAT32, HalfPrecision, dtype_of
 from gsasr_plugin.torch_private import replace_call
 
@@ -53,13 +53,21 @@ def laid_out(image: Tensor, options: dict[str, Any]) -> Tensor:
     return image.contiguous(memory_format=torch.channels_last) if options.get('channels_last') else image
 
 
-def prepare(net: GSASR, options: dict[str, Any]) -> None:
-    """Sets a network up to compute by the options of a section."""
+def prepare(net: nn.Module, options: dict[str, Any], *, trains: bool = False) -> None:
+    """Sets a network up to compute by the options of a section.
+
+    Args:
+        net: GSASR, on its device; or another network, which is not compiled.
+        options: of `train` or `val`.
+        trains: whether it is to be trained: in bfloat16 on a CPU by fused kernels, which compilers do not see through.
+    """
     if options.get('channels_last'):
         net.to(memory_format=torch.channels_last)
     if options.get('compile'):
-        _compile_or_explain(net.encoder, 'encoder')
-        _compile_or_explain(net.decoder, 'decoder')
+        for part in ('encoder', 'decoder'):
+            _compile_or_explain(getattr(net, part), part)
+    elif trains and options.get('autocast') == 'bf16' and next(net.parameters()).device.type == 'cpu':
+        for_training(net)
 
 
 def keep_freed_memory() -> None:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gsasr_plugin import stop_signals
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.inference import for_inference, for_training
+from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.basicsr_private import log_metrics, note_best
 from gsasr_plugin.checkpoints import kept_models
@@ -327,11 +327,8 @@ class GSASRModel(ResumableModel):
         net = net.to(self.device)
         if isinstance(net, GSASR):
             options = self.opt.get('train' if self.is_train else 'val') or {}
-            prepare(net, options)
+            prepare(net, options, trains=self.is_train)
             net.decoder.checkpoint_gradients(options.get('gradient_checkpointing'))
-            in_bfloat16 = options.get('autocast') == 'bf16' and not options.get('compile')
-            if self.is_train and self.device.type == 'cpu' and in_bfloat16:
-                for_training(net)
         if self.opt['num_gpu'] > 1 and not self.opt['dist']:
             get_root_logger().warning(
                 f'num_gpu is {self.opt["num_gpu"]}, but one process drives one GPU. For all of them: '

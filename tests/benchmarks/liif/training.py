@@ -119,7 +119,7 @@ class Training:
         torch.manual_seed(self.settings['manual_seed'])
         self.net = build(name, opt['network_g'])
         self.averaged = copy.deepcopy(self.net).requires_grad_(False)
-        prepare(self.net, train_opt)
+        prepare(self.net, train_opt, trains=True)
         self.criterion = build_loss(dict(train_opt['pixel_opt']))
         optim = dict(train_opt['optim_g'])
         optim_type = optim.pop('type')
