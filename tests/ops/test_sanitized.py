@@ -61,6 +61,20 @@ BROKEN = {
         OVERFLOW,
         ('perceptrons/test_perceptron.py', 'any_strides'),
     ),
+    "scratch of a perceptron's gradient too small": (
+        'perceptrons/perceptrons_cpu.cpp',
+        'gradient_scratch(forward)',
+        'gradient_scratch(forward) / 2',
+        OVERFLOW,
+        ('test_layer_gradients.py', 'test_perceptron'),
+    ),
+    "scratch of a convolution's gradient too small": (
+        'convolutions/convolutions_cpu.cpp',
+        'convolution_gradient_scratch(problem.forward)',
+        'convolution_gradient_scratch(problem.forward) / 2',
+        OVERFLOW,
+        ('test_layer_gradients.py', 'test_convolution'),
+    ),
     'a packed weight too short': (
         'perceptrons/perceptrons_binding.cpp',
         'empty_packed(weight, cpu::packed_floats(cpu::linear_words(ins, outs), outs))',
@@ -145,7 +159,7 @@ def test_hostile_calls_end_in_an_error_or_the_right_result(environment: dict[str
         str(CALLS // len(instruction_sets.NAMES) + 1),
         name,
     )
-    for operator in ('rasterizer', 'attention', 'perceptron', 'convolution'):
+    for operator in ('rasterizer', 'attention', 'perceptron', 'convolution', 'gradients'):
         assert f'{operator} compared' in out and f'{operator} error' in out
     for operator in ('perceptron', 'convolution') if EVERYTHING else ():
         assert all(f'{operator} packed {outcome}' in out for outcome in ('compared', 'error', 'applied'))

@@ -9,10 +9,17 @@ import torch
 
 from tests.ops.attention import hostile as attention
 from tests.ops.convolutions import hostile as convolution
+from tests.ops.hostile import gradients
 from tests.ops.perceptrons import hostile as perceptron
 from tests.ops.rasterizer import hostile as rasterizer
 
-ROOMS = {'rasterizer': rasterizer, 'attention': attention, 'perceptron': perceptron, 'convolution': convolution}
+ROOMS = {
+    'rasterizer': rasterizer,
+    'attention': attention,
+    'perceptron': perceptron,
+    'convolution': convolution,
+    'gradients': gradients,
+}
 
 
 def main(calls: int, seed: str) -> None:
