@@ -15,7 +15,7 @@ constexpr int64_t kRowPadding = 16;
 static constexpr int64_t padded(int64_t length) { return (length + kRowPadding - 1) / kRowPadding * kRowPadding; }
 
 // Rows of sums are a multiple of what any instruction set works on together.
-constexpr int64_t kSumRows = 12;
+constexpr int64_t kSumRows = 8;
 static constexpr int64_t whole_tiles(int64_t rows) { return (rows + kSumRows - 1) / kSumRows * kSumRows; }
 
 namespace cpu {

@@ -14,11 +14,13 @@ namespace {
 // 16.
 #if defined(GSASR_AVX512)
 constexpr int kProductRows = 12;
+constexpr int kSumTile = 8;  // fewer are wasted at the end; more than the latency of a product they must be
 #else
 constexpr int kProductRows = 6;
+constexpr int kSumTile = 4;
 #endif
 constexpr int kResultVectors = 2;
-static_assert(kSumRows % kProductRows == 0, "sums have whole tiles of rows");
+static_assert(kSumRows % kSumTile == 0, "sums have whole tiles of rows");
 
 // Puts row n of a weight, of so many words, to the others: for L results at a time their weights of the first word of
 // inputs, then of the second, and so on.
@@ -49,27 +51,27 @@ GSASR_NOINLINE void multiply_tile(const float* weights, int64_t words, const flo
         for (int c = 0; c < VECTORS; ++c) store<float, L>(results + (r * VECTORS + c) * L, sums[r][c]);
 }
 
-// Adds to kProductRows rows of VECTORS vectors of sums, over words: word w of row r lies at a + r * a_row + w * a_word, those
+// Adds to kSumTile rows of VECTORS vectors of sums, over words: word w of row r lies at a + r * a_row + w * a_word, those
 // of the vectors at b + w * b_word.
 template <int L, int VECTORS, class Words>
 GSASR_NOINLINE void add_products_tile(const float* a, int64_t a_row, int64_t a_word, const float* b, int64_t b_word,
                                       int64_t words, float* sums, int64_t sums_row) {
-    Vector<float, L> tile[kProductRows][VECTORS];
+    Vector<float, L> tile[kSumTile][VECTORS];
     GSASR_UNROLL
-    for (int r = 0; r < kProductRows; ++r)
+    for (int r = 0; r < kSumTile; ++r)
         GSASR_UNROLL
         for (int c = 0; c < VECTORS; ++c) tile[r][c] = load<float, L>(sums + r * sums_row + c * L);
     for (int64_t w = 0; w < words; ++w) {
         Vector<float, L> vector[VECTORS];
         for (int c = 0; c < VECTORS; ++c) vector[c] = load<float, L>(b + w * b_word + c * L);
-        for (int r = 0; r < kProductRows; ++r) {
+        for (int r = 0; r < kSumTile; ++r) {
             const Vector<float, L> element = Words::template spread<L>(a + r * a_row + w * a_word);
             for (int c = 0; c < VECTORS; ++c)
                 tile[r][c] = Words::template add_product<L>(tile[r][c], element, vector[c]);
         }
     }
     GSASR_UNROLL
-    for (int r = 0; r < kProductRows; ++r)
+    for (int r = 0; r < kSumTile; ++r)
         GSASR_UNROLL
         for (int c = 0; c < VECTORS; ++c) store<float, L>(sums + r * sums_row + c * L, tile[r][c]);
 }
@@ -81,7 +83,7 @@ GSASR_INLINE void add_products(const float* a, int64_t a_row, int64_t a_word, in
                                int64_t b_word, int64_t columns, int64_t words, float* sums) {
     const int64_t vectors = (columns + L - 1) / L, sums_row = padded(columns);
     for (int64_t v = 0; v < vectors; v += kResultVectors)
-        for (int64_t r = 0; r < rows; r += kProductRows) {
+        for (int64_t r = 0; r < rows; r += kSumTile) {
             float* const tile = sums + r * sums_row + v * L;
             if (v + kResultVectors <= vectors)
                 add_products_tile<L, kResultVectors, Words>(a + r * a_row, a_row, a_word, b + v * L, b_word, words, tile,

@@ -23,6 +23,7 @@ def convolution(
     bias: Tensor,
     packed: Tensor | None,
     residual: Tensor | None,
+    side: int,
     in_bfloat16: bool,
     output_in_bfloat16: bool,
 ) -> Tensor:
@@ -38,7 +39,7 @@ def convolution(
     return result.bfloat16() if output_in_bfloat16 else result
 
 
-def convolution_weight_backward(v_output: Tensor, x: Tensor, in_bfloat16: bool) -> tuple[Tensor, Tensor]:
+def convolution_weight_backward(v_output: Tensor, x: Tensor, side: int, in_bfloat16: bool) -> tuple[Tensor, Tensor]:
     """The operator `gsasr::convolution_weight_backward` in PyTorch: gradients of weight and bias, in float32."""
     v_bias = v_output.float().sum((0, 1, 2))
     if in_bfloat16:

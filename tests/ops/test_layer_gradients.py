@@ -19,12 +19,20 @@ HALF = (torch.float32, torch.bfloat16)
 
 
 def compare(
-    call: Callable[..., Tensor], formula: Callable[..., Tensor], inputs: dict[str, Any], *, in_bfloat16: bool
+    call: Callable[..., Tensor],
+    formula: Callable[..., Tensor],
+    inputs: dict[str, Any],
+    *,
+    in_bfloat16: bool,
+    tolerance: float = 0.02,
 ) -> None:
     """All gradients, with a random gradient of the result.
 
     By the norm of the whole gradient of each input: in float32 some hundred roundings of 2^-24 each; in bfloat16 the
     factors of each product are off by 2^-9 at most, 0.16 % on average for two, through at most five products.
+
+    Args:
+        tolerance: in bfloat16.
     """
     leaves = {key: leaf(value) for key, value in inputs.items()}
     result = call(**leaves)
@@ -37,7 +45,7 @@ def compare(
     for gradient, correct in zip(found, exact, strict=True):
         assert gradient.isfinite().all()
         error = (gradient.double() - correct).norm() / correct.norm()
-        assert error < (0.02 if in_bfloat16 or gradient.dtype == torch.bfloat16 else 2e-5), error
+        assert error < (tolerance if in_bfloat16 or gradient.dtype == torch.bfloat16 else 2e-5), error
 
 
 def leaf(value: Any, dtype: torch.dtype | None = None) -> Any:
@@ -131,7 +139,12 @@ def convolution_formula(x: Tensor, weight: Tensor, bias: Tensor, residual: Tenso
     'shape', [(1, 1, 1, 1, 1), (2, 13, 9, 17, 33), (1, 5, 7, 64, 40), (3, 2, 3, 16, 13), (2, 40, 34, 5, 12)]
 )
 @pytest.mark.parametrize(('operands', 'x_dtype', 'dtype'), list(itertools.product(HALF, HALF, HALF)))
-def test_convolution(shape: tuple[int, ...], operands: torch.dtype, x_dtype: torch.dtype, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize('side', [2, 4])
+def test_convolution(
+    shape: tuple[int, ...], operands: torch.dtype, x_dtype: torch.dtype, dtype: torch.dtype, side: int
+) -> None:
+    if side == 4 and operands == torch.float32:
+        pytest.skip('squares of 4 are for bfloat16')
     B, H, W, C, N = shape
     torch.manual_seed(C)
     inputs = {
@@ -141,10 +154,12 @@ def test_convolution(shape: tuple[int, ...], operands: torch.dtype, x_dtype: tor
         'residual': torch.randn(B, H, W, N) if C % 2 else None,
     }
     compare(
-        lambda **given: convolution(**given, operands=operands, dtype=dtype),
+        lambda **given: convolution(**given, operands=operands, dtype=dtype, side=side),
         convolution_formula,
         inputs,
         in_bfloat16=operands == torch.bfloat16,
+        # Squares of 4: 1.1 % on average; of a single pixel and channel, where nothing averages, some times that.
+        tolerance=0.02 if side == 2 else 0.04,
     )
 
 
@@ -203,7 +218,8 @@ for operands in tests.HALF:
     for n, widths in ((97, (17, 31, 17)), (100, (48, 48, 192, 2))):
         tests.test_perceptron(n, widths, operands, torch.float32, torch.float32)
     for shape in ((2, 13, 9, 17, 33), (3, 2, 3, 16, 13)):
-        tests.test_convolution(shape, operands, torch.float32, operands)
+        for side in (2, 4) if operands == torch.bfloat16 else (2,):
+            tests.test_convolution(shape, operands, torch.float32, operands, side)
     for numbered in (False, True):
         tests.test_attention((2, 3, 17, 31, 9), operands, numbered)
 """
@@ -226,7 +242,7 @@ def test_gradients_do_not_depend_on_threads() -> None:
             results.append(
                 [
                     *ops.perceptron_backward(v, x, weights, biases, None, None, None, 0.0, False, True),
-                    *ops.convolution_weight_backward(v_maps, maps, True),
+                    *ops.convolution_weight_backward(v_maps, maps, 4, True),
                     *ops.window_attention_backward(torch.ones(6, 40, 60), *[tokens] * 3, None, None, None, 1.0),
                 ]
             )
@@ -253,7 +269,7 @@ def test_twins_round_as_the_kernels_do() -> None:
     torch.library.opcheck(ops.window_attention_backward, (*attention, 0.3))
     pairs = [
         *((ops.perceptron_backward(*given, half), perceptron_backward(*given, half)) for half in (False, True)),
-        (ops.convolution_weight_backward(v_maps, maps, False), convolution_weight_backward(v_maps, maps, False)),
+        (ops.convolution_weight_backward(v_maps, maps, 2, False), convolution_weight_backward(v_maps, maps, 2, False)),
         (ops.window_attention_backward(*attention, 0.3), token_gradients(*attention, 0.3)),
     ]
     for kernel, twin in pairs:

@@ -20,6 +20,7 @@ def call(choice: random.Random) -> str:
     """One call; returns what became of it. Raises AssertionError where the result is wrong."""
     shape = (choice.choice((0, 1, 1, 2)), *choice.choices(SIDES, k=2), *choice.choices(CHANNELS, k=2))
     types = {'operands': choice.choice(HALF), 'dtype': choice.choice(HALF)}
+    side = choice.choice((2, 4))
     given = inputs_of(shape, choice.choice(HALF), seed=choice.randrange(1 << 30))
     if choice.random() < 0.5:
         given.pop()  # the residual
@@ -30,20 +31,20 @@ def call(choice: random.Random) -> str:
     try:
         if choice.random() < 0.3:  # the operator itself, past the function that converts parameters
             flags = [dtype == torch.bfloat16 for dtype in types.values()]
-            torch.ops.gsasr.convolution(x, weight, bias, None, *residual or [None], *flags)
+            torch.ops.gsasr.convolution(x, weight, bias, None, *residual or [None], choice.choice((side, 3)), *flags)
             return 'applied'
         layer: list[Any] = [weight, bias]
         if is_packed:
             layer = [pack_convolution(weight, bias, operands=types['operands'])]
             if choice.random() < 0.5:
                 return _tampered_call(x, layer[0], types['dtype'], choice)
-        output = convolution(x, *layer, residual=residual[0] if residual else None, **types)
+        output = convolution(x, *layer, residual=residual[0] if residual else None, side=side, **types)
     except ERRORS:
         return 'packed error' if is_packed else 'error'
     rounded = not all(tensor.is_floating_point() for tensor in given)  # weights of another type are larger
     if not ordinary or rounded or not output.numel() or output.device.type == 'meta':
         return 'applied'
-    check(output, given, **types)
+    check(output, given, **types, side=side)
     return 'packed compared' if is_packed else 'compared'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import pytest
@@ -40,14 +41,14 @@ def exact(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None = Non
     return y if residual is None else y + residual.double()
 
 
-def check(found: Tensor, given: list[Tensor], operands: torch.dtype, dtype: torch.dtype) -> None:
+def check(found: Tensor, given: list[Tensor], operands: torch.dtype, dtype: torch.dtype, side: int = 2) -> None:
     """Against float64.
 
     In float32, sums of 9 C products, of which the transformations make others that are at most some times as large. In
     bfloat16 each of the 16 C products has two factors that are 2^-9 off at most, and the errors of a result of about 1
-    have a deviation of some 0.004: six of them, of some ten thousand results.
+    have a deviation of some 0.004, 0.011 by squares of 4: six of them, of some ten thousand results.
     """
-    tolerance = 2e-5 if operands == torch.float32 else 2.5e-2
+    tolerance = 2e-5 if operands == torch.float32 else 2.5e-2 if side == 2 else 7e-2
     rounding = 0 if dtype == torch.float32 else 2**-8
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), exact(*given), atol=tolerance, rtol=tolerance + rounding)
@@ -63,6 +64,10 @@ def check_values() -> None:
             check(found, [x, weight, bias, *([added] if added is not None else [])], operands, dtype)
             packed = pack_convolution(weight, bias, operands=operands)
             assert torch.equal(convolution(x, packed, residual=added, dtype=dtype), found)
+            if operands == torch.bfloat16:
+                by_4 = convolution(x, weight, bias, residual=added, operands=operands, dtype=dtype, side=4)
+                check(by_4, [x, weight, bias, *([added] if added is not None else [])], operands, dtype, side=4)
+                assert not torch.equal(by_4, found)
 
 
 @instruction_sets.each
@@ -81,21 +86,22 @@ def test_one_pixel_moves_its_neighbours_only(operands: torch.dtype) -> None:
         assert torch.equal(found.double(), exact(picture, weight, torch.zeros(1)))
 
 
-@pytest.mark.parametrize('operands', HALF)
-def test_same_bits_for_any_number_of_threads_and_any_strides(operands: torch.dtype) -> None:
+@pytest.mark.parametrize(('operands', 'side'), [(torch.float32, 2), (torch.bfloat16, 2), (torch.bfloat16, 4)])
+def test_same_bits_for_any_number_of_threads_and_any_strides(operands: torch.dtype, side: int) -> None:
     x, weight, bias, _ = inputs_of((2, 9, 11, 36, 70))
     threads = torch.get_num_threads()
-    expected = convolution(x, weight, bias, operands=operands)
+    call = functools.partial(convolution, operands=operands, side=side)
+    expected = call(x, weight, bias)
     try:
         for count in (1, 2, 3, 8):
             torch.set_num_threads(count)
-            assert torch.equal(convolution(x, weight, bias, operands=operands), expected)
+            assert torch.equal(call(x, weight, bias), expected)
     finally:
         torch.set_num_threads(threads)
     planar = x.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
     nhwc = weight.to(memory_format=torch.channels_last)
-    assert torch.equal(convolution(planar, nhwc, bias, operands=operands), expected)
-    assert torch.equal(convolution(x[1:], weight, bias, operands=operands), expected[1:])
+    assert torch.equal(call(planar, nhwc, bias), expected)
+    assert torch.equal(call(x[1:], weight, bias), expected[1:])
 
 
 def test_nan_shows_where_it_belongs() -> None:
@@ -121,12 +127,12 @@ def test_opcheck_and_compiled() -> None:
     packed = pack_convolution(weight, bias, operands=torch.bfloat16)
     torch.library.opcheck(torch.ops.gsasr.pack_convolution, (weight, bias, True))
     for bytes_of in (None, packed.packed):
-        torch.library.opcheck(torch.ops.gsasr.convolution, (x, weight, bias, bytes_of, residual, True, True))
+        torch.library.opcheck(torch.ops.gsasr.convolution, (x, weight, bias, bytes_of, residual, 2, True, True))
     compiled = torch.compile(convolution, fullgraph=True, backend='aot_eager')
     assert torch.equal(compiled(x, weight, bias, residual=residual), convolution(x, weight, bias, residual=residual))
     assert torch.equal(compiled(x, packed, residual=residual), convolution(x, packed, residual=residual))
     v_output = torch.randn(1, 3, 4, 6)
-    torch.library.opcheck(torch.ops.gsasr.convolution_weight_backward, (v_output, x, True))
+    torch.library.opcheck(torch.ops.gsasr.convolution_weight_backward, (v_output, x, 4, True))
     result = convolution(x, weight.requires_grad_(), bias)
     (gradient,) = torch.autograd.grad(result.square().sum(), weight, create_graph=True)
     with pytest.raises(NotImplementedError, match='the operator convolution_weight_backward has no derivative'):
@@ -172,4 +178,16 @@ def test_refuses_other_dtypes() -> None:
     with pytest.raises(TypeError, match='dtype must be'):
         convolution(x, weight, bias, dtype=torch.float64)
     with pytest.raises(RuntimeError, match='weight must be of dtype float32'):
-        torch.ops.gsasr.convolution(x, weight.double(), bias, None, None, False, False)
+        torch.ops.gsasr.convolution(x, weight.double(), bias, None, None, 2, False, False)
+
+
+def test_refuses_sides() -> None:
+    x, weight, bias, _ = inputs_of((1, 3, 4, 5, 6))
+    for side, operands in ((3, torch.bfloat16), (4, torch.float32)):
+        with pytest.raises(RuntimeError, match=f'side must be 2, or 4 with operands in bfloat16, got {side}'):
+            convolution(x, weight, bias, operands=operands, side=side)
+    with pytest.raises(RuntimeError, match='side must be 2'):
+        torch.ops.gsasr.convolution_weight_backward(torch.zeros(1, 3, 4, 6), x, 4, False)
+    packed = pack_convolution(weight, bias, operands=torch.bfloat16)
+    with pytest.raises(RuntimeError, match='weights are packed for side 2, got side 4'):
+        convolution(x, packed, side=4)

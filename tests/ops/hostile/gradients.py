@@ -66,10 +66,10 @@ def _perceptron(values: Callable[..., Tensor], choice: random.Random) -> Call:
 
 def _convolution(values: Callable[..., Tensor], choice: random.Random) -> Call:
     B, H, W, C, N = choice.choice((0, 1, 2)), *choice.choices(SIDES, k=2), *choice.choices(WIDTHS, k=2)
-    half = choice.random() < 0.5
+    half, side = choice.random() < 0.5, choice.choice((2, 2, 4))
     tensors = [values(B, H, W, N), values(B, H, W, C)]
     operator = torch.ops.gsasr.convolution_weight_backward
-    return operator, convolution_weight_backward, tensors, lambda given: [*given, half]
+    return operator, convolution_weight_backward, tensors, lambda given: [*given, side, half]
 
 
 def _attention(values: Callable[..., Tensor], choice: random.Random) -> Call:
