@@ -46,8 +46,9 @@ def distance(found: list[Tensor], exact: list[Tensor]) -> float:
 def test_gradients_are_as_exact_as_those_of_the_formulas(options: dict[str, Any], parts: Any) -> None:
     """Both round operands to bfloat16, by which gradients of so small a network are off by up to a third.
 
-    The kernels keep sums and what is added in float32. Convolutions round sums of four pixels instead of pixels, which
-    makes errors twice as large: without them the ratio of both errors is 0.9 to 1.1.
+    The kernels keep sums and what is added in float32. Convolutions round sums of sixteen pixels instead of pixels, which
+    makes errors three times as large: without them the ratio of both errors is 0.9 to 1.1. Of gsasr-small's gradient
+    they make 5 % instead of 3 %, where those of two batches are 165 % apart.
     """
     net = make_net(**options).train()
     exact = gradients(copy.deepcopy(net).double(), torch.float64)
@@ -55,7 +56,7 @@ def test_gradients_are_as_exact_as_those_of_the_formulas(options: dict[str, Any]
     for_training(net)
     net.decoder.checkpoint_gradients(parts)
     fused = distance(gradients(net, half=True), exact)
-    assert 0 < fused < 2.5 * plain and plain < 0.5
+    assert 0 < fused < 4 * plain and plain < 0.5
 
 
 def test_without_autocast_nothing_changes() -> None:
