@@ -46,7 +46,7 @@ def distance(found: list[Tensor], exact: list[Tensor]) -> float:
 def test_gradients_are_as_exact_as_those_of_the_formulas(options: dict[str, Any], parts: Any) -> None:
     """Both round operands to bfloat16, by which gradients of so small a network are off by up to a third.
 
-    The kernels keep sums and what is added in float32. Convolutions round sums of sixteen pixels instead of pixels, which
+    The kernels keep sums and what is added in float32. Convolutions round sums of many pixels instead of pixels, which
     makes errors three times as large: without them the ratio of both errors is 0.9 to 1.1. Of gsasr-small's gradient
     they make 5 % instead of 3 %, where those of two batches are 165 % apart.
     """
