@@ -148,7 +148,7 @@ with facts.ninja_on_path():
             'gsasr_ops': ['py.typed', '**/*.cpp', '**/*.cu', '**/*.h', '**/*.cuh'],
             'gsasr_plugin': ['py.typed', '**/*'],
             'gsasr_plugin.options': ['*'],
-            'gsasr_plugin.docs': ['options.md', 'photographs.sh'],
+            'gsasr_plugin.docs': ['options.md', 'photographs.py', 'photographs.txt'],
         },
         **arguments,
     )

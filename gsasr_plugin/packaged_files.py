@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 OPTION_SUFFIX = '.yml'
 
 _PACKAGE = Path(__file__).parent
-_PAGES = ('options.md', 'photographs.sh')  # of the folder docs
+_PAGES = ('options.md', 'photographs.py', 'photographs.txt')  # of the folder docs
 
 
 def packaged_files() -> dict[str, Path]:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 def test_all_of_the_folder_and_the_pages_about_it() -> None:
     in_options = {path.name for path in (ROOT / 'options').iterdir()}
     assert len(in_options) > 25
-    assert set(packaged_files()) == in_options | {'options.md', 'photographs.sh'}
+    assert set(packaged_files()) == in_options | {'options.md', 'photographs.py', 'photographs.txt'}
     assert all(path.is_file() for path in packaged_files().values())
     suffixes = [Path(name).suffix == '.yml' for name in packaged_files()]
     assert suffixes == sorted(suffixes, reverse=True)  # the option files first
@@ -44,7 +44,7 @@ def test_no_names_of_anything(name: str) -> None:
 
 def test_other_files() -> None:
     assert packaged_file('options/quickstart_val.txt') == ROOT / 'options' / 'quickstart_val.txt'
-    assert packaged_file('docs/photographs.sh') == ROOT / 'docs' / 'photographs.sh'
+    assert packaged_file('docs/photographs.py') == ROOT / 'docs' / 'photographs.py'
 
 
 def test_the_users_own_file_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,5 +65,5 @@ def test_an_installed_package_has_its_own_copies(tmp_path: Path, monkeypatch: py
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.setattr(module, '_PACKAGE', package)
-    assert list(packaged_files()) == ['a.yml', 'b.txt', 'options.md', 'photographs.sh']
+    assert list(packaged_files()) == ['a.yml', 'b.txt', 'options.md', 'photographs.py', 'photographs.txt']
     assert all(path.is_relative_to(package) for path in packaged_files().values())

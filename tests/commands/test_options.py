@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,16 +49,16 @@ def test_a_written_file_stands_for_the_same_options(folder: Path, path: Path) ->
 
 
 def test_one_is_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(['options', 'photographs.sh']) == 0
-    assert capsys.readouterr().out == (ROOT / 'docs' / 'photographs.sh').read_text()
+    assert main(['options', 'photographs.py']) == 0
+    assert capsys.readouterr().out == (ROOT / 'docs' / 'photographs.py').read_text()
 
 
 def test_a_shown_script_takes_its_argument(folder: Path) -> None:
-    """As its head says: gsasr options photographs.sh | bash -s FOLDER."""
+    """As its head says: gsasr options photographs.py | python - FOLDER."""
     done = subprocess.run(
-        ['bash', '-s'], input=(ROOT / 'docs' / 'photographs.sh').read_text(), text=True, capture_output=True
+        [sys.executable, '-'], input=(ROOT / 'docs' / 'photographs.py').read_text(), text=True, capture_output=True
     )
-    assert done.returncode == 2 and 'usage: ' in done.stderr
+    assert done.returncode == 1 and done.stderr == 'usage: python docs/photographs.py FOLDER\n'
 
 
 @pytest.mark.parametrize(
