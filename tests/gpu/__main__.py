@@ -1,8 +1,9 @@
 """All that only a GPU can show, in one command and ten minutes: python -m tests.gpu
 
 Needs a GPU, nvcc, Python, torch, pytest and numpy. What else is missing is taken from tests/gpu/wheels, which
-`python -m tests.gpu.pack` fills where there is a package index. Prints a table, and leaves in --out the findings of all
-parts (gpu.json), with the log of each. `--document FILE` writes the figures of such a file into docs/gpu.md.
+`python -m tests.gpu.pack` fills where there is a package index. Prints a table, and leaves two files in --out: the
+findings of all parts (gpu.json) and their logs (logs.tar.gz). `--document FILE` writes the figures of such a gpu.json
+into docs/gpu.md.
 
 The exit status is 1 where a part failed or took too long.
 """
@@ -13,9 +14,11 @@ import argparse
 import dataclasses
 import json
 import sys
+import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.gpu import document, machine
 from tests.gpu.parts import PARTS, Part
@@ -45,12 +48,35 @@ def main() -> int:
             print('torch sees no GPU here; --rehearse runs what can be run without one', file=sys.stderr)
             return 2
         left = 60 * arguments.minutes - (time.monotonic() - start)
-        runner = Runner(arguments.out, environment, left, arguments.rehearse, PATIENCE if arguments.rehearse else 1.0)
+        patience = PATIENCE if arguments.rehearse else 1.0
+        runner = Kept(facts, arguments.out, environment, left, rehearsed=arguments.rehearse, patience=patience)
         outcomes = runner.run(arguments.parts)
-    content = {**facts, 'parts': {name: dataclasses.asdict(outcome) for name, outcome in outcomes.items()}}
-    (arguments.out / 'gpu.json').write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
     print(f'\n{table(arguments.parts, outcomes)}\n\n{time.monotonic() - start:.0f} s; {arguments.out / "gpu.json"}')
     return 1 if any(outcome.state in BAD for outcome in outcomes.values()) else 0
+
+
+class Kept(Runner):
+    """Keeps two files up to date: gpu.json, and logs.tar.gz with what the parts print and find.
+
+    Args:
+        facts: of the machine.
+        out: folder of the two files.
+        others: see `Runner`.
+    """
+
+    def __init__(self, facts: dict[str, Any], out: Path, environment: dict[str, str], *others: Any, **options: Any):
+        self.facts = facts
+        self.kept_in = out
+        logs = Path(environment['GSASR_GPU_WORK']) / 'logs'
+        logs.mkdir(exist_ok=True)
+        super().__init__(logs, environment, *others, **options)
+
+    def noted(self) -> None:
+        parts = {name: dataclasses.asdict(outcome) for name, outcome in self.outcomes.items()}
+        text = json.dumps({**self.facts, 'parts': parts}, indent=1) + '\n'
+        (self.kept_in / 'gpu.json').write_text(text, encoding='utf-8')
+        with tarfile.open(self.kept_in / 'logs.tar.gz', 'w:gz') as archive:
+            archive.add(self.out, 'logs')
 
 
 def table(parts: list[Part], outcomes: dict[str, Outcome]) -> str:

@@ -128,10 +128,14 @@ class Runner:
         self._note(one.part, outcome)
         return True
 
+    def noted(self) -> None:
+        """Called after each part: for whoever keeps the outcomes, should all be stopped."""
+
     def _note(self, part: Part, outcome: Outcome) -> None:
         told = outcome.told and f': {outcome.told}'
         print(f'{part.name}: {outcome.state}, {outcome.seconds:.0f} s{told}', flush=True)
         self.outcomes[part.name] = outcome
+        self.noted()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

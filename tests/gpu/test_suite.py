@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.gpu import document, pack
-from tests.gpu.__main__ import table
+from tests.gpu.__main__ import Kept, table
 from tests.gpu.machine import python
 from tests.gpu.parts import PARTS, Part
 from tests.gpu.runner import Runner
@@ -85,6 +86,17 @@ while not (seen / '{awaited}').exists():
     time.sleep(0.1)
 report.figure('there', sorted(os.listdir(seen)))
 """
+
+
+def test_what_is_kept(tmp_path: Path) -> None:
+    """After each part, in two files."""
+    kept = Kept({'gpus': ['H100']}, tmp_path, {'GSASR_GPU_WORK': str(tmp_path)}, 60.0, rehearsed=True)
+    (tmp_path / 'logs' / 'install.log').write_text('told')
+    kept.run([Part('of GPUs', 'about GPUs', 1.0, 1, not_rehearsed='it is of GPUs')])
+    found = json.loads((tmp_path / 'gpu.json').read_text(encoding='utf-8'))
+    assert found['gpus'] == ['H100'] and found['parts']['of GPUs']['state'] == 'not here'
+    with tarfile.open(tmp_path / 'logs.tar.gz') as archive:
+        assert archive.getnames() == ['logs', 'logs/install.log']
 
 
 @pytest.mark.slow
