@@ -42,6 +42,12 @@ class Grid(NamedTuple):
 ROUNDING = 1e-7
 
 
+# Surplus and missing GT pixels, exclusive, where GT has round(h * s) pixels.
+EXACT = (0.5 + ROUNDING, 0.5 + ROUNDING)
+# A pair may be off by one GT pixel, and not by two, whatever its factor.
+ONE_PIXEL = 1.5
+
+
 def as_scale(value: float | Sequence[float]) -> Scale:
     """A factor, or a pair (rows, columns), as a pair.
 
@@ -91,14 +97,14 @@ def paired_gt_size(gt_size: Size, lq_size: Size, scale: Scale) -> Size | None:
 
     LR images come from GT cropped to round(h * s), while the GT files are often kept whole, with a surplus of less than
     s pixels: it is cut off. MATLAB's imresize(GT, 1 / s) rounds h up instead: GT then has up to s pixels less than h *
-    s and is kept.
+    s and is kept. A pixel more or less fits any factor, x1 too.
 
     Returns:
         The size, or None where the two sizes do not fit the scale.
     """
     sizes = []
     for gt_length, lq_length, factor in zip(gt_size, lq_size, scale):
-        if abs(gt_length - lq_length * factor) >= max(factor, 1):
+        if abs(gt_length - lq_length * factor) >= max(factor, ONE_PIXEL):
             return None
         sizes.append(min(gt_length, _enlarged(lq_length, factor)))
     return (sizes[0], sizes[1])
@@ -107,10 +113,11 @@ def paired_gt_size(gt_size: Size, lq_size: Size, scale: Scale) -> Size | None:
 def nominal_scale(pairs: Iterable[tuple[Size, Size]]) -> Scale | None:
     """The scale under which a set of (GT size, LR size) pairs is known: the roundest factor that all pairs fit.
 
-    Ratios of sizes are seldom exact: 481 / 120 is x4 with an uncropped GT image. Whole factors come before those with
-    one decimal and these before two; of equally round ones, an exact fit comes before a GT image with surplus pixels,
-    and this before one with too few (see `paired_gt_size`). One factor for both axes is preferred. A set of LR images
-    of less than about 40 pixels can be ambiguous: then its scale should be given.
+    Ratios of sizes are seldom exact: 481 / 120 is x4 with an uncropped GT image. A whole factor may leave surplus
+    pixels or lack some (see `paired_gt_size`), and x1 a pixel; others count where GT has round(h * s) pixels, with as
+    few decimals as that takes. Only sets that no factor fits so are taken for uncropped images of a factor with one or
+    two decimals. One factor for both axes is preferred. A set of LR images of less than about 40 pixels can be
+    ambiguous: then its scale should be given.
 
     Returns:
         (rows, columns), or None where no factor of at least 1 fits all pairs.
@@ -125,11 +132,11 @@ def nominal_scale(pairs: Iterable[tuple[Size, Size]]) -> Scale | None:
 def _nominal_factor(lengths: list[tuple[int, int]]) -> float | None:
     """The roundest factor that all (GT length, LR length) fit."""
     gt_length, lq_length = max(lengths)  # the longest determines its ratio best
-    whole, tenths, hundredths = (round(gt_length / lq_length, decimals) for decimals in (0, 1, 2))
+    whole, tenths, hundredths, *finer = (round(gt_length / lq_length, decimals) for decimals in range(7))
     # (factor, most surplus GT pixels, most missing ones), both exclusive: in order of preference.
-    attempts = [(factor, surplus, 1.0) for factor in (whole, tenths) for surplus in (1.0, factor)]
-    attempts += [(factor, 1.0, factor) for factor in (whole, tenths)]
-    attempts += [(hundredths, 1.0, 1.0), (hundredths, hundredths, hundredths)]
+    attempts = [(whole, 1.0, 1.0), (whole, whole, 1.0), (tenths, *EXACT), (whole, 1.0, whole)]
+    attempts += [(1.0, ONE_PIXEL, ONE_PIXEL), *((factor, *EXACT) for factor in (hundredths, *finer))]
+    attempts += [(tenths, tenths, 1.0), (tenths, 1.0, tenths), (hundredths, hundredths, hundredths)]
     for factor, surplus, missing in attempts:
         if factor >= 1 and all(-missing < gt - lq * factor < surplus for gt, lq in lengths):
             return float(factor)
@@ -223,7 +230,7 @@ def output_grids(
     ):
         raise ValueError(f'offset must be (rows, columns) in LR pixels, or {batch} such pairs, got {offset}')
     sizes, scales = output_sizes(lq_size, batch, None, size), scales_per_image(scale, batch)
-    return [Grid(*grid, (float(y), float(x))) for *grid, (y, x) in zip(sizes, scales, offsets)]
+    return [Grid(*grid) for grid in zip(sizes, scales, ((float(y), float(x)) for y, x in offsets), strict=True)]
 
 
 def is_pair(value: object) -> TypeGuard[Sequence[Any]]:

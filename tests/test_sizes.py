@@ -100,7 +100,7 @@ def test_gt_is_cut_to_what_lr_shows():
         ([((427, 640), (115, 172))], 3.7),  # kept whole, 3.6 columns more than 172 * 3.7, which rounds to 636
         ([((37, 37), (10, 10))], 3.7),
         ([((500, 500), (400, 400))], 1.25),
-        ([((400, 400), (300, 300))], 1.33),  # 4 / 3: no more than two decimals
+        ([((400, 400), (300, 300))], 1.333),  # 4 / 3: as few decimals as give 400 pixels
         ([((11, 11), (3, 3))], 3.7),  # 4 would lack a whole pixel, which comes after an exact fit
         ([((11, 11), (10, 10))], 1.1),  # 1 would leave one over, which is as much as the factor
         ([((7, 370), (2, 100))], 3.7),  # the rows alone are 3.5, and one factor for both axes is preferred

@@ -182,7 +182,7 @@ class GSASR(nn.Module):
         grids = output_grids(_lq_size(lq), lq.shape[0], scale, size, offset)
         gaussians = self._gaussians(lq, grids, TileOptions(**tile_options), progress)
         sizes = [grid.size for grid in grids]
-        placed = {} if offset is None else {'scale': [grid.scale for grid in grids], 'offset': offset}
+        placed: dict[str, Any] = {} if offset is None else {'scale': [grid.scale for grid in grids], 'offset': offset}
         return self.render(gaussians, sizes if len(set(sizes)) > 1 else sizes[0], **placed)
 
     def gaussians(

@@ -13,15 +13,16 @@ from gsasr_plugin.data.data_roots import resolve_root
 from gsasr_plugin.data.degradation.options import DegradationOptions
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
-from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, list_gt_images, pair_crop
+from gsasr_plugin.data.evaluation_items import EvaluationItem, list_evaluation_items, pair_crop
 from gsasr_plugin.data.image_files import ImageFile
 from gsasr_plugin.data.image_reader import ImageReader
 from gsasr_plugin.data.log import warn
 from gsasr_plugin.data.training_crops import TrainingCrops
-from gsasr_plugin.data.usable_images import check_all, usable_for_training
+from gsasr_plugin.data.training_images import TrainingImage, list_training_images
+from gsasr_plugin.data.usable_images import check_all
 from gsasr_plugin.data.variable_size import VariableSizeImage
 from gsasr_plugin.run_errors import DataError
-from gsasr_plugin.sizes import enlarged_size, format_scale, protocol_sizes
+from gsasr_plugin.sizes import Size, enlarged_size, format_scale, protocol_sizes
 
 
 class ArbitraryScalePairedDataset(Dataset):
@@ -31,7 +32,8 @@ class ArbitraryScalePairedDataset(Dataset):
     pixels with one s per sample; then s = crop / lq_size, and LR is the crop's MATLAB-style bicubic reduction (neither
     rounded nor clipped unless `quantize_lq`), or degraded as the option `degradation` says. A sample depends on the
     option `seed`, the image's index and what the index carries (`EpochIndex`: epoch, repeat, and a seed if there is no
-    option; a plain int counts as epoch 0 and seed 0), on nothing else.
+    option; a plain int counts as epoch 0 and seed 0), on nothing else. With `dataroot_lq` a sample is a patch of
+    lq_size LR pixels a side, and the whole GT pixels within it, at the scale of the pair's sizes.
 
     Validation and testing, all images of one scale before the next:
     * `dataroot_gt` and `dataroot_lq`: pairs of files. GT is cropped to the part that LR shows, at most s pixels.
@@ -42,8 +44,10 @@ class ArbitraryScalePairedDataset(Dataset):
     An item is a dict; B of them collate as in brackets:
         lq: (3, h, w) float32, RGB, 0..1 [(B, 3, h, w)].
         gt: (3, H, W) float32, RGB, 0..1, absent without GT [a list of B tensors (3, H_i, W_i), also for B = 1].
-        scale: (2,) float32, H / h and W / w [(B, 2)].
+        scale: (2,) float32, H / h and W / w; of a training's pairs that of the whole images [(B, 2)].
         lq_path, gt_path: file, or key in the LMDB; where LR is made from GT both are GT's [lists of B strings].
+        grid: training with pairs only: (2, 2) float64, GT pixels per LR pixel, and where GT begins on the LR patch, in
+            LR pixels, both (rows, columns) [(B, 2, 2)].
         drawn: training only: (4,) int64: index, epoch, repeat, position in the epoch; see `EpochIndex` [(B, 4)].
         Validation and testing only:
         name: for results: the LR image's path below its root, without extension [a list of B strings].
@@ -74,11 +78,12 @@ class ArbitraryScalePairedDataset(Dataset):
             self.quantize_lq = options.phase != 'train' or options.degradation is not None
         self.reader = ImageReader(options.cache, options.cache_dir)
         self._reported: set[ImageFile] = set()  # images that could not be read
-        self.images: list[ImageFile] = []  # training
+        self.images: list[TrainingImage] = []  # training
         self.items: list[EvaluationItem] = []  # validation, testing
         if options.phase == 'train':
             self.crops = TrainingCrops(options)
-            self.images = usable_for_training(list_gt_images(options), options, self.crops.largest)
+            self.images = list_training_images(options, self.crops.largest)
+            self.has_pairs = any(image.pair is not None for image in self.images)
         else:
             self.items = list_evaluation_items(options)
             if options.check_images:
@@ -94,42 +99,50 @@ class ArbitraryScalePairedDataset(Dataset):
 
     def _files(self) -> list[ImageFile]:
         """All images, each once."""
-        files = self.images or [image for item in self.items for image in (item.gt, item.lq) if image is not None]
+        files = [file for image in self.images for file in image.files]
+        files += [image for item in self.items for image in (item.gt, item.lq) if image is not None]
         return list(dict.fromkeys(files))
 
     def _training_item(self, index: int) -> dict[str, Any]:
-        file, image = self._read_for_training(index)
+        found, images = self._read_for_training(index)
         # A plain index is taken modulo the length, so that -1 and the last one give the same sample.
         drawn = index if isinstance(index, EpochIndex) else EpochIndex(index % len(self))
         seed = drawn.seed if self.options.seed is None else self.options.seed
         key = (seed, drawn.epoch, drawn.repeat, int(drawn))
         rng = np.random.default_rng(key)
-        place = self.crops.place(rng, (image.shape[0], image.shape[1]))
-        gt, lq = self.crops.pair(rng, image, place)
-        scale = [length / self.options.lq_size for length in place.size]
+        offset = (0.0, 0.0)
+        if found.pair is None:
+            crop = self.crops.place(rng, (images[0].shape[0], images[0].shape[1]))
+            gt, lq = self.crops.pair(rng, images[0], crop)
+            scale = (crop.size[0] / self.options.lq_size, crop.size[1] / self.options.lq_size)
+        else:
+            place = self.crops.place_pair(rng, found.pair)
+            gt, lq = (to_float(part.cut(image)) for part, image in zip((place.gt, place.lq), images))
+            scale, offset = place.scale, place.offset
         return {
-            'lq': self._lq_tensor(lq, made=True),
+            'lq': self._lq_tensor(lq, made=found.pair is None),
             'gt': VariableSizeImage.of(_to_tensor(gt)),
             'scale': torch.tensor(scale, dtype=torch.float32),
             'drawn': torch.tensor([int(drawn), drawn.epoch, drawn.repeat, drawn.position]),
-            'lq_path': file.path,
-            'gt_path': file.path,
+            'lq_path': found.files[-1].path,
+            'gt_path': found.gt.path,
+            **({'grid': torch.tensor([scale, offset], dtype=torch.float64)} if self.has_pairs else {}),
         }
 
-    def _read_for_training(self, index: int) -> tuple[ImageFile, np.ndarray]:
-        """An image (H, W, 3), uint8; with `on_error: skip` the next one that can be read."""
-        height, width = self.crops.largest
+    def _read_for_training(self, index: int) -> tuple[TrainingImage, list[np.ndarray]]:
+        """GT, and LR of a pair, (H, W, 3), uint8; with `on_error: skip` those of the next image that can be read."""
         first = range(len(self.images))[index]
-        for file in self.images[first:] + self.images[:first]:
-            try:
-                image = self.reader.read(file)
-            except DataError as error:
-                self._skip(file, error)
-                continue
-            if image.shape[0] >= height and image.shape[1] >= width:
-                return file, image
-            size = f'{image.shape[0]} x {image.shape[1]} pixels (rows x columns)'
-            self._skip(file, DataError(f'{file} has {size}, fewer than when it was listed'))
+        for image in self.images[first:] + self.images[:first]:
+            pixels = []
+            for file, listed in zip(image.files, image.sizes, strict=True):
+                try:
+                    pixels.append(self.reader.read(file))
+                    _check_size(file, pixels[-1], listed if image.pair else self.crops.largest, exact=bool(image.pair))
+                except DataError as error:
+                    self._skip(file, error)
+                    break
+            else:
+                return image, pixels
         raise DataError(f'data set {self.options.name}: none of its {len(self.images)} images can be read any more')
 
     def _skip(self, file: ImageFile, error: DataError) -> None:
@@ -144,8 +157,12 @@ class ArbitraryScalePairedDataset(Dataset):
         gt = None if item.gt is None else to_float(self.reader.read(item.gt))  # (H, W, 3)
         if item.lq is not None:
             lq = to_float(self.reader.read(item.lq))  # (h, w, 3)
-            lq_size = lq.shape[:2]
-            size = enlarged_size(lq_size, item.scale) if gt is None else pair_crop(item, gt.shape[:2], lq_size)
+            size = (
+                enlarged_size(lq.shape[:2], item.scale) if gt is None else pair_crop(item, gt.shape[:2], lq.shape[:2])
+            )
+            # At x1 what GT lacks is cut off LR: no pixel of one is a pixel of the other otherwise.
+            rows, columns = (size[axis] if item.scale[axis] == 1 else lq.shape[axis] for axis in (0, 1))
+            lq, lq_size = lq[:rows, :columns], (min(rows, lq.shape[0]), min(columns, lq.shape[1]))
         else:
             assert gt is not None, 'an item has at least one image'
             lq_size, size = protocol_sizes(gt.shape[:2], item.scale)
@@ -172,6 +189,14 @@ class ArbitraryScalePairedDataset(Dataset):
         if made and self.quantize_lq:
             lq = to_float(to_8_bit(lq))
         return _to_tensor(lq)
+
+
+def _check_size(file: ImageFile, image: np.ndarray, size: Size, *, exact: bool) -> None:
+    """Raises an error where an image no longer has a size, or exactly that size."""
+    height, width = image.shape[:2]
+    if height < size[0] or width < size[1] or (exact and (height, width) != tuple(size)):
+        how = 'other' if exact else 'fewer'
+        raise DataError(f'{file} has {height} x {width} pixels (rows x columns), {how} than when it was listed')
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:

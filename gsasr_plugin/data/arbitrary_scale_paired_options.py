@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from gsasr_plugin.data.degradation.options import DegradationOptions, Preset
 from gsasr_plugin.data.loader_options import LoaderOptions
 from gsasr_plugin.option_types import NonNegativeInt, PositiveInt, build_options
+from gsasr_plugin.sizes import Scale, as_scale
 
 Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 TwoFactors = Annotated[list[Factor], Field(min_length=2, max_length=2)]
@@ -17,7 +18,23 @@ Scales = Annotated[
     list[Factor | TwoFactors],
     Field(min_length=1, title='a list of scales, each a number of at least 1 or a pair [rows, columns] of such'),
 ]
+# Below that a GT patch might have no whole pixel.
+LEAST_PAIRED_LQ_SIZE = 4
 _BACKEND = 'a mapping {type: disk} or {type: lmdb}'
+
+
+class TrainingRoot(NamedTuple):
+    """Images of a training.
+
+    Attributes:
+        gt: which of dataroot_gt, from 0.
+        lq: the root of their LR images; None: LR is made from GT.
+        scale: of the pairs, if it is given.
+    """
+
+    gt: int
+    lq: str | None = None
+    scale: Scale | None = None
 
 
 @dataclass(kw_only=True)
@@ -27,10 +44,14 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
     Attributes:
         phase: train, val or test; BasicSR works it out from the name of the section.
 
-        dataroot_gt: folder or LMDB of GT images, or a list of several (not with pairs). None: LR images without GT.
-        dataroot_lq: val, test: folder or LMDB of the LR images that belong to the GT images; a list, or a mapping
-            {scale: path}, has one per scale. Without dataroot_gt, the LR images to enlarge by each of `scales`.
-            None: LR is made from GT.
+        dataroot_gt: folder or LMDB of GT images, or a list of several (in val and test not with pairs). None: LR images
+            without GT.
+        dataroot_lq: folder or LMDB of the LR images that belong to the GT images; a list, or a mapping {scale: path},
+            has one per scale. Scales are worked out from the sizes unless they are given. None: LR is made from GT.
+            train: with several dataroot_gt a list of one for each; null in a list: LR is made from GT. val, test:
+            without dataroot_gt, the LR images to enlarge by each of `scales`.
+        root_repeats: train: how often the images of each dataroot_lq (without, of each dataroot_gt) count in an epoch,
+            a list, to mix pairs and images whose LR is made. None: once each.
         meta_info_file: text file with the names of the GT images to use, one a line, name first, in this order; a list
             has one per dataroot_gt. None: all images.
         io_backend: {type: disk}: dataroots are folders of files; {type: lmdb}: databases made by BasicSR, folders
@@ -54,10 +75,11 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
             phones and the web), real_esrgan, or a section of options. None: the bicubic reduction of GT.
         quantize_lq: round LR images made from GT to 8 bits, as if stored as PNG. None: in val and test, as the paper's
             protocol does (its training is not said to round), and where there is a degradation.
-        small_images: train: what to do about GT images smaller than the largest crop: error, or skip them and log
-            their names.
-        on_error: train: what to do about images that cannot be read: stop, or skip them and log their names (another
-            image takes the place of one that fails later than at the start).
+        small_images: train: what to do about GT images smaller than the largest crop, and LR images of pairs smaller
+            than lq_size: error, or skip them and log their names.
+        on_error: train: what to do about images that cannot be read, lack their partner, or are a pair whose sizes fit
+            no scale: stop, or skip them and log their names (another image takes the place of one that fails later than
+            at the start).
         check_images: decode every image before anything else, as `gsasr check-data` does; of several processes the
             first one does, for all.
 
@@ -77,7 +99,8 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
 
     # Images
     dataroot_gt: str | list[str] | None = None
-    dataroot_lq: str | list[str] | RootsByScale | None = None
+    dataroot_lq: str | list[str | None] | RootsByScale | None = None
+    root_repeats: Annotated[list[PositiveInt], Field(min_length=1)] | None = None
     meta_info_file: str | list[str] | None = None
     io_backend: Annotated[dict[Literal['type'], Literal['disk', 'lmdb']], Field(min_length=1, title=_BACKEND)] = field(
         default_factory=lambda: {'type': 'disk'}
@@ -126,14 +149,47 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
     def _check_training(self) -> None:
         if self.dataroot_gt is None:
             raise ValueError('dataroot_gt is needed for training')
-        if self.dataroot_lq is not None:
-            raise ValueError(f'dataroot_lq does not go with training, where LR is made from GT; got {self.dataroot_lq}')
+        roots = self.training_roots()
+        if self.root_repeats is not None and len(self.root_repeats) != len(roots):
+            raise ValueError(f'root_repeats needs {len(roots)} numbers, one for each root; got {self.root_repeats}')
+        if any(root.lq is not None for root in roots) and self.lq_size < LEAST_PAIRED_LQ_SIZE:
+            raise ValueError(f'lq_size must be at least {LEAST_PAIRED_LQ_SIZE} with pairs, got {self.lq_size}')
+        for option in ('scale_range', 'scales', 'unequal_scales', 'degradation', 'quantize_lq'):
+            if getattr(self, option) not in (None, False) and all(root.lq is not None for root in roots):
+                raise ValueError(
+                    f'{option} is for LR made from GT, and all of dataroot_gt have LR images in dataroot_lq (a mapping '
+                    f'{{scale: path}} gives their scales); got {getattr(self, option)}'
+                )
         if self.unequal_scales and self.scales is not None:
             raise ValueError('unequal_scales goes with scale_range; give [rows, columns] pairs in scales')
         if self.degradation is not None:
             DegradationOptions.of(self.degradation)
 
+    def training_roots(self) -> list['TrainingRoot']:
+        """Where the images of a training are.
+
+        Raises:
+            ValueError: dataroot_gt and dataroot_lq do not fit together.
+        """
+        gt_count, lq = _count(self.dataroot_gt), self.dataroot_lq
+        if isinstance(lq, dict):
+            if gt_count > 1:
+                raise ValueError(f'the mapping dataroot_lq {lq} needs one dataroot_gt, got {self.dataroot_gt}')
+            if any(isinstance(scale, str) for scale in lq):
+                raise ValueError(f'the scales of the mapping dataroot_lq must be numbers, got {lq}')
+            return [TrainingRoot(0, root, as_scale(scale)) for scale, root in lq.items()]
+        if lq is None:
+            return [TrainingRoot(number) for number in range(gt_count)]
+        roots = [lq] if isinstance(lq, str) else lq
+        if not roots or gt_count not in (1, len(roots)):
+            raise ValueError(f'dataroot_lq needs one entry, or null, for each dataroot_gt {self.dataroot_gt}; got {lq}')
+        return [TrainingRoot(number if gt_count > 1 else 0, root) for number, root in enumerate(roots)]
+
     def _check_evaluation(self) -> None:
+        if isinstance(self.dataroot_lq, list) and None in self.dataroot_lq:
+            raise ValueError(f'null in dataroot_lq is for training, got {self.dataroot_lq}')
+        if self.root_repeats is not None:
+            raise ValueError(f'root_repeats is for training, got {self.root_repeats}')
         if self.scale_range is not None:
             raise ValueError(f'scale_range is for training; list the scales of {self.phase} in `scales`')
         if self.degradation is not None:
@@ -177,5 +233,5 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
         return build_options(cls, opt, f'data set {name}: ')
 
 
-def _count(roots: str | Sequence[str] | Mapping[float, str] | None) -> int:
+def _count(roots: str | Sequence[str | None] | Mapping[float, str] | None) -> int:
     return 1 if isinstance(roots, str) else len(roots or ())

@@ -6,14 +6,15 @@ from typing import NamedTuple
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.data_roots import named_paths
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
-from gsasr_plugin.run_errors import DataError, MissingDataError
+from gsasr_plugin.data.log import note
+from gsasr_plugin.data.pairs import fitting_pairs, lq_candidates, match, told_scales
+from gsasr_plugin.run_errors import DataError
 from gsasr_plugin.sizes import (
     Scale,
     Size,
     as_scale,
     enlarged_size,
     format_scale,
-    nominal_scale,
     paired_gt_size,
     protocol_sizes,
 )
@@ -44,10 +45,14 @@ class EvaluationItem(NamedTuple):
 
 def list_gt_images(options: ArbitraryScalePairedDatasetOptions) -> list[ImageFile]:
     """All GT images, root by root."""
+    return [image for images in list_gt_by_root(options) for image in images]
+
+
+def list_gt_by_root(options: ArbitraryScalePairedDatasetOptions) -> list[list[ImageFile]]:
+    """The GT images of each root."""
     roots = named_paths(options.dataroot_gt)
     meta_info_files: Sequence[str | None] = named_paths(options.meta_info_file) or [None] * len(roots)
-    backend = options.io_backend['type']
-    return [image for root, file in zip(roots, meta_info_files) for image in list_images(root, backend, file)]
+    return [list_images(root, options.io_backend['type'], file) for root, file in zip(roots, meta_info_files)]
 
 
 def list_evaluation_items(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationItem]:
@@ -90,7 +95,7 @@ def _cropped(
 
 def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationItem]:
     gt_images = list_gt_images(options)
-    gt_sizes = image_sizes(gt_images)
+    sizes = dict(zip(gt_images, image_sizes(gt_images)))
     roots = named_paths(options.dataroot_lq)
     scales: Sequence[Scale | None]
     if isinstance(options.dataroot_lq, dict):
@@ -100,57 +105,16 @@ def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationI
 
     items = []
     for root, scale in zip(roots, scales):
-        # A meta_info_file may name GT images in sub-folders.
-        candidates = list_images(root, options.io_backend['type'], recursive=options.meta_info_file is not None)
-        lq_images = _match(gt_images, candidates, root, scale, options)
-        sizes = list(zip(gt_sizes, image_sizes(lq_images)))
-        common = scale or nominal_scale(sizes)
-        for gt, lq, (gt_size, lq_size) in zip(gt_images, lq_images, sizes):
-            # Pairs of several scales in one folder: each is known under its own.
-            own = common or nominal_scale([(gt_size, lq_size)])
-            size = own and paired_gt_size(gt_size, lq_size, own)
-            if own is None or size is None:
-                wanted = format_scale(own) if own else 'any of at least 1'
-                raise DataError(
-                    f'sizes of a pair do not fit scale {wanted}: GT {gt} has {gt_size[0]} x {gt_size[1]} pixels '
-                    f'(rows x columns), LR {lq} {lq_size[0]} x {lq_size[1]}'
-                )
-            items.append(EvaluationItem(own, gt, lq, size))
+        matched, faults = match(gt_images, lq_candidates(root, options), (options.dataroot_gt, root), scale, options)
+        if faults:
+            raise faults[0]
+        lq_sizes = image_sizes([lq for _, lq in matched])
+        pairs, faults = fitting_pairs(matched, [(sizes[gt], size) for (gt, _), size in zip(matched, lq_sizes)], scale)
+        if faults:
+            raise faults[0]
+        items += [EvaluationItem(pair.nominal, pair.gt, pair.lq, pair.gt_size) for pair in pairs]
+    note(f'data set {options.name}: pairs: {told_scales([item.scale for item in items])}')
     return items
-
-
-def _match(
-    gt_images: list[ImageFile],
-    lq_images: list[ImageFile],
-    root: str,
-    scale: Scale | None,
-    options: ArbitraryScalePairedDatasetOptions,
-) -> list[ImageFile]:
-    """The LR images of the GT images, in their order."""
-    template = options.filename_tmpl
-    if '{scale}' in template and scale is None:
-        raise DataError(
-            f'filename_tmpl {template!r} needs the scale of {root!r}: give `scales`, or dataroot_lq as {{scale: path}}'
-        )
-    by_stem = {image.stem: image for image in lq_images}
-    if len(by_stem) < len(lq_images):
-        twice = sorted(str(image) for image in lq_images if by_stem[image.stem] is not image)
-        raise DataError(f'LR images that differ in the extension only: {list_some(twice)}')
-    # LR images lie in the sub-folders of their GT images or in none; the template is for the name alone.
-    names = []
-    for image in gt_images:
-        folder, slash, name = image.stem.rpartition('/')
-        name = template.format(name, scale=format_scale(scale) if scale else None)
-        names.append(folder + slash + name if folder + slash + name in by_stem else name)
-    missing = [f'{gt} (LR {name})' for gt, name in zip(gt_images, names) if name not in by_stem]
-    if missing:
-        raise MissingDataError(f'GT images without an LR image in {root!r}: {list_some(missing)}')
-    surplus = sorted(set(by_stem) - set(names))
-    if surplus and options.meta_info_file is None:
-        raise MissingDataError(
-            f'LR images in {root!r} without a GT image in {options.dataroot_gt!r}: {list_some(surplus)}'
-        )
-    return [by_stem[name] for name in names]
 
 
 def pair_crop(item: EvaluationItem, gt_size: Size, lq_size: Size) -> Size:

@@ -1,6 +1,8 @@
 """Random training samples of a GT image: scale, crop, flips and LR patch (paper, Section 4.1)."""
 
+import math
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +13,26 @@ from gsasr_plugin.data.degradation.options import DegradationOptions
 from gsasr_plugin.data.degradation.process import Degradation
 from gsasr_plugin.data.degradation.samples import degraded_patch
 from gsasr_plugin.data.eight_bit import to_float
+from gsasr_plugin.data.pairs import Pair
 from gsasr_plugin.sizes import Scale, Size, as_scale, enlarged_size
 
 PAPERS_RANGE = (1.0, 4.0)  # of factors
+# GT pixels by which rounding may miss an edge that they share with LR pixels.
+SHARED_EDGE = 1e-6
+
+
+class PairPlace(NamedTuple):
+    """Where a training sample of a pair lies, both patches being turned alike.
+
+    Attributes:
+        scale: GT pixels per LR pixel, of the patches as they are turned: rows, columns.
+        offset: where the GT patch begins, in LR pixels from the LR patch's edge: rows, columns.
+    """
+
+    gt: CropPlace
+    lq: CropPlace
+    scale: Scale
+    offset: tuple[float, float]
 
 
 class TrainingCrops:
@@ -51,9 +70,7 @@ class TrainingCrops:
         height, width = self._crop_size(self._draw_scale(rng))
         top = int(rng.integers(image_size[0] - height + 1))
         left = int(rng.integers(image_size[1] - width + 1))
-        flip_x, flip_y, transpose = (bool(drawn) for drawn in rng.random(3) < 0.5)
-        use_hflip, use_rot = self.options.use_hflip, self.options.use_rot
-        return CropPlace(top, left, height, width, flip_x and use_hflip, flip_y and use_rot, transpose and use_rot)
+        return CropPlace(top, left, height, width, *self._flips(rng))
 
     def pair(self, rng: np.random.Generator, image: np.ndarray, place: CropPlace) -> tuple[np.ndarray, np.ndarray]:
         """The GT patch at a place, and its LR patch: degraded, or its bicubic reduction.
@@ -71,6 +88,37 @@ class TrainingCrops:
         gt = to_float(place.cut(image))
         return gt, resize_bicubic(gt, (self.lq_size, self.lq_size))
 
+    def place_pair(self, rng: np.random.Generator, pair: Pair) -> PairPlace:
+        """Draws an LR patch, and flips, of a pair.
+
+        Returns:
+            The LR patch, and the whole GT pixels within it: where they begin is the rest that makes the offset.
+        """
+        self._draw_scale(rng)  # as for images whose LR is made, so that the same numbers are drawn
+        n = self.lq_size
+        top, left = (int(rng.integers(length - n + 1)) for length in pair.lq_size)
+        flips = self._flips(rng)
+        rows, columns = (
+            _within(start, n, factor, length) for start, factor, length in zip((top, left), pair.scale, pair.gt_size)
+        )
+        lq, gt = CropPlace(top, left, n, n, *flips), CropPlace(rows[0], columns[0], rows[1], columns[1], *flips)
+        # From the edge that is the first when the patch has been turned.
+        offset = [
+            start + n - (first + count) / factor if flipped else first / factor - start
+            for start, (first, count), factor, flipped in zip(
+                (top, left), (rows, columns), pair.scale, (gt.flip_y, gt.flip_x)
+            )
+        ]
+        turn = -1 if gt.transpose else 1
+        (y, x), (by_row, by_column) = offset[::turn], pair.scale[::turn]
+        return PairPlace(gt, lq, (by_row, by_column), (y, x))
+
+    def _flips(self, rng: np.random.Generator) -> tuple[bool, bool, bool]:
+        """Left to right, upside down, and transposed."""
+        flip_x, flip_y, transpose = (bool(drawn) for drawn in rng.random(3) < 0.5)
+        use_hflip, use_rot = self.options.use_hflip, self.options.use_rot
+        return flip_x and use_hflip, flip_y and use_rot, transpose and use_rot
+
     def _draw_scale(self, rng: np.random.Generator) -> Scale:
         rows, columns = (float(factor) for factor in rng.uniform(*self.scale_range, size=2))
         choice = rng.random()
@@ -80,3 +128,16 @@ class TrainingCrops:
 
     def _crop_size(self, scale: Scale) -> Size:
         return enlarged_size((self.lq_size, self.lq_size), scale)
+
+
+def _within(start: int, count: int, factor: float, length: int) -> tuple[int, int]:
+    """The whole GT pixels that lie within LR pixels of an axis: the first of them, and how many there are.
+
+    Args:
+        start, count: the LR pixels.
+        factor: GT pixels per LR pixel.
+        length: GT pixels of the axis.
+    """
+    first = math.ceil(start * factor - SHARED_EDGE)
+    end = min(math.floor((start + count) * factor + SHARED_EDGE), length)
+    return first, end - first

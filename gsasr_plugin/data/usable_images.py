@@ -1,41 +1,40 @@
 """Which images of a data set can be used: what cannot be read or is too small is left out, with a word, or an error."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.image_check import check_images, index_faults
-from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_some, sizes_where_readable
+from gsasr_plugin.data.image_files import ImageFile, list_some, sizes_where_readable
 from gsasr_plugin.data.log import warn
 from gsasr_plugin.processes import Processes
 from gsasr_plugin.run_errors import DataError
 from gsasr_plugin.sizes import Size
 
 
-def usable_for_training(
-    images: list[ImageFile], options: ArbitraryScalePairedDatasetOptions, least: Size
-) -> list[ImageFile]:
-    """The images whose headers, or with `check_images` all of whose pixels, can be read, and that are large enough.
+def readable_for_training(
+    images: list[ImageFile], options: ArbitraryScalePairedDatasetOptions
+) -> dict[ImageFile, Size]:
+    """The images whose headers, or with `check_images` all of whose pixels, can be read, with their sizes (H, W).
 
     Args:
-        options: say what to do about others: `on_error`, `small_images`.
-        least: (H, W) of the largest crop.
+        options: say what to do about others: `on_error`.
 
     Raises:
         DataError: others must not be left out, or none are left; they are named.
     """
+    sizes = dict(zip(images, sizes_where_readable(images)))
     if options.check_images:
         bad = _check(images, options.name)
     else:
-        sizes = sizes_where_readable(images)
-        bad = {image: 'not readable as an image' for image, size in zip(images, sizes) if size is None}
+        bad = {image: 'not readable as an image' for image, size in sizes.items() if size is None}
     if bad and options.on_error == 'skip':
         warn(f'data set {options.name}: left out: {"; ".join(_words(bad))}')
     elif bad:
         raise DataError(f'data set {options.name}: {list_some(_words(bad))}. Set on_error: skip to leave them out')
-    readable = [image for image in images if image not in bad]
+    readable = {image: size for image, size in sizes.items() if size is not None and image not in bad}
     if not readable:
         raise DataError(f'data set {options.name}: none of its {len(images)} images can be read')
-    return _large_enough(readable, options, least)
+    return readable
 
 
 def check_all(images: list[ImageFile], name: str) -> None:
@@ -68,16 +67,33 @@ def _check(images: list[ImageFile], name: str) -> dict[ImageFile, str]:
     return bad
 
 
-def _large_enough(images: list[ImageFile], options: ArbitraryScalePairedDatasetOptions, least: Size) -> list[ImageFile]:
+def large_enough(
+    images: Sequence[ImageFile],
+    sizes: Mapping[ImageFile, Size],
+    options: ArbitraryScalePairedDatasetOptions,
+    least: Size,
+    what: str = 'the largest crop',
+) -> list[ImageFile]:
+    """The images of which crops can be cut.
+
+    Args:
+        sizes: (H, W) of each.
+        options: say what to do about others: `small_images`.
+        least: (H, W) of what is cut.
+        what: that in words.
+
+    Raises:
+        DataError: others must not be left out, or none are left; they are named.
+    """
     height, width = least
-    sizes = image_sizes(images)
-    large = [image for image, (h, w) in zip(images, sizes) if h >= height and w >= width]
+    large = [image for image in images if sizes[image][0] >= height and sizes[image][1] >= width]
     if len(large) == len(images):
-        return images
-    small = [f'{image} ({h} x {w})' for image, (h, w) in zip(images, sizes) if h < height or w < width]
+        return large
+    kept = set(large)
+    small = [f'{image} ({sizes[image][0]} x {sizes[image][1]})' for image in images if image not in kept]
     message = (
         f'data set {options.name}: {len(small)} of {len(images)} images have fewer than {height} x {width} '
-        f'pixels (rows x columns), the largest crop of lq_size {options.lq_size}'
+        f'pixels (rows x columns), {what} of lq_size {options.lq_size}'
     )
     if options.small_images == 'error':
         raise DataError(f'{message}: {list_some(small)}. Set small_images: skip to leave them out, or lower the scales')

@@ -64,7 +64,17 @@ class GSASRModel(ResumableModel):
         build_network_metrics((opt.get('val') or {}).get('metrics') or {}, str(self.device))
 
     def init_training_settings(self) -> None:
-        """As BasicSR's, with a `Criterion`, the average of the weights set up for validation, losses scaled in fp16."""
+        """As BasicSR's, with a `Criterion`, the average of the weights set up for validation, losses scaled in fp16.
+
+        Raises:
+            RunError: pairs are to be trained on with `consistency`.
+        """
+        data = self.opt.get('datasets', {}).get('train', {})
+        if data.get('dataroot_lq') is not None and self.get_bare_model(self.net_g).consistency:
+            raise RunError(
+                'datasets.train.dataroot_lq: LR images of a camera are no bicubic reductions of GT, to which '
+                'consistency would hold the result: set network_g.consistency: 0'
+            )
         train_opt, path = self.opt['train'], self.opt['path']
         self.net_g.train()
         self.ema_decay = train_opt.get('ema_decay', 0)
@@ -145,8 +155,8 @@ class GSASRModel(ResumableModel):
             The losses, and the optimizers whose step they are for, by the names of their gradients' norms in the log.
         """
         self.optimizer_g.zero_grad()
-        train_opt = self.opt['train']
-        self.output, losses = backward(self.net_g, self.lq, self.gt, self._losses_of, self.scaler, train_opt)
+        train_opt, grids = self.opt['train'], self.batch.get('grid')
+        self.output, losses = backward(self.net_g, self.lq, self.gt, self._losses_of, self.scaler, train_opt, grids)
         return losses, {'grad_norm': self.optimizer_g}
 
     def _losses_of(self, output: list[Tensor], part: slice) -> Losses:

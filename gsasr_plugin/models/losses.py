@@ -21,6 +21,7 @@ def backward(
     criterion: Callable[[list[Tensor], slice], Losses],
     scaler: torch.amp.GradScaler,
     options: dict[str, Any],
+    grids: Tensor | None = None,
 ) -> tuple[list[Tensor], Losses]:
     """Adds the gradient of a batch's loss, scaled, to those of the parameters.
 
@@ -30,6 +31,8 @@ def backward(
         gt: B images (3, H_i, W_i).
         criterion: what some of the results, and which of the batch they are, contribute to the losses.
         options: `train`: how to compute, and in how many parts (`accumulate`).
+        grids: (B, 2, 2), GT pixels per LR pixel, and where GT begins, as `ArbitraryScalePairedDataset` gives them.
+            None: GT shows what LR shows.
 
     Returns:
         B results (3, H_i, W_i) and the losses that sum to the one whose gradient it is, detached.
@@ -43,8 +46,11 @@ def backward(
         # Several processes exchange the gradient once, with the last part.
         is_last = start + part_size >= count
         with net.no_sync() if isinstance(net, DistributedDataParallel) and not is_last else nullcontext():
+            drawing: dict[str, Any] = {'size': [tuple(image.shape[-2:]) for image in gt[part]]}
+            if grids is not None:
+                drawing |= {'scale': grids[part, 0].tolist(), 'offset': grids[part, 1].tolist()}
             with autocast(lq.device, options):
-                output = list(net(laid_out(lq[part], options), size=[tuple(image.shape[-2:]) for image in gt[part]]))
+                output = list(net(laid_out(lq[part], options), **drawing))
             part_losses = criterion(output, part)
             scaler.scale(torch.stack(list(part_losses.values())).sum()).backward()
         results += [image.detach() for image in output]

@@ -172,14 +172,14 @@ def test_faulty_images_are_left_out_as_asked(
 ) -> None:
     monkeypatch.setattr(get_root_logger(), 'propagate', True)
     dataset = training(mixed, on_error='skip', check_images=True)
-    assert sorted(Path(image.path).name for image in dataset.images) == ['sound0.png', 'sound1.png', 'sound2.png']
+    assert sorted(Path(image.gt.path).name for image in dataset.images) == ['sound0.png', 'sound1.png', 'sound2.png']
     assert all(name in caplog.text for name in FAULTS)
 
     # Without the check only headers are read at the start. What fails later is replaced by the next image, always the
     # same, and logged once.
     caplog.clear()
     dataset = training(mixed, on_error='skip')
-    names = [Path(image.path).name for image in dataset.images]
+    names = [Path(image.gt.path).name for image in dataset.images]
     assert 'cut.png' in names and 'empty.png' not in names
     index = names.index('cut.png')
     first = dataset[index]
@@ -190,7 +190,7 @@ def test_faulty_images_are_left_out_as_asked(
     assert Path(items[0]['gt_path']).name not in FAULTS or 'damaged.jpg' in items[0]['gt_path']
     assert torch.equal(items[0]['lq'], items[1]['lq']) and items[0]['drawn'][0] == index
     with pytest.raises(DataError, match='cannot be decoded'):
-        dataset.reader.read(dataset.images[index])
+        dataset.reader.read(dataset.images[index].gt)
 
 
 def test_an_image_that_fails_later_stops_the_training_or_not(tmp_path: Path) -> None:
@@ -325,5 +325,5 @@ def test_memory_does_not_grow_over_epochs(
     # seen, for it adds 0.8 MB in every epoch.
     assert np.median(np.diff(used[3:])) < 0.2, used
     assert open_files[11] <= open_files[3]
-    assert all(isinstance(image, ImageFile) for image in dataset.images)
+    assert all(isinstance(file, ImageFile) for image in dataset.images for file in image.files)
     assert len(list(tmp_path.glob('decoded/*.rgb'))) == (4 if cache == 'disk' else 0)

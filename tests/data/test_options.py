@@ -79,7 +79,6 @@ def test_a_hosts_section_is_accepted():
         ({'scales': [2], 'unequal_scales': True}, 'unequal_scales goes with scale_range'),
         ({'seed': -1}, 'seed: given -1; accepted: a whole number, at least 0'),
         ({'dataset_enlarge_ratio': 0}, 'dataset_enlarge_ratio: given 0; accepted: a number, greater than 0'),
-        ({'dataroot_lq': 'lq'}, 'dataroot_lq does not go with training'),
         ({'dataroot_gt': None}, 'dataroot_gt or dataroot_lq is needed'),
         ({'meta_info_file': ['a', 'b']}, 'one file per dataroot_gt'),
         ({'phase': 'val'}, 'scales is needed'),

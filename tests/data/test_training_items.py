@@ -138,7 +138,7 @@ def test_the_sampler_gives_the_seed_unless_an_option_does(root):
         assert not torch.equal(one, other)
     assert all(torch.equal(own[index]['gt'], crops[1]) for index in drawn)
     assert torch.equal(followed[drawn[2]]['gt'], crops[2])
-    image = read_image(followed.images[1])
+    image = read_image(followed.images[1].gt)
     expected = followed.crops.place(np.random.default_rng((5, 2, 1, 1)), image.shape[:2]).cut(image)  # (H, W, 3)
     assert np.array_equal(crops[2].numpy(), expected.transpose(2, 0, 1) / np.float32(255))
 
@@ -225,7 +225,7 @@ def test_several_roots_and_names(write_images, tmp_path):
     chosen = ArbitraryScalePairedDataset(
         options([one, two], meta_info_file=[str(tmp_path / 'one.txt'), str(tmp_path / 'two.txt')])
     )
-    assert [image.stem for image in chosen.images] == ['b', 'c']
+    assert [image.gt.stem for image in chosen.images] == ['b', 'c']
 
 
 def test_small_images_are_an_error_or_skipped_and_named(write_images, caplog, monkeypatch):
@@ -237,7 +237,7 @@ def test_small_images_are_an_error_or_skipped_and_named(write_images, caplog, mo
     monkeypatch.setattr(get_root_logger(), 'propagate', True)
     with caplog.at_level(logging.WARNING):
         dataset = ArbitraryScalePairedDataset(options(root, small_images='skip'))
-    assert [image.stem for image in dataset.images] == ['large']
+    assert [image.gt.stem for image in dataset.images] == ['large']
     assert 'low.png (63 x 90)' in caplog.text and 'narrow.png' in caplog.text
     assert len(ArbitraryScalePairedDataset(options(root, scale_range=[1, 3.9]))) == 3  # 62 x 62
     with pytest.raises(ValueError, match='none is left'):
