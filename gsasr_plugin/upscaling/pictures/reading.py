@@ -261,10 +261,13 @@ def _of_odd_bits(content: bytes, exif: Exif, depth: int) -> np.ndarray:
 
     simple = exif.number(Base.PhotometricInterpretation, -1) in (1, 2) and exif.number(Base.Orientation, 1) == 1
     simple = simple and exif.number(Base.PlanarConfiguration, 1) == 1 and Base.ExtraSamples not in exif.main.entries
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # its lines name no file
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if simple else None
     except cv2.error:
         pixels = None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if pixels is None or pixels.dtype != np.uint16:
         raise PictureError(f'holds {depth} bits; accepted are 8 and 16 bits per channel, without sign')
     levels = np.right_shift(pixels.astype(np.uint16), 16 - depth).astype(np.float32) / np.float32(2**depth - 1)

@@ -398,3 +398,35 @@ def test_jpeg_xl_files_are_read_if_their_reader_is_there(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, 'pillow_jxl', None)
     with pytest.raises(PictureError, match=r"JPEG XL file: pip install 'gsasr-plugin\[jxl\]'"):
         read_picture(content)
+
+
+@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw', 'packbits', 'tiff_adobe_deflate', 'lzma', 'jpeg'])
+def test_compressed_tiff_files_are_as_pillow_says(compression: str) -> None:
+    content = saved(RGBA8[..., :3], 'TIFF', compression=compression)
+    if compression == 'lzma':  # libvips comes without it
+        with pytest.raises(PictureError, match='of a kind that cannot be read'):
+            read_picture(content)
+        return
+    found = levels(read_picture(content))
+    # Of JPEG within TIFF the two libraries enlarge the chroma differently.
+    tolerance = 255 if compression == 'jpeg' else 0
+    np.testing.assert_allclose(found, np.asarray(Image.open(io.BytesIO(content))).astype(int), atol=tolerance)
+    assert compression != 'jpeg' or np.abs(found - np.asarray(Image.open(io.BytesIO(content)))).mean() < 2
+
+
+def test_tiff_files_with_webp_inside_are_read() -> None:
+    """Of libvips' own writer: Pillow and tifffile do not know it without further packages."""
+    content = pyvips.Image.new_from_array(RGBA8[..., :3]).tiffsave_buffer(compression='webp', lossless=True)
+    np.testing.assert_array_equal(levels(read_picture(content)), RGBA8[..., :3])
+
+
+def test_fax_and_palettes_in_tiff_files() -> None:
+    lines = RGBA8[..., 0] > 128
+    for compression in ('group3', 'group4', 'tiff_ccitt'):
+        np.testing.assert_array_equal(
+            levels(read_picture(saved(lines, 'TIFF', compression=compression)))[..., 0], lines * 255
+        )
+    image = Image.fromarray(RGBA8[..., :3]).quantize(16)
+    file = io.BytesIO()
+    image.save(file, 'TIFF')
+    np.testing.assert_array_equal(levels(read_picture(file.getvalue())), image.convert('RGB'))
