@@ -15,12 +15,18 @@ from gsasr_plugin.host.registration import attend_basicsr
 
 if TYPE_CHECKING:
     from gsasr_plugin.archs.gsasr_arch import GSASR
+    from gsasr_plugin.checkpoints.blending import blend
     from gsasr_plugin.checkpoints.loading import load
     from gsasr_plugin.upscaling.images import upscale
 
-__all__ = ['GSASR', 'load', 'upscale']
+__all__ = ['GSASR', 'blend', 'load', 'upscale']
 
-_HOMES = {'GSASR': 'archs.gsasr_arch', 'load': 'checkpoints.loading', 'upscale': 'upscaling.images'}
+_HOMES = {
+    'GSASR': 'archs.gsasr_arch',
+    'blend': 'checkpoints.blending',
+    'load': 'checkpoints.loading',
+    'upscale': 'upscaling.images',
+}
 _ROOMS = ('archs', 'data', 'metrics', 'models')
 
 

@@ -9,7 +9,9 @@ from gsasr_plugin.archs.encoders import encoder_class
 from gsasr_plugin.archs.gsasr_arch import OF_DRAWING
 
 
-def differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str]:
+def differences(
+    given: Mapping[str, Any], stored: Mapping[str, Any], places: tuple[str, str] = ('network_g', 'the checkpoint')
+) -> list[str]:
     """The options that differ, one line each: 'embed_dim: 180 in network_g, 192 in the checkpoint'.
 
     Defaults are filled in, and `OF_DRAWING` left out.
@@ -22,7 +24,7 @@ def differences(given: Mapping[str, Any], stored: Mapping[str, Any]) -> list[str
         )
     pairs = {key: (mine.get(key, 'nothing'), theirs.get(key, 'nothing')) for key in {**mine, **theirs}}
     return [
-        f'{key}: {ours} in network_g, {other} in the checkpoint'
+        f'{key}: {ours} in {places[0]}, {other} in {places[1]}'
         for key, (ours, other) in pairs.items()
         if ours != other
         and key not in OF_DRAWING

@@ -93,14 +93,16 @@ def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) 
 
 def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False, consistent: bool = False) -> Upscaler:
     """The network of the arguments, ready to work."""
+    from gsasr_plugin.checkpoints.blending import blend
     from gsasr_plugin.checkpoints.loading import load
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
     models = arguments.model
     source = None if models is None else models[0] if len(models) == 1 else models
     options = None if arguments.opt is None else network_section(arguments.opt)
-    with told_as_command_error('--model: ', FileNotFoundError, ValueError):
-        net = load(source, options)
+    blended = getattr(arguments, 'blend', None)
+    with told_as_command_error('--model: ' if blended is None else '--blend: ', FileNotFoundError, ValueError):
+        net = load(source, options) if blended is None else blend(blended[0], blended[1], arguments.share, options)
     if arguments.memory is not None and not arguments.memory > 0:
         raise CommandError(f'--memory is a number of GiB above 0, got {arguments.memory:g}')
     tile = {AUTO: AUTO, 'none': None}.get(arguments.tile, arguments.tile)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gsasr_plugin.commands.arguments import (
     add_model_arguments,
@@ -36,11 +36,28 @@ EXAMPLES = """\
   gsasr upscale holiday/ 'scans/**/*.tif' -o large/ --scale 2 --scale 4 --one-encoding
   gsasr upscale photo.png -o wide.png --scale 2 3.5
   gsasr upscale photo.png -o screen.png --size 1920x1080
+  gsasr upscale photo.png -o large.png --scale 4 --blend gsasr-small net_g_latest.pth --alpha 0.7
   gsasr upscale *.webp -o large/ --width 2000 --max-pixels 8M --format png
   curl -s URL | gsasr upscale - -o - --scale 2 --format png > large.png
 """
 PROGRESS_DELAY_S = 2
 SKIPPED_SHOWN = 10
+
+
+class _Alpha(argparse.Action):
+    """--alpha has two meanings, which its values tell apart: both may be given."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        if value in ('fill', 'keep'):
+            namespace.alpha = value
+            return
+        try:
+            namespace.share = float(value)
+        except ValueError as error:
+            accepted = 'choose from fill, keep, or, with --blend, a number'
+            raise argparse.ArgumentError(self, f'invalid choice: {value!r} ({accepted})') from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('the pictures')
     group.add_argument(
         '--alpha',
-        choices=['fill', 'keep'],
+        action=_Alpha,
         default='fill',
+        metavar='fill|keep|SHARE',
         help='colours that are wholly transparent: fill replaces them by the nearest visible ones, which keeps edges '
-        'clean; keep enlarges them, as in textures that store something else in alpha (default: fill)',
+        'clean; keep enlarges them, as in textures that store something else in alpha (default: fill). '
+        'A number: the share of B in --blend',
     )
     group.add_argument(
         '--max-input-pixels',
@@ -66,6 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='refuse pictures of more pixels, such as 100M; none: read any (default: what the memory holds)',
     )
     add_model_arguments(parser)
+    parser.add_argument(
+        '--blend',
+        nargs=2,
+        metavar=('A', 'B'),
+        help='in place of --model: a network between two of one architecture, such as one trained by L1 and the same '
+        'after a discriminator; --alpha with a number from 0 to 1 is the share of B (default: 0.5)',
+    )
+    parser.set_defaults(share=None)
     parser.add_argument(
         '--self-ensemble',
         action='store_true',
@@ -89,6 +116,10 @@ def run(arguments: argparse.Namespace) -> int:
     targets = targets_of(arguments)
     max_pixels = max_input_pixels(arguments)
     quality = checked_quality(arguments)
+    if arguments.blend and arguments.model:
+        raise CommandError('give one of --model and --blend')
+    if arguments.share is not None and not arguments.blend:
+        raise CommandError(f'--alpha {arguments.share:g} is the share of B in --blend A B, which is not given')
     if arguments.lossless and quality is not None:
         raise CommandError('give one of --lossless and --quality')
     if not arguments.inputs:
