@@ -1,0 +1,52 @@
+"""`gsasr check-data` of pairs: those that do not lie upon each other are named, and left out of the list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gsasr_plugin.commands.main import main
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit
+
+
+def test_shifted_pairs_are_named(tmp_path: Path, photograph: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    """By how much, to a fifth of a pixel: the estimate compares different blurs."""
+    gt = photograph[20:260, 30:330]
+    shifts = {'a': (0, 0), 'b': (6, -9), 'c': (0, 1.5), 'alone': None}  # GT pixels, of which three are an LR pixel
+    for name, shift in shifts.items():
+        (tmp_path / 'gt').mkdir(exist_ok=True)
+        (tmp_path / 'lq').mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), to_8_bit(gt)[..., ::-1])
+        if shift is not None:
+            moved = cv2.warpAffine(photograph, np.array([[1, 0, shift[1]], [0, 1, shift[0]]], float), (451, 300))
+            lq = resize_bicubic(cv2.GaussianBlur(moved, (0, 0), 2)[20:260, 30:330], (80, 100))
+            assert cv2.imwrite(str(tmp_path / 'lq' / f'{name}.png'), to_8_bit(lq)[..., ::-1])
+    roots = [str(tmp_path / 'gt'), '--lq', str(tmp_path / 'lq')]
+    listing = tmp_path / 'usable.txt'
+    assert main(['check-data', *roots, '--list', str(listing)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    (shifted,) = [line for line in lines if 'is shifted against' in line]
+    assert 'lq/b.png is shifted against' in shifted
+    rows, columns = (float(word) for word in shifted.split(' by ')[-1].split() if word[-1].isdigit())
+    assert abs(rows - 2) <= 0.2 and abs(columns + 3) <= 0.2
+    assert any('without an LR image' in line and 'alone.png' in line for line in lines)
+    assert lines[-1] == f'{tmp_path / "gt"}: 2 sound pairs, 2 faults'
+    assert listing.read_text() == 'a.png\nc.png\n'
+    options = tmp_path / 'opt.yml'
+    section = f'dataroot_gt: {roots[0]}\n    dataroot_lq: {roots[2]}\n    meta_info_file: {listing}\n'
+    options.write_text(f'datasets:\n  train:\n    name: pairs\n    {section}')
+    assert main(['check-data', '--opt', str(options)]) == 0
+    assert 'pairs: 2 sound pairs, 0 faults' in capsys.readouterr().out
+
+
+def test_arguments_that_do_not_fit_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (['a', 'b', '--lq', 'c'], '--lq goes with one root'),
+        (['a', '--list', 'f'], '--list goes with'),
+    ):
+        assert main(['check-data', *arguments]) == 2
+        assert message in capsys.readouterr().err
