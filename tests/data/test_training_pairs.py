@@ -296,3 +296,12 @@ def test_pairs_off_by_a_pixel_x1_and_any_ratio_are_tested(
         assert tuple(item['nominal_scale'].tolist()) == scale
         assert tuple(item['gt'].shape[1:]) == tuple(item['size'].tolist()) == size
     assert items[0]['lq'].shape == (3, 100, 79) and items[0]['scale'].tolist() == [1, 1]
+
+
+def test_listing_pairs_leaves_the_log_to_the_run(ideal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of options lists pairs before a run begins: a logger that it set up would never get the run's file."""
+    known: dict[str, bool] = {}
+    monkeypatch.setattr('basicsr.utils.logger.initialized_logger', known)
+    opt = {'name': 'set', 'type': 'ArbitraryScalePairedDataset', 'phase': 'test'}
+    ArbitraryScalePairedDataset({**opt, 'dataroot_gt': str(ideal / 'gt'), 'dataroot_lq': str(ideal / 'lq')})
+    assert not known
