@@ -63,6 +63,7 @@ def claim_devices(monkeypatch: pytest.MonkeyPatch, *capabilities: tuple[int, int
 
 
 def test_it_tells_why_there_are_no_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('FORCE_CUDA', raising=False)
     monkeypatch.setattr(torch.version, 'cuda', '12.8')
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     left_out = 'the kernels were left out: the nvcc of /opt/cuda is of CUDA 13.0'
