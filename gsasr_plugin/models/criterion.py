@@ -33,9 +33,10 @@ class Term(NamedTuple):
 
 
 def terms_of(train_opt: Mapping[str, Any]) -> list[Term]:
-    """The terms of a section `train`, those under BasicSR's keys first."""
+    """The terms of a section `train`, those under BasicSR's keys first; none of `losses` that are no mapping."""
     old = [Term((key,), train_opt[key], names) for key, names in BASICSR_TERMS.items() if train_opt.get(key)]
-    named = train_opt.get(LOSSES) or {}
+    given = train_opt.get(LOSSES)
+    named = given if isinstance(given, Mapping) else {}
     new = [Term((LOSSES, name), section, (f'l_{name}', f'l_{name}_style')) for name, section in named.items()]
     return [*old, *new]
 

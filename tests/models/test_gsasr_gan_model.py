@@ -179,7 +179,7 @@ def test_in_half_precision(tmp_path: Path) -> None:
     for autocast in (None, 'bf16'):
         model = make_model(tmp_path, autocast=autocast)
         step(model, 1, batch())
-        logs.append(dict(model.log_dict))
+        logs.append({name: float(value) for name, value in model.log_dict.items()})
         step(model, 2, batch())
         assert all(tensor.isfinite().all() for tensor in states(model))
     assert logs[1] == pytest.approx(logs[0], rel=0.02, abs=0.005)

@@ -162,8 +162,8 @@ def test_a_library_older_than_the_package_is_named(package, installed):
     shutil.copy(gsasr_ops.backend()['library'], package)
     change(
         package / 'attention' / 'attention_binding.cpp',
-        '    m.def("',
-        '    m.def("operator_of_tomorrow() -> ()");\n    m.def("',
+        '    m.def("window_attention(',
+        '    m.def("operator_of_tomorrow() -> ()");\n    m.def("window_attention(',
     )
     if installed == 'from a checkout':
         (package.parent / 'build_backend.py').touch()
@@ -177,8 +177,9 @@ def test_a_library_older_than_the_package_is_named(package, installed):
 @pytest.mark.skipif(gsasr_ops.backend()['library'] is None, reason='there is no compiled library')
 def test_a_library_with_other_arguments_is_named(package):
     shutil.copy(gsasr_ops.backend()['library'], package)
-    for room in ('perceptrons', 'convolutions'):
-        change(package / room / f'{room}_binding.cpp', 'Tensor? residual, bool in', 'Tensor? other_residual, bool in')
+    for room, after in (('perceptrons', 'bool in'), ('convolutions', 'int side')):
+        binding = package / room / f'{room}_binding.cpp'
+        change(binding, f'Tensor? residual, {after}', f'Tensor? other_residual, {after}')
     _, stderr = start(package).communicate(timeout=300)
     assert 'compiled before the arguments of convolution, perceptron changed: pip install' in stderr
 

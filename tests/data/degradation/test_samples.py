@@ -196,8 +196,8 @@ def test_16_bits_and_grey(tmp_path: Path) -> None:
         assert dataset[index]['lq'].shape == (3, 16, 16)
     place, light = CropPlace(10, 10, 32, 32, False, False, False), Degradation(DegradationOptions.of('light'))
     made = [
-        degraded_patch(light, np.random.default_rng(0), dataset.reader.read(file), place, 16)[1]
-        for file in dataset.images
+        degraded_patch(light, np.random.default_rng(0), dataset.reader.read(image.gt), place, 16)[1]
+        for image in dataset.images
     ]
     assert np.array_equal(*made)
 
