@@ -29,8 +29,9 @@ class GSASRGANModel(GSASRModel):
     Both networks take a step on each batch, or neither; `train.net_d_iters` and `net_d_init_iters` leave out steps of
     GSASR's, as in BasicSR. The adversarial loss is the term of `train` that is BasicSR's GANLoss.
 
-    A batch in parts (`train.accumulate`) or in several processes takes the same step as the whole where the discriminator
-    sees each image by itself: UNetDiscriminatorSN does, VGGStyleDiscriminator, which normalizes over its batch, does not.
+    A batch in parts (`train.accumulate`) or in several processes takes the same step as the whole where the
+    discriminator sees each image by itself: UNetDiscriminatorSN does; VGGStyleDiscriminator, which normalizes over its
+    batch, does not.
     """
 
     train_options_class = GSASRGANTrainOptions
