@@ -193,8 +193,6 @@ def held(metadata: Metadata, format: str, *, grey: bool) -> tuple[Metadata, list
         value = getattr(metadata, name)
         if value is None:
             continue
-        if name == 'comment' and format == 'PNG':
-            continue
         if name == 'dpi' and format in ('WEBP', 'AVIF'):
             continue  # which EXIF states
         if name not in FORMATS[format].holds:

@@ -22,6 +22,7 @@ from PIL.ExifTags import Base
 from gsasr_plugin.archs.tile_memory import free_bytes
 from gsasr_plugin.library_limits import with_truncated_files, without_library_limits
 from gsasr_plugin.upscaling.pictures import png, vips
+from gsasr_plugin.upscaling.pictures.depth import bits_in_file
 from gsasr_plugin.upscaling.pictures.exif import Buffer, Exif, first_page, is_tiff, pages, parse_exif
 from gsasr_plugin.upscaling.pictures.formats import FORMATS, READERS
 from gsasr_plugin.upscaling.pictures.metadata import (
@@ -301,6 +302,7 @@ def _read_other(content: bytes, max_pixels: float | None) -> Picture:
         remarks += _only_the_first(_frames(image))
         if image.format == 'MPO':
             remarks.append('further pictures in its file (a preview, a gain map) are left out')
+        depth = bits_in_file(image, content)
         try:
             image.load()
         except Exception as error:  # each of Pillow's decoders has its own
@@ -310,6 +312,8 @@ def _read_other(content: bytes, max_pixels: float | None) -> Picture:
             image = part
             remarks.append('it is damaged: what could be read of it is used')
         picture = from_pillow(image)
+    if picture.bits < depth:
+        remarks.append(f'its {depth} bits per channel are read as {picture.bits}')
     return dataclasses.replace(picture, remarks=(*remarks, *picture.remarks), lossless=_is_lossless_webp(content))
 
 

@@ -361,6 +361,40 @@ def test_what_pillow_reads_is_read(format: str, tmp_path: Path) -> None:
     assert found.format == ('AVIF' if format == 'AVIF' else 'PNG') and picture_header(content).size == found.size
 
 
+def deep_files() -> dict[str, tuple[bytes, int]]:
+    """Name -> a file in colour, and its bits per channel."""
+    levels = np.random.default_rng(0).integers(0, 1 << 16, (64, 64, 3), np.uint16)
+    sgi = struct.pack('>HBBHHHH', 474, 0, 2, 3, 2, 1, 3).ljust(512, b'\0') + bytes(12)
+    return {
+        'ppm': (b'P6 2 1 65535\n' + bytes(12), 16),
+        'plain ppm': (b'P3 1 1 1023 1 2 3\n', 10),
+        'ppm of 8 bits': (b'P6 2 1 255\n' + bytes(6), 8),
+        'sgi': (sgi, 16),
+        'jp2': (cv2.imencode('.jp2', levels)[1].tobytes(), 16),
+        'jp2 of 8 bits': (cv2.imencode('.jp2', np.uint8(levels >> 8))[1].tobytes(), 8),
+        'avif of 8 bits': (as_avif(np.uint8(levels >> 8), 8), 8),
+        'avif of 10 bits': (as_avif(levels >> 6, 10), 10),
+        'avif of 12 bits': (as_avif(levels >> 4, 12), 12),
+    }
+
+
+def as_avif(levels: np.ndarray, bits: int) -> bytes:
+    return cv2.imencode('.avif', levels, [cv2.IMWRITE_AVIF_DEPTH, bits])[1].tobytes()
+
+
+@pytest.mark.parametrize('name', deep_files())
+def test_colors_that_are_read_in_fewer_bits_are_named(name: str) -> None:
+    content, bits = deep_files()[name]
+    picture = read_picture(content)
+    assert picture.bits == 8
+    assert picture.remarks == ((f'its {bits} bits per channel are read as 8',) if bits > 8 else ())
+
+
+def test_deep_grey_is_read_in_all_its_bits() -> None:
+    picture = read_picture(b'P5 1 1 65535\n' + bytes((1, 2)))
+    assert picture.bits == 16 and picture.remarks == () and round(65535 * float(picture.color[0, 0, 0])) == 0x102
+
+
 def test_larger_pictures_than_allowed_are_refused_with_numbers() -> None:
     content = png(np.zeros((1, 1), np.uint8), 8, 0, width=1).replace(
         struct.pack('>II', 1, 1), struct.pack('>II', 10**6, 10**6)
