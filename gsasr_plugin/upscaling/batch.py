@@ -1,6 +1,7 @@
 """The work itself: picture after picture, where the failure of one does not stop the others."""
 
 import dataclasses
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,17 +75,26 @@ def upscale_pictures(
     Args:
         progress: see `Upscaler.gaussians`.
         begin: called with each job when its turn comes.
+
+    Raises:
+        RuntimeError: what the network raised at every picture, the first of them: that is no picture's fault.
     """
     outcome = Outcome()
+    unexpected: list[RuntimeError] = []
     for job in jobs:
         begin(job)
         try:
             _upscale_picture(upscaler, job, options, outcome, progress)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            outcome.failures.append((str(job.source), OUT_OF_MEMORY))
-            give_back(upscaler.device)
+            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                traceback.clear_frames(error.__traceback__)  # which hold the picture's tensors
+                unexpected.append(error)
+                outcome.failures.append((str(job.source), told(error)))
+            else:
+                outcome.failures.append((str(job.source), OUT_OF_MEMORY))
+                give_back(upscaler.device)
+    if unexpected and len(unexpected) == len(jobs) and not outcome.written:
+        raise unexpected[0]
     return outcome
 
 

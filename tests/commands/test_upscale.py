@@ -166,6 +166,30 @@ def test_what_does_not_fit_into_memory_does_not_stop_the_others(
     assert 'in/a.png: failed: it does not fit into memory' in capsys.readouterr().err
 
 
+def test_what_the_network_raises_at_one_picture_does_not_stop_the_others(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = Upscaler.pixels
+
+    def pixels(self: Upscaler, color: np.ndarray, *arguments, **options):
+        calls.append(color)
+        if len(calls) in failing:
+            raise RuntimeError('no such kernel\nfurther lines')
+        return real(self, color, *arguments, **options)
+
+    monkeypatch.setattr(Upscaler, 'pixels', pixels)
+    calls: list[np.ndarray] = []
+    failing = {1}
+    assert gsasr('in/a.png', 'in/b.jpg', '-o', 'out', '--scale', '2') == 1
+    assert files(pictures / 'out') == ['b_x2.jpg']
+    told = capsys.readouterr().err
+    assert 'in/a.png: failed: RuntimeError: no such kernel\n' in told and '1 written, 1 failed' in told
+    calls, failing = [], {1, 2}
+    with pytest.raises(RuntimeError, match='no such kernel'):
+        gsasr('in/a.png', 'in/b.jpg', '-o', 'other', '--scale', '2')
+    assert len(calls) == 2
+
+
 def test_what_cannot_be_written_is_known_before_the_work(
     pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
