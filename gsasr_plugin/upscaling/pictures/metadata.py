@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from gsasr_plugin.upscaling.pictures import png
-from gsasr_plugin.upscaling.pictures.exif import EXIF_HEADER, Directory, Exif, parse_exif
+from gsasr_plugin.upscaling.pictures.exif import EXIF_HEADER, LONG, RATIONAL, SHORT, Directory, Exif, parse_exif
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.xmp import cleaned_xmp, xmp_orientation
 
@@ -64,7 +64,7 @@ class Metadata:
         details = exif.main.below.get(IFD.Exif, Directory()).entries
         for tag, length in ((Base.ExifImageHeight, size[0]), (Base.ExifImageWidth, size[1])):
             if tag in details:
-                details[tag] = exif.entry(4, length)
+                details[tag] = exif.entry(LONG, length)
         return dataclasses.replace(self, exif=exif.tobytes() or None)
 
     def stripped(self) -> Metadata:
@@ -246,8 +246,8 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float] | None) -> byte
 
 def resolution_entries(exif: Exif, dpi: tuple[float, float]) -> dict[int, Any]:
     """Entries of a directory that state (x, y) in dots per inch."""
-    x, y = (exif.entry(5, *_fraction(value)) for value in dpi)
-    return {Base.XResolution: x, Base.YResolution: y, Base.ResolutionUnit: exif.entry(3, 2)}
+    x, y = (exif.entry(RATIONAL, *_fraction(value)) for value in dpi)
+    return {Base.XResolution: x, Base.YResolution: y, Base.ResolutionUnit: exif.entry(SHORT, 2)}
 
 
 def _fraction(value: float) -> tuple[int, int]:
