@@ -133,9 +133,18 @@ def device() -> Path:
     return library
 
 
+# PyTorch's thread for the backward passes of a device may let go of Python objects while the interpreter ends, which
+# aborts the process, now and then; so this one does not end by itself.
+END = """
+sys.stdout.flush()
+import os
+os._exit(0)
+"""
+
+
 def run(device: Path, script: str, *arguments: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, '-c', START + script, str(device), *arguments],
+        [sys.executable, '-c', START + script + END, str(device), *arguments],
         cwd=ROOT,
         text=True,
         capture_output=True,
