@@ -17,10 +17,10 @@ from gsasr_plugin.models.adversarial import (
     spectra_kept,
     verdicts,
 )
-from gsasr_plugin.models.compute import autocast, laid_out
 from gsasr_plugin.models.criterion import Losses
 from gsasr_plugin.models.gsasr_model import GSASRModel
 from gsasr_plugin.models.gsasr_options import GSASRGANTrainOptions
+from gsasr_plugin.models.losses import results_of
 
 
 class GSASRGANModel(GSASRModel):
@@ -75,8 +75,8 @@ class GSASRGANModel(GSASRModel):
             with gradients_pass(bare):
                 losses, optimizers = super()._compute_gradients()
         else:
-            with torch.no_grad(), autocast(self.device, train_opt):
-                self.output = list(self.net_g(laid_out(self.lq, train_opt), size=self.sizes))
+            with torch.no_grad():
+                self.output = results_of(self.net_g, self.lq, self.gt, train_opt, self.batch.get('grid'))
         self.optimizer_d.zero_grad()
         fake = crops(self.output, self.corners, self.crop_side)
         losses |= discriminator_backward(self.net_d, self.real, fake, self.gan_loss, self.scaler, train_opt)

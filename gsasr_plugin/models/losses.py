@@ -46,14 +46,21 @@ def backward(
         # Several processes exchange the gradient once, with the last part.
         is_last = start + part_size >= count
         with net.no_sync() if isinstance(net, DistributedDataParallel) and not is_last else nullcontext():
-            drawing: dict[str, Any] = {'size': [tuple(image.shape[-2:]) for image in gt[part]]}
-            if grids is not None:
-                drawing |= {'scale': grids[part, 0].tolist(), 'offset': grids[part, 1].tolist()}
-            with autocast(lq.device, options):
-                output = list(net(laid_out(lq[part], options), **drawing))
+            output = results_of(net, lq[part], gt[part], options, None if grids is None else grids[part])
             part_losses = criterion(output, part)
             scaler.scale(torch.stack(list(part_losses.values())).sum()).backward()
         results += [image.detach() for image in output]
         for name, value in part_losses.items():
             losses[name] = losses.get(name, 0) + value.detach()
     return results, losses
+
+
+def results_of(
+    net: nn.Module, lq: Tensor, gt: Sequence[Tensor], options: dict[str, Any], grids: Tensor | None
+) -> list[Tensor]:
+    """What a network makes of LR images, for the pixels of GT; the arguments are those of `backward`."""
+    drawing: dict[str, Any] = {'size': [tuple(image.shape[-2:]) for image in gt]}
+    if grids is not None:
+        drawing |= {'scale': grids[:, 0].tolist(), 'offset': grids[:, 1].tolist()}
+    with autocast(lq.device, options):
+        return list(net(laid_out(lq, options), **drawing))

@@ -173,6 +173,20 @@ def test_gsasr_rests_while_the_discriminator_begins_and_in_between(tmp_path: Pat
         assert ('l_pix' in model.log_dict) == (iteration in (4, 6))
 
 
+def test_pairs_are_drawn_on_their_grids_while_the_discriminator_is_alone(tmp_path: Path) -> None:
+    """The results of a first step are the same, whether or not GSASR learns from them."""
+    grids = torch.tensor([[[1, 1], [0.2, 0.7]], [[1.9, 2], [0.3, 0]], [[4, 2.9], [0, 0.1]]], dtype=torch.float64)
+    outputs = []
+    for alone in (0, 1):
+        model = make_model(tmp_path, net_d_init_iters=alone)
+        step(model, 1, batch() | {'grid': grids})
+        assert ('l_pix' in model.log_dict) == (alone == 0)
+        outputs.append(model.output)
+    for learning, resting in zip(*outputs, strict=True):
+        # Float32, with and without gradients: the order of sums.
+        torch.testing.assert_close(resting, learning, rtol=1e-5, atol=1e-5)
+
+
 def test_in_half_precision(tmp_path: Path) -> None:
     """Verdicts and losses of the first step are those of float32 to bfloat16's three digits."""
     logs = []
