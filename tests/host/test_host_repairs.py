@@ -288,6 +288,7 @@ def test_data_roots_may_be_lists_and_mappings(
     project: Path, gsasr_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gsasr_options['datasets']['train']['dataroot_gt'] = ['~/gt', 'gt']
+    gsasr_options['datasets']['train']['dataroot_lq'] = ['~/lq', None]
     gsasr_options['datasets']['val']['dataroot_lq'] = {2: '~/lq'}
     monkeypatch.setattr(sys, 'argv', ['basicsr', '-opt', str(write_options(gsasr_options, project / 'o.yml'))])
     monkeypatch.setenv('HOME', '/home/somebody')
@@ -298,6 +299,7 @@ def test_data_roots_may_be_lists_and_mappings(
     repair(options)
     opt, _ = options.parse_options(str(project))
     assert opt['datasets']['train']['dataroot_gt'] == ['/home/somebody/gt', 'gt']
+    assert opt['datasets']['train']['dataroot_lq'] == ['/home/somebody/lq', None]
     assert opt['datasets']['val']['dataroot_lq'] == {2: '/home/somebody/lq'}
     assert opt['datasets']['val']['dataroot_gt'] == 'gt'
 

@@ -14,9 +14,9 @@ class PathsOfLists(types.SimpleNamespace):
 
 
 def _expand_users(path: Any) -> Any:
-    """os.path.expanduser for a path, every path of a list, or every value of a mapping."""
+    """os.path.expanduser for a path, every path of a list, which may hold None, or every value of a mapping."""
     if isinstance(path, list | tuple):
-        return [_expand_users(item) for item in path]
+        return [item if item is None else _expand_users(item) for item in path]
     if isinstance(path, dict):
         return {key: _expand_users(item) for key, item in path.items()}
     return os.path.expanduser(path)
