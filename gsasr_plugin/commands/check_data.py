@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(line)
         faults += len(found) + len(stale)
         print(f'{root}: {len(images)} images, {len(found)} of them not usable')
-    for section in sections:
-        faults += _check_pairs(section, arguments.list)
+    for number, section in enumerate(sections):  # the first is --lq's, if that is given
+        faults += _check_pairs(section, None if number else arguments.list)
     return 1 if faults else 0
 
 

@@ -51,7 +51,10 @@ def check_pairs(options: ArbitraryScalePairedDatasetOptions) -> PairCheck:
         matched = [(gt, lq) for gt, lq in matched if gt in found and lq in found]
         pairs, misfits = fitting_pairs(matched, [(found[gt], found[lq]) for gt, lq in matched], root.scale)
         faults += [str(fault) for fault in (*missing, *misfits)]
-        for pair, (rows, columns) in zip(pairs, pair_shifts(pairs)):
+        for pair, shift in zip(pairs, pair_shifts(pairs)):
+            if shift is None:
+                continue
+            rows, columns = shift
             if math.hypot(rows, columns) <= MOST_SHIFT:
                 sound.append(pair)
                 continue
@@ -61,8 +64,8 @@ def check_pairs(options: ArbitraryScalePairedDatasetOptions) -> PairCheck:
     return PairCheck(sound, faults)
 
 
-def pair_shifts(pairs: Sequence[Pair]) -> list[tuple[float, float]]:
-    """How far LR images are shifted against their GT images, (rows, columns) in LR pixels; 0 where they cannot be read.
+def pair_shifts(pairs: Sequence[Pair]) -> list[tuple[float, float] | None]:
+    """How far LR images are shifted against their GT images, (rows, columns) in LR pixels; None: one cannot be read.
 
     By phase correlation, of whole images: a part that moved between two photographs weighs as much as its area.
     """
@@ -70,11 +73,11 @@ def pair_shifts(pairs: Sequence[Pair]) -> list[tuple[float, float]]:
         return list(pool.map(_shift, pairs))
 
 
-def _shift(pair: Pair) -> tuple[float, float]:
+def _shift(pair: Pair) -> tuple[float, float] | None:
     try:
         gt, lq = (to_float(read_image(image)).mean(-1) for image in (pair.gt, pair.lq))
     except DataError:
-        return (0.0, 0.0)
+        return None
     gt = resize_bicubic(gt[: pair.gt_size[0], : pair.gt_size[1]], lq.shape)
     window = np.outer(np.hanning(lq.shape[0]), np.hanning(lq.shape[1])).astype(np.float32)
     (x, y), _ = cv2.phaseCorrelate(gt, lq, window)

@@ -43,6 +43,25 @@ def test_shifted_pairs_are_named(tmp_path: Path, photograph: np.ndarray, capsys:
     assert 'pairs: 2 sound pairs, 0 faults' in capsys.readouterr().out
 
 
+def test_the_list_holds_the_pairs_that_can_be_read(
+    tmp_path: Path, photograph: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the roots of --lq, whatever the data sets of option files beside them hold."""
+    gt, lq, other = (tmp_path / name for name in ('gt', 'lq', 'other'))
+    for folder, size in ((gt, (80, 100)), (lq, (40, 50)), (other, (40, 50))):
+        folder.mkdir()
+        for name in ('torn', 'whole'):
+            assert cv2.imwrite(str(folder / f'{name}.png'), to_8_bit(resize_bicubic(photograph, size))[..., ::-1])
+    (lq / 'torn.png').write_bytes((lq / 'torn.png').read_bytes()[:600])
+    options, listing = tmp_path / 'opt.yml', tmp_path / 'usable.txt'
+    options.write_text(f'datasets:\n  train:\n    name: pairs\n    dataroot_gt: {gt}\n    dataroot_lq: {other}\n')
+    arguments = ['check-data', str(gt), '--lq', str(lq), '--opt', str(options), '--list', str(listing)]
+    assert main(arguments) == 1
+    told = capsys.readouterr().out.splitlines()[-2:]
+    assert told == [f'{gt}: 1 sound pairs, 0 faults', 'pairs: 2 sound pairs, 0 faults']
+    assert listing.read_text() == 'whole.png\n'
+
+
 def test_arguments_that_do_not_fit_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
         (['a', 'b', '--lq', 'c'], '--lq goes with one root'),
