@@ -137,6 +137,13 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
             raise ValueError(f'scale_range {self.scale_range} and scales {self.scales} exclude each other')
         if self.scale_range is not None and self.scale_range[0] > self.scale_range[1]:
             raise ValueError(f'scale_range must be [lowest, highest], got {self.scale_range}')
+        try:
+            self.filename_tmpl.format('name', scale='2')
+        except (AttributeError, LookupError, TypeError, ValueError):
+            raise ValueError(
+                f"filename_tmpl is a text in which '{{}}' stands for the GT name and '{{scale}}' for the scale, "
+                f'got {self.filename_tmpl!r}'
+            ) from None
         if self.meta_info_file is not None and _count(self.meta_info_file) != _count(self.dataroot_gt):
             raise ValueError(
                 f'meta_info_file needs one file per dataroot_gt, got {self.meta_info_file} for {self.dataroot_gt}'

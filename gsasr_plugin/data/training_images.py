@@ -53,10 +53,12 @@ def list_training_images(options: ArbitraryScalePairedDatasetOptions, largest: S
         else:
             pairs = _pairs(root, gt_images[root.gt], candidates, sizes, options, faults)
             found += [TrainingImage(pair.gt, pair, (sizes[pair.gt], pair.lq_size)) for pair in pairs] * repeats
+    message = f'data set {options.name}: {list_some(map(str, faults))}'
+    if faults and options.on_error == 'stop':
+        raise DataError(f'{message}. Set on_error: skip to leave them out')
+    if not found:
+        raise DataError(f'{message}; none is left' if faults else f'data set {options.name}: no pair can be read')
     if faults:
-        message = f'data set {options.name}: {list_some(map(str, faults))}'
-        if options.on_error == 'stop' or not found:
-            raise DataError(f'{message}. Set on_error: skip to leave them out')
         warn(f'{message}; left out')
     scales = [image.pair.nominal for image in found if image.pair is not None]
     if scales:

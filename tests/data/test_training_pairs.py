@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,20 @@ def test_faulty_pairs_are_named_before_the_start_or_left_out(
     assert 'good.png has 20 x 27 pixels (rows x columns), other than when it was listed' in caplog.text
 
 
+def test_errors_say_where_no_pair_is_left(write_images: Any) -> None:
+    """As neither an empty training nor the advice to leave out what has been left out."""
+    gt = write_images('gt', {'a.png': (60, 60), 'b.png': (60, 60)})
+    lq = write_images('lq', {'c.png': (30, 30)})
+    roots = {'dataroot_gt': gt, 'dataroot_lq': lq, 'on_error': 'skip'}
+    with pytest.raises(DataError, match=r'without an LR image.*a\.png.*none is left$'):
+        dataset(**roots)
+    os.rename(Path(lq, 'c.png'), Path(lq, 'a.png'))
+    Path(lq, 'a.png').write_bytes(b'no image')
+    Path(lq, 'b.png').write_bytes(b'no image')
+    with pytest.raises(DataError, match=r'no pair can be read$'):
+        dataset(**roots)
+
+
 def test_grey_and_16_bit_pairs(tmp_path: Path) -> None:
     wave = sampled((40, 40), (40, 40))[..., 0]
     write(tmp_path / 'gt' / 'a.png', wave.astype(np.uint16) * 257)
@@ -265,6 +280,10 @@ def test_a_factor_given_or_whole_is_kept_where_gt_lacks_pixels(tmp_path: Path, w
         ({'dataroot_lq': 'c', 'scales': [2]}, r'scales is for LR made from GT.*mapping.*got \[2\]'),
         ({'dataroot_lq': 'c', 'degradation': 'light'}, 'degradation is for LR made from GT'),
         ({'dataroot_lq': 'c', 'lq_size': 3}, 'lq_size must be at least 4 with pairs'),
+        *(
+            ({'dataroot_lq': 'c', 'filename_tmpl': template}, f'filename_tmpl is a text .* got .{re.escape(template)}')
+            for template in ('{}x{factor}', '{}x{', '{}{}', '{0.a}', '{0[a]}', '{:d}')
+        ),
         ({'root_repeats': [1, 2]}, 'root_repeats needs 1 numbers'),
         ({'root_repeats': [0]}, 'root_repeats.*: given'),
         ({'phase': 'val', 'dataroot_lq': ['a', None]}, 'null in dataroot_lq is for training'),
