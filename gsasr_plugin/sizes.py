@@ -21,6 +21,7 @@ Scale = tuple[float, float]
 Size = tuple[int, int]
 ScaleLike = float | Sequence[float] | Sequence[Sequence[float]] | Array
 SizesLike = Sequence[int] | Sequence[Sequence[int]] | Array
+OffsetsLike = Sequence[float] | Sequence[Sequence[float]] | Array
 
 
 class Grid(NamedTuple):
@@ -40,8 +41,6 @@ class Grid(NamedTuple):
 # Relative error that h * s and H / s may have when they should be a half or a whole number: 135 / 1.08 is below 125,
 # and 10 * 2.05 below 20.5, most of all where s comes from a float32 tensor (half a unit in its last place is 6e-8).
 ROUNDING = 1e-7
-
-
 # Surplus and missing GT pixels, exclusive, where GT has round(h * s) pixels.
 EXACT = (0.5 + ROUNDING, 0.5 + ROUNDING)
 # A pair may be off by one GT pixel, and not by two, whatever its factor.
@@ -197,7 +196,7 @@ def output_sizes(lq_size: Size, batch: int, scale: ScaleLike | None, size: Sizes
 
 
 def output_grids(
-    lq_size: Size, batch: int, scale: ScaleLike | None, size: SizesLike | None, offset: SizesLike | None
+    lq_size: Size, batch: int, scale: ScaleLike | None, size: SizesLike | None, offset: OffsetsLike | None
 ) -> list[Grid]:
     """Where the output pixels of each image lie.
 

@@ -36,7 +36,7 @@ from gsasr_plugin.option_types import (
     accepted_by_call,
     check_values,
 )
-from gsasr_plugin.sizes import Grid, ScaleLike, Size, SizesLike, output_grids
+from gsasr_plugin.sizes import Grid, OffsetsLike, ScaleLike, Size, SizesLike, output_grids
 
 # How Gaussians are drawn, not what the weights mean: a run may choose other values than its checkpoint's.
 OF_DRAWING = ('support', 'raster_ratio', 'consistency')
@@ -151,7 +151,7 @@ class GSASR(nn.Module):
         scale: ScaleLike | None = None,
         size: SizesLike | None = None,
         *,
-        offset: SizesLike | None = None,
+        offset: OffsetsLike | None = None,
         progress: Progress | None = None,
         **tile_options: Any,
     ) -> Tensor | list[Tensor]:
@@ -207,7 +207,7 @@ class GSASR(nn.Module):
         size: SizesLike,
         *,
         scale: ScaleLike | None = None,
-        offset: SizesLike | None = None,
+        offset: OffsetsLike | None = None,
     ) -> Tensor | list[Tensor]:
         """Draws Gaussians (Eq. 4): output pixel (i, j) samples ((j + 0.5) w / W, (i + 0.5) h / H).
 

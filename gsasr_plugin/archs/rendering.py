@@ -14,7 +14,7 @@ from torch import Tensor
 from gsasr_ops import rasterize_gaussians
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.transfer import to_device
-from gsasr_plugin.sizes import Grid, ScaleLike, Size, SizesLike, is_pair, output_grids
+from gsasr_plugin.sizes import Grid, OffsetsLike, ScaleLike, Size, SizesLike, is_pair, output_grids
 
 # Half-width of the box in which a Gaussian is drawn, in standard deviations, where nothing else is said: it loses at
 # most 8e-5 of the range 0..1, 0.02 of an 8-bit level.
@@ -26,7 +26,7 @@ def render(
     size: SizesLike,
     *,
     scale: ScaleLike | None = None,
-    offset: SizesLike | None = None,
+    offset: OffsetsLike | None = None,
     support: float = SUPPORT,
     raster_ratio: float | None = None,
 ) -> Tensor | list[Tensor]:
