@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
+from gsasr_plugin.data.image_files import ImageFile, backend_of, image_sizes, list_images, list_some
 from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 
@@ -14,7 +14,7 @@ def listed_images(root: str) -> list[ImageFile]:
         CommandError: there are none, or two would be written to the same file.
     """
     with told_as_command_error('--gt: ', FileNotFoundError, ValueError):
-        images = list_images(root, 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk')
+        images = list_images(root, backend_of(root))
     by_stem: dict[str, str] = {}
     for image in images:
         if image.stem in by_stem:

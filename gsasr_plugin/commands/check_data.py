@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list is not None and arguments.lq is None:
         raise CommandError('--list goes with --lq')
     from gsasr_plugin.data.image_check import check_images, index_faults
-    from gsasr_plugin.data.image_files import Backend, list_images
+    from gsasr_plugin.data.image_files import backend_of, list_images
     from gsasr_plugin.host.option_check import OptionError, read_option_file
 
     roots: list[tuple[str, str | None]] = [(root, None) for root in arguments.root]
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(NOTHING)
     faults = 0
     for root, meta_info_file in dict.fromkeys(roots):
-        backend: Backend = 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk'
+        backend = backend_of(root)
         try:
             images = list_images(root, backend, meta_info_file, recursive=True)
             found = check_images(images, progress=root)
@@ -74,8 +74,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _section(gt: str, lq: str) -> dict[str, Any]:
     """The section of a data set of pairs."""
-    backend = 'lmdb' if gt.rstrip('/').endswith('.lmdb') else 'disk'
-    return {'name': gt, 'phase': 'train', 'dataroot_gt': gt, 'dataroot_lq': lq, 'io_backend': {'type': backend}}
+    from gsasr_plugin.data.image_files import backend_of
+
+    backend = {'type': backend_of(gt)}
+    return {'name': gt, 'phase': 'train', 'dataroot_gt': gt, 'dataroot_lq': lq, 'io_backend': backend}
 
 
 def _paired_sections(options: dict[str, Any]) -> list[dict[str, Any]]:

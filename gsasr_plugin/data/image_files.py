@@ -58,6 +58,11 @@ class ImageFile(NamedTuple):
         return Path(self.path) if self.backend == 'disk' else Path(self.root, 'data.mdb')
 
 
+def backend_of(root: str) -> Backend:
+    """What a root is by its name: a database where that ends in `.lmdb`, else a folder of files."""
+    return 'lmdb' if root.rstrip('/').endswith('.lmdb') else 'disk'
+
+
 def list_images(
     root: str, backend: Backend, meta_info_file: str | None = None, *, recursive: bool = False
 ) -> list[ImageFile]:
@@ -74,8 +79,7 @@ def list_images(
         DataError: the root is of the other backend, has no images or cannot be read; an LMDB's keys lead out of it.
     """
     root = resolve_root(root)
-    is_lmdb = root.rstrip('/').endswith('.lmdb')
-    if is_lmdb != (backend == 'lmdb'):
+    if backend != backend_of(root):
         raise DataError(
             f'dataroot {root!r} does not fit io_backend type {backend!r}: lmdb takes folders whose names end in .lmdb, '
             'disk any others'

@@ -13,7 +13,7 @@ from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_float
 from gsasr_plugin.data.evaluation_items import list_gt_by_root
 from gsasr_plugin.data.image_files import read_image, sizes_where_readable
-from gsasr_plugin.data.pairs import Pair, fitting_pairs, lq_candidates, match
+from gsasr_plugin.data.pairs import Pair, lq_candidates, pairs_of
 from gsasr_plugin.run_errors import DataError
 
 MOST_SHIFT = 1.0  # LR pixels
@@ -45,12 +45,10 @@ def check_pairs(options: ArbitraryScalePairedDatasetOptions) -> PairCheck:
         if root.lq is None:
             continue
         gt_images, lq_images = gt_by_root[root.gt], lq_candidates(root.lq, options)
-        matched, missing = match(gt_images, lq_images, (gt_images[0].root, root.lq), root.scale, options)
-        files = [image for both in matched for image in both]
-        found = {image: size for image, size in zip(files, sizes_where_readable(files)) if size is not None}
-        matched = [(gt, lq) for gt, lq in matched if gt in found and lq in found]
-        pairs, misfits = fitting_pairs(matched, [(found[gt], found[lq]) for gt, lq in matched], root.scale)
-        faults += [str(fault) for fault in (*missing, *misfits)]
+        files = [*gt_images, *lq_images]
+        sizes = {image: size for image, size in zip(files, sizes_where_readable(files)) if size is not None}
+        pairs, unfit = pairs_of(root, gt_images, lq_images, sizes, options)
+        faults += map(str, unfit)
         for pair, shift in zip(pairs, pair_shifts(pairs)):
             if shift is None:
                 continue

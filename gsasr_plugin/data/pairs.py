@@ -1,9 +1,9 @@
 """Pairs of GT and LR images: which belong together, and at which scale."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
+from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions, TrainingRoot
 from gsasr_plugin.data.image_files import ImageFile, list_images, list_some
 from gsasr_plugin.run_errors import DataError, MissingDataError
 from gsasr_plugin.sizes import Scale, Size, format_scale, nominal_scale, paired_gt_size
@@ -114,6 +114,25 @@ def fitting_pairs(
             )
         )
     return pairs, faults
+
+
+def pairs_of(
+    root: TrainingRoot,
+    gt_images: list[ImageFile],
+    lq_images: list[ImageFile],
+    sizes: Mapping[ImageFile, Size],
+    options: ArbitraryScalePairedDatasetOptions,
+) -> tuple[list[Pair], list[Fault]]:
+    """The pairs of a root, and what is wrong with the others; see `match` and `fitting_pairs`.
+
+    Args:
+        sizes: (H, W) of the images that can be read; nothing is said of others here.
+    """
+    assert root.lq is not None
+    matched, missing = match(gt_images, lq_images, (gt_images[0].root, root.lq), root.scale, options)
+    matched = [both for both in matched if all(image in sizes for image in both)]
+    pairs, misfits = fitting_pairs(matched, [(sizes[gt], sizes[lq]) for gt, lq in matched], root.scale)
+    return pairs, missing + misfits
 
 
 def told_scales(scales: Sequence[Scale]) -> str:

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions, TrainingRoot
+from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
 from gsasr_plugin.data.evaluation_items import list_gt_by_root
 from gsasr_plugin.data.image_files import ImageFile, list_some
 from gsasr_plugin.data.log import note, warn
-from gsasr_plugin.data.pairs import Fault, Pair, fitting_pairs, lq_candidates, match, told_scales
+from gsasr_plugin.data.pairs import Fault, Pair, lq_candidates, pairs_of, told_scales
 from gsasr_plugin.data.usable_images import large_enough, readable_for_training
 from gsasr_plugin.run_errors import DataError
 from gsasr_plugin.sizes import Size
@@ -51,7 +51,9 @@ def list_training_images(options: ArbitraryScalePairedDatasetOptions, largest: S
             made = [TrainingImage(gt, sizes=(sizes[gt],)) for gt in large_enough(images, sizes, options, largest)]
             found += made * repeats
         else:
-            pairs = _pairs(root, gt_images[root.gt], candidates, sizes, options, faults)
+            pairs, unfit = pairs_of(root, gt_images[root.gt], candidates, sizes, options)
+            faults += unfit
+            pairs = _large_pairs(pairs, sizes, options)
             found += [TrainingImage(pair.gt, pair, (sizes[pair.gt], pair.lq_size)) for pair in pairs] * repeats
     message = f'data set {options.name}: {list_some(map(str, faults))}'
     if faults and options.on_error == 'stop':
@@ -66,20 +68,10 @@ def list_training_images(options: ArbitraryScalePairedDatasetOptions, largest: S
     return found
 
 
-def _pairs(
-    root: TrainingRoot,
-    gt_images: list[ImageFile],
-    lq_images: list[ImageFile],
-    sizes: dict[ImageFile, Size],
-    options: ArbitraryScalePairedDatasetOptions,
-    faults: list[Fault],
+def _large_pairs(
+    pairs: list[Pair], sizes: dict[ImageFile, Size], options: ArbitraryScalePairedDatasetOptions
 ) -> list[Pair]:
-    """The pairs of a root of which LR patches can be cut; what is wrong with others is added to the faults."""
-    assert root.lq is not None
-    matched, missing = match(gt_images, lq_images, (gt_images[0].root, root.lq), root.scale, options)
-    matched = [both for both in matched if all(image in sizes for image in both)]
-    pairs, misfits = fitting_pairs(matched, [(sizes[gt], sizes[lq]) for gt, lq in matched], root.scale)
-    faults += missing + misfits
+    """The pairs of which LR patches can be cut."""
     least = (options.lq_size, options.lq_size)
     large = set(large_enough([pair.lq for pair in pairs], sizes, options, least, 'the LR patch') if pairs else ())
     return [pair for pair in pairs if pair.lq in large]
