@@ -96,11 +96,13 @@ def discriminator_backward(
 @contextmanager
 def gradients_pass(net: nn.Module) -> Iterator[None]:
     """For a while, gradients pass through a network and leave none in its parameters."""
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     net.requires_grad_(False)
     try:
         yield
     finally:
-        net.requires_grad_(True)
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

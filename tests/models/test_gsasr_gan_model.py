@@ -187,6 +187,15 @@ def test_pairs_are_drawn_on_their_grids_while_the_discriminator_is_alone(tmp_pat
         torch.testing.assert_close(resting, learning, rtol=1e-5, atol=1e-5)
 
 
+def test_what_is_frozen_of_the_discriminator_stays_so(tmp_path: Path) -> None:
+    model = make_model(tmp_path)
+    frozen = model.net_d.conv0.weight.requires_grad_(False)
+    before, others = frozen.clone(), sum(p.requires_grad for p in model.net_d.parameters())
+    step(model, 1, batch())
+    assert not frozen.requires_grad and torch.equal(frozen, before)
+    assert sum(p.requires_grad for p in model.net_d.parameters()) == others > 0
+
+
 def test_in_half_precision(tmp_path: Path) -> None:
     """Verdicts and losses of the first step are those of float32 to bfloat16's three digits."""
     logs = []
