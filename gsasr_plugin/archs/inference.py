@@ -249,16 +249,9 @@ def _side_by_side(parameters: list[Tensor]) -> Tensor:
     return parameters[0] if len(parameters) == 1 else torch.cat(parameters)
 
 
-class _KeptLinear(_Fused, nn.Linear):
+class _KeptLinear(_Fused, Linear):
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, *self.kept(x, self._own))
-
-    def _own(self) -> tuple[Tensor, Any]:
-        return self.weight, self.bias
-
-
-class _KeptOwnLinear(_KeptLinear, Linear):
-    pass
+        return F.linear(x, *self.kept(x, self.own))
 
 
 class _KeptConv(_Fused, nn.Conv2d):
@@ -382,7 +375,7 @@ class _FusedHead(_Fused, GaussianPrimaryHead):
 
 _FUSED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: _KeptLinear,
-    Linear: _KeptOwnLinear,
+    Linear: _KeptLinear,
     MapConv: _FusedMapConv,
     MLP: _FusedMLP,
     WindowAttention: _FusedWindowAttention,

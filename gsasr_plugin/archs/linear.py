@@ -16,7 +16,15 @@ from gsasr_plugin.precision import product_dtype
 from gsasr_plugin.torch_private import is_hooked, product_with_relu, relu_backward
 
 
-class Linear(nn.Linear):
+class Preparing:
+    """What modules share that multiply by something made of their weights: joined, padded, or only cast."""
+
+    def kept(self, x: Tensor, make: Callable[..., tuple[Any, ...]], *layers: nn.Linear) -> Any:
+        """What is made of the weights of layers for products with x; a snapshot (archs/inference.py) makes it once."""
+        return make(*layers)
+
+
+class Linear(Preparing, nn.Linear):
     """nn.Linear, with and without a ReLU after it."""
 
     def relu(self, x: Tensor) -> Tensor:
@@ -25,15 +33,12 @@ class Linear(nn.Linear):
         if not fuses or torch.compiler.is_compiling() or is_hooked(self):
             return F.relu_(self(x))
         dtype = product_dtype(x)
-        operands = (x.reshape(-1, x.shape[-1]), *self.kept(x, self._own))
+        operands = (x.reshape(-1, x.shape[-1]), *self.kept(x, self.own))
         result: Tensor = _LinearReLU.apply(*(operand.to(dtype) for operand in operands))
         return result.unflatten(0, x.shape[:-1])
 
-    def kept(self, x: Tensor, make: Callable[[], tuple[Any, ...]]) -> Any:
-        """What is made of the weights for products with x; a snapshot (archs/inference.py) makes it once."""
-        return make()
-
-    def _own(self) -> tuple[Tensor, Any]:
+    def own(self) -> tuple[Tensor, Any]:
+        """Weight and bias as they are."""
         return self.weight, self.bias
 
 

@@ -6,14 +6,14 @@ M = B * h * w / T windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsasr_ops import window_attention
+from gsasr_plugin.archs.linear import Preparing
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 from gsasr_plugin.torch_private import is_hooked
 
@@ -84,7 +84,7 @@ class RelativePositionBias(nn.Module):
         return by_offset(self.table, self.window_size)
 
 
-class WindowAttention(nn.Module):
+class WindowAttention(Preparing, nn.Module):
     """Multi-head attention of each window's queries to the context of the same window.
 
     Args:
@@ -158,10 +158,6 @@ class WindowAttention(nn.Module):
         """What each layer makes of windows (M, T, d), padded: (M, heads, T, a multiple of `HEAD_MULTIPLE`)."""
         joined = F.linear(x, *self.kept(x, self.joined, *layers)).unflatten(-1, (len(layers), self.num_heads, -1))
         return joined.permute(2, 0, 3, 1, 4).unbind()
-
-    def kept(self, x: Tensor, make: Callable[..., tuple[Any, ...]], *layers: nn.Linear) -> Any:
-        """What is made of the weights for products with x; a snapshot (archs/inference.py) makes it once."""
-        return make(*layers)
 
     def joined(self, *layers: nn.Linear) -> tuple[Tensor, Tensor]:
         """Weight and bias of layers side by side, with rows of zeros after those of each head."""
