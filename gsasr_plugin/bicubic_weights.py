@@ -29,7 +29,6 @@ def axis_taps(
         ratio: output pixels per input pixel.
         dtype: 'float32' or 'float64', in which positions and weights are worked out. Positions near 2,000 have an error
             of 1e-4 in float32, and BasicSR's results have it too: in another precision they would differ by 8e-5.
-
         start: where the first output pixel begins, in input pixels.
 
     Returns:
@@ -40,9 +39,8 @@ def axis_taps(
     radius = KERNEL_RADIUS / shrink
     # Pixel centres on the input axis, counted from 1 as MATLAB and BasicSR do: the rounding of float32 depends on the
     # origin.
-    centres = np.arange(1, out_length + 1, dtype=real) / real(ratio) + real(
-        0.5 * (1 - 1 / ratio) + start
-    )  # (out_length,)
+    origin = real(0.5 * (1 - 1 / ratio) + start)
+    centres = np.arange(1, out_length + 1, dtype=real) / real(ratio) + origin  # (out_length,)
     first = np.floor(centres - real(radius))
     taps = math.ceil(2 * radius) + 2
     pixels = first[:, None] + np.arange(taps, dtype=real)  # (out_length, taps)
