@@ -119,12 +119,7 @@ void differentiate_head(const AttentionGradient<E>& problem, int64_t window, int
         }
     }
     pack_rows_across<L, E>(reinterpret_cast<const Stored<E>*>(v_logits), row * kElements, T, S, v_logits_across);
-    for (int64_t t = 0; t < T; t += kElements)
-        for (int64_t s = 0; s < S; s += L) {
-            Vector<float, L> rows[kElements] = {};
-            for (int i = 0; i < kElements && t + i < T; ++i) rows[i] = load<float, L>(weights + (t + i) * row + s);
-            put_across<L, E>(rows, weights_across + t / kElements * row + s);
-        }
+    pack_rows_across<L, E>(weights, row, T, S, weights_across);
     fill_row(v_q, 0, (whole_tiles(T) + 2 * whole_tiles(S)) * width, 0.0f);
     add_products<L, Words>(v_logits, row, 1, T, keys_across, width, D, words_of<Words>(S), v_q);
     add_products<L, Words>(v_logits_across, 1, row, S, queries_across, width, D, words_of<Words>(T), v_k);

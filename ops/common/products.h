@@ -93,9 +93,10 @@ GSASR_INLINE void add_products(const float* a, int64_t a_row, int64_t a_word, in
         }
 }
 
-// Words across rows of elements: (words of rows, padded(columns)); the rows are padded, those beyond the last are zeros.
-template <int L, class E>
-GSASR_INLINE void pack_rows_across(const Stored<E>* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
+// Words across rows of elements, rounded to E: (words of rows, padded(columns)); the rows are padded, those beyond the last
+// are zeros.
+template <int L, class E, class From>
+GSASR_INLINE void pack_rows_across(const From* from, int64_t stride, int64_t rows, int64_t columns, float* to) {
     constexpr int kElements = WordsOf<E>::Type::kElements;
     for (int64_t r = 0; r < rows; r += kElements, to += padded(columns))
         for (int64_t c = 0; c < columns; c += L) {

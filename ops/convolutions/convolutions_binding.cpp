@@ -29,6 +29,10 @@ Tensor pack_convolution_cpu(Tensor weight, Tensor bias, bool in_bfloat16) {
     return packed_by(2, weight, bias, in_bfloat16);
 }
 
+const void* pixels(const Tensor& map) {
+    return is_float(map) ? static_cast<const void*>(data<float>(map)) : data<BFloat16>(map);
+}
+
 void check_side(int64_t side, bool in_bfloat16) {
     GSASR_CHECK(side == 2 || (side == 4 && in_bfloat16), "side must be 2, or 4 with operands in bfloat16, got ", side);
 }
@@ -54,10 +58,9 @@ Tensor convolution_cpu(Tensor x_, Tensor weight, Tensor bias, std::optional<Tens
                                  cpu::packed_floats(cpu::convolution_words(C, outs, side), outs))
                 : packed_by(side, weight, bias, in_bfloat16);
     if (B * H * W > 0) {
-        const auto read = [&](auto element) { return static_cast<const void*>(data<decltype(element)>(x)); };
         void* to =
             output_in_bfloat16 ? static_cast<void*>(mutable_data<BFloat16>(output)) : mutable_data<float>(output);
-        cpu::convolve({is_float(x) ? read(float()) : read(BFloat16()), is_bfloat16(x), x.stride(0), x.stride(1),
+        cpu::convolve({pixels(x), is_bfloat16(x), x.stride(0), x.stride(1),
                        x.stride(2), B, H, W, C, cpu::packed_weight(floats_of(packed), outs),
                        residual ? data<float>(*residual) : nullptr, to, output_in_bfloat16, outs, side},
                       in_bfloat16, threads());
@@ -78,12 +81,9 @@ std::tuple<Tensor, Tensor> convolution_weight_backward_cpu(Tensor v_output_, Ten
         GSASR_CHECK((is_float(tensor) || is_bfloat16(tensor)) && device_index(tensor) == device_index(x),
                     "x and v_output must be of dtype float32 or bfloat16, on one device");
     Tensor v_weight = empty_in(false, x, {outs, C, 3, 3}), v_bias = empty_in(false, x, {outs});
-    const auto read = [](const Tensor& tensor) {
-        return is_float(tensor) ? static_cast<const void*>(data<float>(tensor)) : data<BFloat16>(tensor);
-    };
-    const cpu::Convolution forward = {read(x), is_bfloat16(x), x.stride(0), x.stride(1), x.stride(2), B, H, W, C,
+    const cpu::Convolution forward = {pixels(x), is_bfloat16(x), x.stride(0), x.stride(1), x.stride(2), B, H, W, C,
                                       {nullptr, nullptr}, nullptr, nullptr, false, outs, side};
-    cpu::differentiate_convolution({forward, read(v_output), is_bfloat16(v_output), mutable_data<float>(v_weight),
+    cpu::differentiate_convolution({forward, pixels(v_output), is_bfloat16(v_output), mutable_data<float>(v_weight),
                                     mutable_data<float>(v_bias)},
                                    in_bfloat16, threads());
     return {v_weight, v_bias};

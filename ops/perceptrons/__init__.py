@@ -78,10 +78,10 @@ def perceptron(
 ) -> Tensor:
     """y + residual + W_l max(... max(W_1 norm(y) + b_1, 0) ..., 0) + b_l with y = x + added.
 
-    Linear layers with a ReLU between, of rows that may be normalised first and added last. Differentiable once; what is
-    between the layers is computed again for it, and nothing of it kept. On CPUs one kernel does all
+    Linear layers with a ReLU between, of rows that may be normalised first and added last. On CPUs one kernel does all
     of that to a few rows at a time, which stay in the cache. All is computed in float32, except that the operands of
-    the products may be rounded to bfloat16. Worth calling for the operands in `MULTIPLIED`.
+    the products may be rounded to bfloat16. Worth calling for the operands in `MULTIPLIED`. Differentiable once: what
+    is between the layers is not kept, but computed again.
 
     Args:
         x: (n, K), float32 or bfloat16.
