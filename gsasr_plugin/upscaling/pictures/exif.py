@@ -16,7 +16,7 @@ from PIL.ExifTags import IFD
 Buffer = bytes | mmap
 
 EXIF_HEADER = b'Exif\0\0'
-SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED = 1, 3, 4, 5, 7
 BYTES_OF_KIND = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 CODES = {1: 'B', 3: 'H', 4: 'I', 5: 'II', 6: 'b', 7: 'B', 8: 'h', 9: 'i', 10: 'ii', 13: 'I', 16: 'Q', 18: 'Q'}
 LONG_KINDS = {16: LONG, 18: LONG}  # which BigTIFF alone has
@@ -105,7 +105,7 @@ def parse_exif(content: Buffer) -> Exif:
     offset = next(_directory_offsets(content), None)
     if offset is None:
         raise ValueError('the directory is damaged')
-    exif = Exif(order=_order(content))
+    exif = Exif(order=_Layout.of(content).order)
     exif.main = _directory(content, offset, exif, depth=2)
     return exif
 
@@ -114,7 +114,7 @@ def pages(content: Buffer) -> int:
     """How many pictures a TIFF file has, reduced copies aside."""
     count = 0
     for offset in _directory_offsets(content):
-        exif = Exif(order=_order(content))
+        exif = Exif(order=_Layout.of(content).order)
         exif.main = _directory(content, offset, exif, depth=0)
         count += not exif.number(254, 0) & 1
     return count
@@ -125,61 +125,78 @@ def first_page(content: bytes) -> bytes:
     offset = next(_directory_offsets(content), None)
     if offset is None:
         return content
-    order, big = _order(content), _is_big(content)
-    count = struct.unpack_from(order + ('Q' if big else 'H'), content, offset)[0]
-    place, length = (offset + 8 + 20 * count, 8) if big else (offset + 2 + 12 * count, 4)
+    layout = _Layout.of(content)
+    start, count = layout.entries(content, offset)
+    place, length = start + layout.entry_bytes * count, struct.calcsize(layout.offset_code)
     return content[:place] + bytes(length) + content[place + length :]
 
 
-def _order(content: Buffer) -> str:
-    return '<' if content[:2] == b'II' else '>'
+class _Layout(NamedTuple):
+    """How the directories of a file lie, in codes of `struct`: of an offset, of the count of entries, of an entry.
 
+    An entry is a tag, a type, a number of values, and these themselves where they are no longer than an offset.
+    """
 
-def _is_big(content: Buffer) -> bool:
-    return b'+' in content[2:4]
+    order: str
+    offset_code: str
+    count_code: str
+    entry_code: str
+
+    @classmethod
+    def of(cls, content: Buffer) -> _Layout:
+        order = '<' if content[:2] == b'II' else '>'
+        codes = ('Q', 'Q', 'HHQ') if b'+' in content[2:4] else ('I', 'H', 'HHI')  # of BigTIFF, and others
+        return cls(order, *(order + code for code in codes))
+
+    @property
+    def entry_bytes(self) -> int:
+        return struct.calcsize(self.entry_code) + struct.calcsize(self.offset_code)
+
+    def entries(self, content: Buffer, directory: int) -> tuple[int, int]:
+        """Where the entries of a directory begin, and how many there are."""
+        return directory + struct.calcsize(self.count_code), struct.unpack_from(self.count_code, content, directory)[0]
 
 
 def _directory_offsets(content: Buffer) -> Iterator[int]:
     """Where the directories stand that a file names one after the other, as far as they can be followed."""
     if not is_tiff(content):
         return
-    order, big = _order(content), _is_big(content)
+    layout = _Layout.of(content)
     seen: set[int] = set()
-    place = 8 if big else 4
-    offset_code, count_code, entry_bytes = (order + 'Q', order + 'Q', 20) if big else (order + 'I', order + 'H', 12)
+    place = struct.calcsize(layout.offset_code)  # behind a mark, and in BigTIFF more, of the same length
     while len(seen) < MOST_PAGES:
         try:
-            offset = struct.unpack_from(offset_code, content, place)[0]
-            count = struct.unpack_from(count_code, content, offset)[0] if offset else 0
+            offset = struct.unpack_from(layout.offset_code, content, place)[0]
+            start, count = layout.entries(content, offset) if offset else (0, 0)
         except (struct.error, OverflowError):
             return
         if offset in seen or not (offset and 0 <= count <= MOST_ENTRIES):
             return
         seen.add(offset)
         yield offset
-        place = offset + struct.calcsize(count_code) + count * entry_bytes
+        place = start + count * layout.entry_bytes
 
 
 def _directory(content: Buffer, offset: int, exif: Exif, *, depth: int) -> Directory:
-    order, big = exif.order, _is_big(content)
-    count = struct.unpack_from(order + ('Q' if big else 'H'), content, offset)[0]
-    start, step, inline = (offset + 8, 20, 8) if big else (offset + 2, 12, 4)
+    layout = _Layout.of(content)
+    start, count = layout.entries(content, offset)
+    step = layout.entry_bytes
     directory = Directory()
     for place in range(start, start + step * min(count, MOST_ENTRIES), step):
         try:
-            tag, kind, values = struct.unpack_from(order + ('HHQ' if big else 'HHI'), content, place)
+            tag, kind, values = struct.unpack_from(layout.entry_code, content, place)
             length = BYTES_OF_KIND.get(kind, 0) * values
-            where = place + step - inline
-            if length > inline:
-                where = struct.unpack_from(order + ('Q' if big else 'I'), content, where)[0]
+            where = place + struct.calcsize(layout.entry_code)
+            if length > struct.calcsize(layout.offset_code):
+                where = struct.unpack_from(layout.offset_code, content, where)[0]
             data = bytes(content[where : where + length])
             if kind not in BYTES_OF_KIND or len(data) != length:
                 exif.damaged = True
             elif tag in DIRECTORIES and depth > 0:
-                below = struct.unpack_from(order + ('Q' if length == 8 else 'I'), content, where)[0]
+                below = struct.unpack_from(layout.order + ('Q' if length == 8 else 'I'), content, where)[0]
                 directory.below[tag] = _directory(content, below, exif, depth=depth - 1)
             elif tag not in DIRECTORIES:
-                directory.entries[tag] = _without_long_kinds(Entry(kind, values, data), order)
+                directory.entries[tag] = _without_long_kinds(Entry(kind, values, data), layout.order)
         except (struct.error, OverflowError):
             exif.damaged = True
     return directory

@@ -6,6 +6,9 @@ import numpy as np
 
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
 
+# For messages about files that hold other numbers.
+ACCEPTED = 'accepted are 8 and 16 bits per channel, without sign'
+
 
 class PictureError(ValueError):
     """A file that cannot be read as a picture, or a picture that a format cannot hold; the message says why."""

@@ -32,7 +32,7 @@ from gsasr_plugin.upscaling.pictures.metadata import (
     stored_in_tiff,
     stored_with,
 )
-from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
+from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, Picture, PictureError
 
 GREY_MODES = ('1', 'L', 'LA', 'La')
 RGB_MODES = ('P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX')
@@ -270,7 +270,7 @@ def _of_odd_bits(content: bytes, exif: Exif, depth: int) -> np.ndarray:
     finally:
         cv2.utils.logging.setLogLevel(level)
     if pixels is None or pixels.dtype != np.uint16:
-        raise PictureError(f'holds {depth} bits; accepted are 8 and 16 bits per channel, without sign')
+        raise PictureError(f'holds {depth} bits; {ACCEPTED}')
     levels = np.right_shift(pixels.astype(np.uint16), 16 - depth).astype(np.float32) / np.float32(2**depth - 1)
     return levels.reshape(*levels.shape[:2], -1)[..., ::-1]
 
@@ -289,7 +289,7 @@ def _tiff_file(content: Buffer) -> _File:
     wrong = [NUMBERS.get(int(kind), f'numbers of kind {kind:.0f}') for kind in kinds if kind in NUMBERS]
     if wrong or max(bits) > 16:
         found = wrong[0] if wrong else f'{max(bits):.0f} bits'
-        raise PictureError(f'holds {found}; accepted are 8 and 16 bits per channel, without sign')
+        raise PictureError(f'holds {found}; {ACCEPTED}')
     alpha = any(kind in ALPHA_SAMPLES for kind in exif.numbers(Base.ExtraSamples))
     return _File(size, 'TIFF', alpha, stored_in_tiff(exif))
 
@@ -414,9 +414,7 @@ def _words(error: Exception) -> str:
 def _to_rgb(image: Image.Image, stored: Metadata) -> tuple[Image.Image, Metadata]:
     """Converts CMYK and the like, by the profile where there is one, to sRGB."""
     if image.mode not in ('CMYK', 'YCbCr', 'LAB', 'HSV'):
-        raise PictureError(
-            f'holds numbers of another kind (mode {image.mode}); accepted are 8 and 16 bits per channel, without sign'
-        )
+        raise PictureError(f'holds numbers of another kind (mode {image.mode}); {ACCEPTED}')
     name, profile = image.format, stored.icc
     if profile is not None and image.mode != 'YCbCr':
         from PIL import ImageCms

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL.ExifTags import Base
 
-from gsasr_plugin.upscaling.pictures.exif import LONG, SHORT, UNDEFINED, Entry
+from gsasr_plugin.upscaling.pictures.exif import BYTE, LONG, SHORT, UNDEFINED, Entry
 from gsasr_plugin.upscaling.pictures.metadata import ICC_TAG, IPTC_TAG, XMP_TAG, Metadata, resolution_entries
 from gsasr_plugin.upscaling.pictures.picture import PictureError
 
@@ -20,7 +20,6 @@ GREY, RGB = 1, 2  # of PhotometricInterpretation
 DEFLATE = 8
 HORIZONTAL_DIFFERENCES = 2
 UNASSOCIATED_ALPHA = 2
-BYTES = 1  # the type
 
 
 def tiff_content(levels: np.ndarray, metadata: Metadata, *, alpha: bool) -> bytes:
@@ -58,7 +57,7 @@ def tiff_content(levels: np.ndarray, metadata: Metadata, *, alpha: bool) -> byte
     if metadata.dpi:
         entries |= resolution_entries(exif, metadata.dpi)
     for tag, kind, data in (
-        (XMP_TAG, BYTES, metadata.xmp),
+        (XMP_TAG, BYTE, metadata.xmp),
         (ICC_TAG, UNDEFINED, metadata.icc),
         (IPTC_TAG, UNDEFINED, metadata.iptc),
     ):

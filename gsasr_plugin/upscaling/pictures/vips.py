@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from gsasr_plugin.upscaling.pictures.picture import PictureError
+from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, PictureError
 
 pyvips.cache_set_max(0)  # it would keep pictures in memory
 logging.getLogger('pyvips').setLevel(logging.ERROR)  # its warnings name no file
@@ -44,8 +44,7 @@ def levels_of(image: pyvips.Image, *, alpha_at: int | None) -> tuple[np.ndarray,
     channels = CHANNELS.get(image.interpretation, 0)
     if channels == 0 or image.bands < channels or (image.format not in BITS and not image.interpretation == 'labs'):
         raise PictureError(
-            f'holds {image.bands} channels of another kind ({image.interpretation}, {image.format}); accepted are 8 '
-            'and 16 bits per channel, without sign'
+            f'holds {image.bands} channels of another kind ({image.interpretation}, {image.format}); {ACCEPTED}'
         )
     bits = BITS.get(image.format, 16)
     top = np.float32(2**bits - 1)
