@@ -14,6 +14,7 @@ from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.rendering import render
+from tests.archs.test_gsasr import small_gsasr
 
 # Sums of a hundred terms in float64, and what lies beyond six standard deviations, 1e-8 of a peak.
 TOLERANCE = 1e-7
@@ -21,19 +22,8 @@ SIZES, SCALES, OFFSETS = [(7, 9), (12, 5)], [(1.85, 2.37), (3.37, 1.2)], [(0.31,
 
 
 def make_net(**options: Any) -> GSASR:
-    torch.manual_seed(0)
-    sizes: dict[str, Any] = {
-        'encoder_opt': {'type': 'EDSR', 'num_feat': 8, 'num_block': 1},
-        'embed_dim': 16,
-        'num_heads': 2,
-        'window_size': 4,
-        'num_injection_blocks': 0,
-        'num_interaction_blocks': 0,
-        'feature_skip': True,
-        'gaussian_density': 4,
-        'support': 6.0,
-    }
-    return GSASR(**(sizes | options)).double()
+    without_attention = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
+    return small_gsasr(**without_attention, support=6.0, **options).double()
 
 
 def places(size: int, scale: float, offset: float) -> np.ndarray:
