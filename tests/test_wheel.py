@@ -64,6 +64,7 @@ def test_all_that_is_no_python_travels() -> None:
     assert {ROOT / name for name in data['gsasr_plugin.options']} == options
     assert {ROOT / name for name in data['gsasr_plugin.docs']} == pages
     assert 'gsasr_plugin/checkpoints/weights/gsasr-small.safetensors' in data['gsasr_plugin']
+    assert 'gsasr_plugin/host/basicsr_build/basicsr-1.4.2+gsasr.tar.gz' in data['gsasr_plugin']  # requirements.txt's
     native = {
         f'ops/{path.relative_to(ROOT / "ops")}'
         for kind in ('cpp', 'cu', 'h', 'cuh')

@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / 'gsasr_plugin' / 'host' / 'basicsr_build'
 BACKEND = runpy.run_path(str(BUILD / 'backend.py'))
 ARCHIVE = 'basicsr-1.4.2.tar.gz'
+OURS = f'basicsr-{BACKEND["BUILD"]}'  # the archive of the folder, and its wheel
 
 # As BasicSR's own, but for its version, which it never finds: as on Python 3.13. It tells that it ran.
 SETUP = """\
@@ -55,12 +56,12 @@ if __name__ == '__main__':
 SOURCES = {'setup.py': SETUP, 'VERSION': '1.4.2\n', 'basicsr/__init__.py': "WHO = 'the published archive'\n"}
 
 
-def archive_of(sources: Mapping[str, str]) -> bytes:
+def archive_of(sources: Mapping[str, str], version: str = '1.4.2') -> bytes:
     """A source archive of BasicSR with these files: the same bytes whenever it is made."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode='w') as archive:
         for name, text in sources.items():
-            entry = tarfile.TarInfo(f'basicsr-1.4.2/{name}')
+            entry = tarfile.TarInfo(f'basicsr-{version}/{name}')
             entry.size = len(text)
             archive.addfile(entry, io.BytesIO(text.encode()))
     return gzip.compress(data.getvalue(), mtime=0)
@@ -127,13 +128,29 @@ def index(tmp_path: Path) -> Iterator[Index]:
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
-    """The folder that pip is given, with the checksum of the archive above."""
+    """The folder that pip is given, and the archive of it, with the checksum of the archive above."""
     folder = tmp_path / 'build of BasicSR'
     shutil.copytree(BUILD, folder, ignore=shutil.ignore_patterns('__pycache__'))
     backend = (folder / 'backend.py').read_text()
     digest = hashlib.sha256(archive_of(SOURCES)).hexdigest()
     (folder / 'backend.py').write_text(backend.replace(BACKEND['SHA256'], digest))
+    files = {path.name: path.read_text() for path in folder.iterdir() if path.suffix in ('.py', '.toml')}
+    (folder / f'{OURS}.tar.gz').write_bytes(archive_of(files, BACKEND['BUILD']))
     return folder
+
+
+def requirements_of(build: Path, folder: Path) -> Path:
+    """requirements.txt in a folder, whose build of BasicSR is this one, for every Python."""
+    text = (ROOT / 'requirements.txt').read_text()
+    lines = {
+        '--find-links gsasr_plugin/host/basicsr_build\n': f'--find-links "{build.name}"\n',
+        '>= "3.13"': '>= "3.0"',
+    }
+    for before, after in lines.items():
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    (folder / 'requirements.txt').write_text(text)
+    return folder / 'requirements.txt'
 
 
 def pip(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -153,10 +170,10 @@ def pip(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.Compl
 def sources_of(cwd: Path) -> str:
     """What of BasicSR's own files the wheel holds that has been built there."""
     (wheel,) = cwd.glob('*.whl')
-    assert wheel.name == 'basicsr-1.4.2-py3-none-any.whl'
+    assert wheel.name == f'{OURS}-py3-none-any.whl'
     with zipfile.ZipFile(wheel) as file:
-        metadata = file.read('basicsr-1.4.2.dist-info/METADATA').decode()
-        assert 'Version: 1.4.2' in metadata and 'Requires-Dist: lmdb' in metadata
+        metadata = file.read(f'{OURS}.dist-info/METADATA').decode()
+        assert 'Version: 1.4.2+gsasr\n' in metadata and 'Requires-Dist: lmdb' in metadata
         return file.read('basicsr/__init__.py').decode()
 
 
@@ -204,16 +221,51 @@ def test_another_archive_is_refused_and_not_run(index: Index, build: Path, tmp_p
 def test_its_absence_is_told_before_anything_else_is_fetched(index: Index, build: Path, tmp_path: Path) -> None:
     (index.folder / ARCHIVE).unlink()
     wheel_of('setuptools', index.folder)
-    requirements = (ROOT / 'requirements.txt').read_text()
-    requirements = requirements.replace('./gsasr_plugin/host/basicsr_build', './build of BasicSR').replace(
-        '3.13', '3.0'
-    )
-    (tmp_path / 'requirements.txt').write_text(requirements)
-    done = pip('install', '-r', 'requirements.txt', cwd=tmp_path, PIP_INDEX_URL=f'{index.address}/simple')
+    requirements = requirements_of(build, tmp_path)
+    done = pip('install', '-r', requirements, cwd=tmp_path, PIP_INDEX_URL=f'{index.address}/simple')
     told = done.stdout + done.stderr
     assert done.returncode != 0 and f'{ARCHIVE} could not be fetched' in told
     assert 'PIP_INDEX_URL' in told and 'PIP_NO_INDEX=1 and PIP_FIND_LINKS=FOLDER' in told
     assert set(index.asked) == {'setuptools', 'basicsr'}  # not torch
+
+
+def test_the_requirements_are_met_from_any_folder(index: Index, build: Path, tmp_path: Path) -> None:
+    """Of a Python that they ask for BasicSR, and of one that wants wheels only."""
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    requirements = requirements_of(build, tmp_path)
+    text = requirements.read_text()
+    requirements.write_text(
+        ''.join(line for line in text.splitlines(keepends=True) if line.startswith(('--', 'basicsr')))
+    )
+    settings = {'PIP_INDEX_URL': f'{index.address}/simple', 'PIP_ONLY_BINARY': ':all:'}
+    done = pip('wheel', '--no-deps', '--no-build-isolation', '-r', requirements, cwd=elsewhere, **settings)
+    assert done.returncode == 0, done.stderr
+    assert sources_of(elsewhere) == SOURCES['basicsr/__init__.py']
+
+
+def test_requirements_without_their_folder_are_told(index: Index, build: Path, tmp_path: Path) -> None:
+    """As a Dockerfile copies them: the build is not there, and no other BasicSR is taken for it."""
+    requirements = requirements_of(build, tmp_path)
+    shutil.rmtree(build)
+    done = pip('wheel', '--no-deps', '-r', requirements, cwd=tmp_path, PIP_INDEX_URL=f'{index.address}/simple')
+    told = done.stdout + done.stderr
+    assert done.returncode != 0 and f'No matching distribution found for {OURS.replace("-", "==")}' in told
+    assert build.name in told and index.asked == ['basicsr'] and not (tmp_path / 'ran').exists()
+
+
+def test_the_archive_holds_the_folder() -> None:
+    r"""Made in that folder by
+
+    tar --sort=name --owner=0 --group=0 --transform 's,^,basicsr-1.4.2+gsasr/,' \
+        -czf basicsr-1.4.2+gsasr.tar.gz *.py *.toml
+    """
+    (archive,) = BUILD.glob('*.tar.gz')
+    assert archive.name == f'{OURS}.tar.gz'
+    with tarfile.open(archive) as file:
+        packed = {entry.name: getattr(file.extractfile(entry), 'read', bytes)() for entry in file}
+    sources = [path for path in BUILD.iterdir() if path.suffix in ('.py', '.toml')]
+    assert packed == {f'{OURS}/{path.name}': path.read_bytes() for path in sources}
 
 
 def test_extensions_of_basicsr_are_refused(build: Path, tmp_path: Path) -> None:
@@ -224,21 +276,24 @@ def test_extensions_of_basicsr_are_refused(build: Path, tmp_path: Path) -> None:
 def test_nothing_but_the_function_is_replaced() -> None:
     replaced = BACKEND['with_version'](SETUP)
     before, _, after = SETUP.partition("    with open('VERSION') as file:\n        raise KeyError('__version__')\n")
-    assert after and replaced == f"{before}    return '1.4.2'\n{after}"
+    assert after and replaced == f"{before}    return '1.4.2+gsasr'\n{after}"
 
 
 def test_each_python_gets_one_basicsr() -> None:
-    """From the index where its setup.py runs, by way of our folder from 3.13 on; the same version everywhere."""
+    """From the index where its setup.py runs, by way of our build from 3.13 on; the same version everywhere."""
     dependency = re.search(r'"(basicsr.*)"', (ROOT / 'pyproject.toml').read_text())
-    (line,) = (line for line in (ROOT / 'requirements.txt').read_text().splitlines() if line.startswith('./'))
-    folder, _, marker = line.partition(';')
-    assert dependency is not None and (ROOT / folder / 'backend.py').samefile(BUILD / 'backend.py')
-    assert BACKEND['VERSION'] == BASICSR_VERSION and f'basicsr=={BASICSR_VERSION}' in dependency[1]
-    published, ours = Requirement(dependency[1]).marker, Requirement(f'basicsr;{marker}').marker
-    assert published is not None and ours is not None
+    (line,) = (line for line in (ROOT / 'requirements.txt').read_text().splitlines() if line.startswith('basicsr'))
+    assert dependency is not None
+    published, ours = Requirement(dependency[1]), Requirement(line)
+    assert BACKEND['VERSION'] == BASICSR_VERSION and str(published.specifier) == f'=={BASICSR_VERSION}'
+    assert str(ours.specifier) == f'=={BACKEND["BUILD"]}' and published.specifier.contains(BACKEND['BUILD'])
+    assert published.marker is not None and ours.marker is not None
     for version, is_published in {'3.10': True, '3.12': True, '3.13': False, '3.14': False}.items():
         environment = {'python_version': version}
-        assert (published.evaluate(environment), ours.evaluate(environment)) == (is_published, not is_published)
+        assert (published.marker.evaluate(environment), ours.marker.evaluate(environment)) == (
+            is_published,
+            not is_published,
+        )
 
 
 # A process that finds no BasicSR, as after the installation of a wheel on Python 3.13.

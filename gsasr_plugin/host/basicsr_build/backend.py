@@ -1,4 +1,5 @@
-"""Builds BasicSR 1.4.2 for Python 3.13 and later, which its own setup.py cannot: `pip install` takes this folder.
+"""Builds BasicSR 1.4.2 for Python 3.13 and later, which its own setup.py cannot: `pip install` takes this folder, or
+the archive of it that lies here, which requirements.txt finds from wherever pip is called (as no path in it would be).
 
 setup.py runs version.py in a function and looks for the result among the function's local variables, where Python has
 not put it since 3.13. Here pip fetches the published archive, from wherever it is configured to fetch from, and checks
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 NAME, VERSION = 'basicsr', '1.4.2'
+BUILD = f'{VERSION}+gsasr'  # its version as pip sees it: no index has another of that name; `==1.4.2` holds for it
 SHA256 = 'b89b595a87ef964cda9913b4d99380ddb6554c965577c0c10cb7b78e31301e87'
 
 # What pip asks for name and version of an archive that it only downloads, in place of a setup.py that fails.
@@ -76,12 +78,12 @@ def build_wheel(
 
 
 def with_version(setup: str) -> str:
-    """The text of setup.py, whose function that finds the version is one that knows it."""
+    """The text of setup.py, whose function that finds the version is one that knows that of this build."""
     (function,) = (
         node for node in ast.parse(setup).body if isinstance(node, ast.FunctionDef) and node.name == 'get_version'
     )
     lines = setup.splitlines(keepends=True)
-    lines[function.lineno - 1 : function.end_lineno] = [f'def get_version():\n    return {VERSION!r}\n']
+    lines[function.lineno - 1 : function.end_lineno] = [f'def get_version():\n    return {BUILD!r}\n']
     return ''.join(lines)
 
 
