@@ -177,21 +177,19 @@ def sources_of(cwd: Path) -> str:
         return file.read('basicsr/__init__.py').decode()
 
 
-OTHER_WAYS = ('pip.conf', 'PIP_PROXY', 'PIP_FIND_LINKS', 'only wheels')
+OTHER_WAYS = ('pip.conf', 'PIP_PROXY', 'http_proxy', 'PIP_FIND_LINKS', 'only wheels')
 
 
 @pytest.mark.parametrize('way', ['PIP_INDEX_URL', *(pytest.param(way, marks=pytest.mark.slow) for way in OTHER_WAYS)])
 def test_it_is_fetched_from_where_pip_looks(way: str, index: Index, build: Path, tmp_path: Path) -> None:
     configuration = tmp_path / 'pip.conf'
     configuration.write_text(f'[global]\nindex-url = {index.address}/simple\n')
+    behind_a_proxy = {'PIP_INDEX_URL': 'http://index.invalid/simple', 'PIP_TRUSTED_HOST': 'index.invalid'}
     settings = {
         'PIP_INDEX_URL': {'PIP_INDEX_URL': f'{index.address}/simple'},
         'pip.conf': {'PIP_CONFIG_FILE': str(configuration)},
-        'PIP_PROXY': {
-            'PIP_PROXY': index.address,
-            'PIP_INDEX_URL': 'http://index.invalid/simple',
-            'PIP_TRUSTED_HOST': 'index.invalid',
-        },
+        'PIP_PROXY': {'PIP_PROXY': index.address, **behind_a_proxy},
+        'http_proxy': {'http_proxy': index.address, **behind_a_proxy},
         'PIP_FIND_LINKS': {'PIP_NO_INDEX': '1', 'PIP_FIND_LINKS': 'files'},  # relative, as a user may give it
         'only wheels': {'PIP_INDEX_URL': f'{index.address}/simple', 'PIP_ONLY_BINARY': ':all:'},
     }

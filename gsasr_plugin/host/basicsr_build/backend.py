@@ -40,7 +40,7 @@ _ADVICE = f"""\
 pip looks for it where its configuration files and the environment say: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_PROXY,
 PIP_CERT; without a network PIP_NO_INDEX=1 and PIP_FIND_LINKS=FOLDER, where FOLDER holds that file, from
 https://pypi.org/project/{NAME}/{VERSION}/#files, as it is. Options of the command line (--index-url, --find-links,
---proxy) do not reach this build: set the variables in their place."""
+--proxy) and settings of uv do not reach this build: set the variables in their place."""
 
 
 def get_requires_for_build_wheel(config_settings: dict[str, Any] | None = None) -> list[str]:
