@@ -1,17 +1,20 @@
 """SIGTERM and Ctrl-C: a training is asked to stop between two steps, where everything can be saved.
 
-And readers of what a command prints, who may go before it is done (`... | head`).
+Commands that have begun nothing end at once. And readers of what a command prints, who may go before it is done
+(`... | head`).
 """
 
 import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXIT_INTERRUPTED = 130
 EXIT_UNREAD = 141  # of a program that SIGPIPE ends
 
 
@@ -64,6 +67,31 @@ def _handle(number: int, frame: FrameType | None) -> None:
     if _request is None and os.environ.get('RANK', '0') == '0':
         print('stopping after this step; once more stops at once', file=sys.stderr, flush=True)
     _request = number
+
+
+@contextmanager
+def left_at_once(words: str) -> Iterator[None]:
+    """While inside, Ctrl-C ends the process at once, with these words: for what leaves nothing behind.
+
+    Libraries that are being imported make pages of tracebacks of a KeyboardInterrupt, or abort.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        os.write(2, f'{words}\n'.encode())
+        os._exit(EXIT_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def leave_process_group() -> None:

@@ -8,6 +8,9 @@ A module `<name>` of this room holds what `gsasr <name>` does:
     run(arguments: argparse.Namespace) -> int    the exit status; CommandError for what the user has to mend
 """
 
-from gsasr_plugin.commands.main import main
+from gsasr_plugin.stop_signals import left_at_once
+
+with left_at_once('gsasr: interrupted'):
+    from gsasr_plugin.commands.main import main
 
 __all__ = ['main']

@@ -69,6 +69,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--tile-overlap', type=int, metavar='N', help='pixels that neighbouring tiles share at least')
     group.add_argument(
+        '--threads',
+        type=positive_number,
+        metavar='N',
+        help='how many threads compute (default: one for each core); fewer leave cores to other programs',
+    )
+    group.add_argument(
         '--memory', type=float, metavar='GIB', help='what --tile auto lets the network take (default: half of the rest)'
     )
 
@@ -93,10 +99,14 @@ def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) 
 
 def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False, consistent: bool = False) -> Upscaler:
     """The network of the arguments, ready to work."""
+    import torch
+
     from gsasr_plugin.checkpoints.blending import blend
     from gsasr_plugin.checkpoints.loading import load
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
     models = arguments.model
     source = None if models is None else models[0] if len(models) == 1 else models
     options = None if arguments.opt is None else network_section(arguments.opt)

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from gsasr_plugin.commands.arguments import examples_of
 from gsasr_plugin.host.plugins import basicsr_command
 from gsasr_plugin.run_errors import CommandError
-from gsasr_plugin.stop_signals import until_nobody_reads
+from gsasr_plugin.stop_signals import EXIT_INTERRUPTED, left_at_once, until_nobody_reads
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 EXAMPLE = """\
   gsasr upscale photo.jpg -o large.png --scale 3.14
@@ -52,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: list[str]) -> int:
     name = next((word for word in argv if not word.startswith('-')), '')
-    arguments = _parser(name).parse_args(argv)
+    with left_at_once('gsasr: interrupted'):
+        arguments = _parser(name).parse_args(argv)
     try:
         return _module(arguments.command).run(arguments)
     except (CommandError, FileNotFoundError) as error:

@@ -18,11 +18,14 @@ from gsasr_plugin.commands.arguments import (
     take_swallowed_inputs,
     targets_of,
 )
+from gsasr_plugin.commands.progress import ProgressLine
 from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.stop_signals import EXIT_INTERRUPTED, left_at_once
 
 if TYPE_CHECKING:
     from gsasr_plugin.upscaling.batch import BatchOptions, Outcome
     from gsasr_plugin.upscaling.plan import PictureJob, Plan
+    from gsasr_plugin.upscaling.target import Target
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
 DESCRIPTION = """\
@@ -30,7 +33,7 @@ Enlarge pictures by any factor: PNG, JPEG, WebP, AVIF, TIFF and BMP files of 8 o
 (enlarged by bicubic interpolation). GIF, JPEG 2000, PPM, TGA, ICO, PSD and other files are read too, and become PNG, as
 HEIC and JPEG XL do with the extras heic and jxl. Pictures are turned upright; profile, EXIF, XMP, IPTC and texts are
 kept, and what a format does not hold is named. A file that cannot be read does not stop the others. Existing files are
-kept. Exit status: 0 all done, 1 something failed (a summary says what), 2 wrong arguments."""
+kept. Exit status: 0 all done, 1 something failed (a summary says what), 2 wrong arguments, 130 interrupted."""
 EXAMPLES = """\
   gsasr upscale photo.jpg -o large.png --scale 3.14
   gsasr upscale holiday/ 'scans/**/*.tif' -o large/ --scale 2 --scale 4 --one-encoding
@@ -40,7 +43,6 @@ EXAMPLES = """\
   gsasr upscale *.webp -o large/ --width 2000 --max-pixels 8M --format png
   curl -s URL | gsasr upscale - -o - --scale 2 --format png > large.png
 """
-PROGRESS_DELAY_S = 2
 SKIPPED_SHOWN = 10
 
 
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='*', metavar='IN', help="files, folders, patterns, or '-' for standard input")
     add_target_arguments(parser)
     group = add_result_arguments(parser)
+    group.add_argument('--quiet', action='store_true', help='tell nothing but what fails')
     group.add_argument('--dry-run', action='store_true', help='show the plan: sizes, tiles and memory')
     group.add_argument('--lossless', action='store_true', help='WebP files without loss, as those of such pictures are')
     group.add_argument(
@@ -124,7 +127,22 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError('give one of --lossless and --quality')
     if not arguments.inputs:
         raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
-    from gsasr_plugin.upscaling.batch import BatchOptions, Outcome, refuse_beyond_memory
+    # What takes its time before the first picture, the imports above all, leaves nothing behind.
+    with left_at_once('gsasr upscale: interrupted: 0 written'):
+        plan, upscaler, skipped = _prepared(arguments, targets, max_pixels)
+    outcome = None
+    if upscaler is not None and plan.jobs and arguments.dry_run:
+        _show_plan(plan, upscaler)
+    elif upscaler is not None and plan.jobs:
+        outcome = _work(plan.jobs, upscaler, _batch_options(arguments, quality, max_pixels), quiet=arguments.quiet)
+    return _summary(arguments, plan, outcome, skipped)
+
+
+def _prepared(
+    arguments: argparse.Namespace, targets: list[Target], max_pixels: float | None
+) -> tuple[Plan, Upscaler | None, list[Path]]:
+    """What is to be done, the network where there is anything, and the files that are left out of folders."""
+    from gsasr_plugin.upscaling.batch import refuse_beyond_memory
     from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, find_sources
     from gsasr_plugin.upscaling.plan import make_plan
 
@@ -134,51 +152,35 @@ def run(arguments: argparse.Namespace) -> int:
     sources = find_sources(arguments.inputs, leave_out=leave_out, skipped=skipped)
     goal = destination_of(arguments, len(sources) * len(targets))
     plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite, max_pixels=max_pixels)
-
-    outcome = Outcome()
-    if plan.jobs:
-        upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble, consistent=arguments.consistent)
-        refuse_beyond_memory(plan, upscaler, max_pixels)
-        if arguments.dry_run and plan.jobs:
-            _show_plan(plan, upscaler)
-        elif plan.jobs:
-            options = BatchOptions(
-                one_encoding=arguments.one_encoding,
-                quality=quality,
-                lossless=arguments.lossless,
-                fill_hidden=arguments.alpha == 'fill',
-                strip=arguments.strip,
-                max_pixels=max_pixels,
-            )
-            outcome = _work(plan.jobs, upscaler, options)
-    if skipped:
-        names = ', '.join(map(str, skipped[:SKIPPED_SHOWN])) + ', ...' * (len(skipped) > SKIPPED_SHOWN)
-        print(f'{len(skipped)} files skipped, which do not end like pictures: {names}', file=sys.stderr)
-    return _summary(plan, outcome, dry_run=arguments.dry_run)
+    if not plan.jobs:
+        return plan, None, skipped
+    upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble, consistent=arguments.consistent)
+    refuse_beyond_memory(plan, upscaler, max_pixels)
+    return plan, upscaler, skipped
 
 
-def _work(jobs: list[PictureJob], upscaler: Upscaler, options: BatchOptions) -> Outcome:
-    from tqdm import tqdm
+def _batch_options(arguments: argparse.Namespace, quality: int | None, max_pixels: float | None) -> BatchOptions:
+    from gsasr_plugin.upscaling.batch import BatchOptions
 
+    return BatchOptions(
+        one_encoding=arguments.one_encoding,
+        quality=quality,
+        lossless=arguments.lossless,
+        fill_hidden=arguments.alpha == 'fill',
+        strip=arguments.strip,
+        max_pixels=max_pixels,
+    )
+
+
+def _work(jobs: list[PictureJob], upscaler: Upscaler, options: BatchOptions, *, quiet: bool) -> Outcome:
     from gsasr_plugin.upscaling.batch import upscale_pictures
 
     total = sum(
         job.lq_size[0] * job.lq_size[1] * upscaler.passes(len(job.outputs), one_encoding=options.one_encoding)
         for job in jobs
     )
-    with tqdm(
-        total=total / 1e6,
-        unit='MP',
-        delay=PROGRESS_DELAY_S,
-        bar_format='{desc}{percentage:.0f}%|{bar}| {elapsed}, {remaining} left, {rate_fmt}',
-    ) as bar:
-        return upscale_pictures(
-            upscaler,
-            jobs,
-            options,
-            progress=lambda pixels: bar.update(pixels / 1e6) and None,
-            begin=lambda job: bar.set_description(job.source.name.name, refresh=False),
-        )
+    with ProgressLine(pictures=len(jobs), pixels=total, quiet=quiet) as line:
+        return upscale_pictures(upscaler, jobs, options, progress=line.pixels, done=lambda job: line.picture())
 
 
 def _show_plan(plan: Plan, upscaler: Upscaler) -> None:
@@ -201,17 +203,28 @@ def _show_plan(plan: Plan, upscaler: Upscaler) -> None:
     )
 
 
-def _summary(plan: Plan, outcome: Outcome, *, dry_run: bool) -> int:
-    failures = plan.failures + outcome.failures
-    for name, remark in outcome.remarks:
-        print(f'{name}: {remark}', file=sys.stderr)
-    for name, problem in failures:
-        print(f'{name}: failed: {problem}', file=sys.stderr)
+def _summary(arguments: argparse.Namespace, plan: Plan, outcome: Outcome | None, skipped: list[Path]) -> int:
+    """Says what became of everything, of --quiet what failed only, and returns the exit status."""
+    failures, told = list(plan.failures), []
+    if skipped:
+        names = ', '.join(map(str, skipped[:SKIPPED_SHOWN])) + ', ...' * (len(skipped) > SKIPPED_SHOWN)
+        told.append(f'{len(skipped)} files skipped, which do not end like pictures: {names}')
+    if outcome is not None:
+        failures += outcome.failures
+        told += [f'{name}: {remark}' for name, remark in outcome.remarks]
+    problems = [f'{name}: failed: {problem}' for name, problem in failures]
     planned = sum(len(job.outputs) for job in plan.jobs)
-    counts = [f'{planned} to write' if dry_run else f'{len(outcome.written)} written']
+    written = 0 if outcome is None else len(outcome.written)
+    interrupted = outcome is not None and outcome.interrupted
+    counts = ['interrupted'] if interrupted else []
+    counts.append(f'{planned} to write' if arguments.dry_run else f'{written} written')
     if plan.kept:
         counts.append(f'{len(plan.kept)} kept (they exist; --overwrite replaces them)')
     if failures:
         counts.append(f'{len(failures)} failed')
-    print(f'gsasr upscale: {", ".join(counts)}', file=sys.stderr)
-    return 1 if failures else 0
+    if interrupted:
+        counts.append(f'{planned - written} of {planned} not done')
+    summary = [f'gsasr upscale: {", ".join(counts)}']
+    for line in problems if arguments.quiet else told + problems + summary:
+        print(line, file=sys.stderr)
+    return EXIT_INTERRUPTED if interrupted else 1 if failures else 0

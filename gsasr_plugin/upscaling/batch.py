@@ -1,29 +1,41 @@
-"""The work itself: picture after picture, where the failure of one does not stop the others."""
+"""The work itself: reading, network and writing of several pictures at once.
+
+The failure of one does not stop the others.
+"""
 
 import dataclasses
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from gsasr_plugin.archs.tile_memory import free_budget
 from gsasr_plugin.free_memory import give_back
-from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, completes
+from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, completes, needed_bytes
+from gsasr_plugin.upscaling.lanes import in_lanes
 from gsasr_plugin.upscaling.pictures.picture import Picture
 from gsasr_plugin.upscaling.pictures.reading import read_picture
 from gsasr_plugin.upscaling.pictures.writing import losses, write_picture
 from gsasr_plugin.upscaling.plan import Output, PictureJob, Plan, told
 from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
+# Of pictures that take turns at the network: one is read and one written meanwhile.
+MOST_IN_TURN = 3
+
 
 @dataclass
 class Outcome:
-    """What became of the pictures: files written, failures and remarks by the picture's name."""
+    """What became of the pictures: files written, failures and remarks by the picture's name; whether Ctrl-C came."""
 
     written: list[Path | None] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,43 +76,139 @@ def refuse_beyond_memory(plan: Plan, upscaler: Upscaler, max_pixels: float | Non
 
 def upscale_pictures(
     upscaler: Upscaler,
-    jobs: list[PictureJob],
+    jobs: Sequence[PictureJob],
     options: BatchOptions,
     *,
     progress: PixelsDone = no_progress,
-    begin: Callable[[PictureJob], None] = lambda job: None,
+    done: Callable[[PictureJob], None] = lambda job: None,
 ) -> Outcome:
     """Upscales pictures; each file appears whole or not at all. What one picture raises does not stop the others.
 
+    Several are worked on at once, where the memory holds them: see `_Lot`. Ctrl-C ends all of them, and what is known
+    by then is returned.
+
     Args:
-        progress: see `Upscaler.gaussians`.
-        begin: called with each job when its turn comes.
+        progress: see `Upscaler.gaussians`; called by one thread at a time, in total with all pixels of each picture
+            that is done, failed ones too.
+        done: called with each job that is done, likewise.
 
     Raises:
         RuntimeError: what the network raised at every picture, the first of them: that is no picture's fault.
     """
-    outcome = Outcome()
-    unexpected: list[RuntimeError] = []
-    for job in jobs:
-        begin(job)
+    run = _Run(upscaler, options, progress, done)
+    interrupted = False
+    try:
+        for lot in _lots(upscaler, list(enumerate(jobs))):
+            run.work_off(lot)
+    except KeyboardInterrupt:
+        interrupted = True
+    if len(run.unexpected) == len(jobs) > 0 and not any(outcome.written for outcome in run.outcomes.values()):
+        raise run.unexpected[min(run.unexpected)]
+    total = Outcome(interrupted=interrupted)
+    for _, outcome in sorted(run.outcomes.items()):  # in the order of the pictures, whichever was done first
+        total.written += outcome.written
+        total.failures += outcome.failures
+        total.remarks += outcome.remarks
+    return total
+
+
+@dataclass(frozen=True)
+class _Lot:
+    """Pictures that are worked on in the same way.
+
+    Attributes:
+        jobs: with their numbers.
+        lanes: how many pictures are read, enlarged or written at the same time.
+        networks: of how many of these the network sees one at the same time.
+        threads: with which PyTorch computes for each of them.
+    """
+
+    jobs: list[tuple[int, PictureJob]]
+    lanes: int
+    networks: int
+    threads: int
+
+
+def _lots(upscaler: Upscaler, jobs: list[tuple[int, PictureJob]]) -> list[_Lot]:
+    """Small pictures each in one thread, which wait for nobody; large ones, and the odd ones out, in all threads.
+
+    Beside a network that computes, other pictures are read and written. All together keep within half of the free
+    memory, where a single picture does.
+    """
+    threads = torch.get_num_threads()
+    budget = free_budget(torch.device('cpu'))
+    needed = [needed_bytes(upscaler, job.lq_size, [output.size for output in job.outputs]) for _, job in jobs]
+    small = [i for i in range(len(jobs)) if upscaler.device.type == 'cpu' and (threads + 1) * needed[i] <= budget]
+    small = small[: len(small) // threads * threads]
+    others = [i for i in range(len(jobs)) if i not in set(small)]
+    ahead = budget // max((needed[i] for i in others), default=1)
+    lots = [
+        _Lot([jobs[i] for i in small], threads + 1, threads, 1),
+        _Lot([jobs[i] for i in others], max(1, min(int(ahead), MOST_IN_TURN)), 1, threads),
+    ]
+    return [lot for lot in lots if lot.jobs]
+
+
+class _Run:
+    """What the threads of a run share."""
+
+    def __init__(
+        self, upscaler: Upscaler, options: BatchOptions, progress: PixelsDone, done: Callable[[PictureJob], None]
+    ) -> None:
+        self.upscaler = upscaler
+        self.options = options
+        self.progress = progress
+        self.done = done
+        self.lock = threading.Lock()  # of those who watch
+        self.network = threading.Semaphore()
+        self.outcomes: dict[int, Outcome] = {}  # by number, as are the errors of the network
+        self.unexpected: dict[int, RuntimeError] = {}
+
+    def work_off(self, lot: _Lot) -> None:
+        before = torch.get_num_threads()
+        self.network = threading.Semaphore(lot.networks)
+        torch.set_num_threads(lot.threads)  # for the threads that are started from now on
         try:
-            _upscale_picture(upscaler, job, options, outcome, progress)
+            in_lanes(self.do, lot.jobs, min(lot.lanes, len(lot.jobs)))
+        finally:
+            torch.set_num_threads(before)
+
+    def do(self, numbered: tuple[int, PictureJob]) -> None:
+        number, job = numbered
+        outcome = self.outcomes[number] = Outcome()
+        passes = self.upscaler.passes(len(job.outputs), one_encoding=self.options.one_encoding)
+        left = float(job.lq_size[0] * job.lq_size[1] * passes)
+
+        def progress(pixels: float) -> None:
+            nonlocal left
+            with self.lock:
+                self.progress(min(pixels, left))
+                left -= min(pixels, left)
+
+        try:
+            _upscale_picture(self.upscaler, job, self.options, outcome, progress, self.network)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
                 traceback.clear_frames(error.__traceback__)  # which hold the picture's tensors
-                unexpected.append(error)
+                self.unexpected[number] = error
                 outcome.failures.append((str(job.source), told(error)))
             else:
                 outcome.failures.append((str(job.source), OUT_OF_MEMORY))
-                give_back(upscaler.device)
-    if unexpected and len(unexpected) == len(jobs) and not outcome.written:
-        raise unexpected[0]
-    return outcome
+                give_back(self.upscaler.device)
+        progress(left)
+        with self.lock:
+            self.done(job)
 
 
 def _upscale_picture(
-    upscaler: Upscaler, job: PictureJob, options: BatchOptions, outcome: Outcome, progress: PixelsDone
+    upscaler: Upscaler,
+    job: PictureJob,
+    options: BatchOptions,
+    outcome: Outcome,
+    progress: PixelsDone,
+    network: AbstractContextManager[Any],
 ) -> None:
+    """Reads a picture, enlarges it while it holds `network`, and writes its results."""
     try:
         picture = read_picture(job.content, max_pixels=options.max_pixels)
         outputs = _asked_of(picture, job)
@@ -110,14 +218,15 @@ def _upscale_picture(
         outcome.failures.append((str(job.source), told(error)))
         return
     outcome.remarks += [(str(job.source), remark) for remark in picture.remarks]
-    results = upscaler.pixels(
-        picture.color,
-        picture.alpha,
-        [output.size for output in outputs],
-        one_encoding=options.one_encoding,
-        progress=progress,
-        fill_hidden=options.fill_hidden,
-    )
+    with network:
+        results = upscaler.pixels(
+            picture.color,
+            picture.alpha,
+            [output.size for output in outputs],
+            one_encoding=options.one_encoding,
+            progress=progress,
+            fill_hidden=options.fill_hidden,
+        )
     metadata = picture.metadata.stripped() if options.strip else picture.metadata
     for number, (output, (color, alpha)) in enumerate(zip(outputs, results)):
         try:

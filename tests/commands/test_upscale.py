@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -335,3 +336,37 @@ def test_what_a_folder_holds_beside_pictures_is_named(
     (pictures / 'in' / 'notes.txt').touch()
     assert gsasr('in', '-o', 'out/', '--scale', '2') == 0
     assert '1 files skipped, which do not end like pictures: in/notes.txt' in capsys.readouterr().err
+
+
+def test_several_pictures_at_once_give_the_same_bytes_and_the_same_summary(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first pictures meet in the network: they are there at the same time. The last one of seven is alone."""
+    names = ['one.png', 'two.png', 'three.png', 'four.png', 'five.png', 'six.png']
+    for number, name in enumerate(names):
+        Image.fromarray(np.roll(PHOTO, number, 1)).save(name)
+    Path('two.png').write_bytes(Path('two.png').read_bytes()[:60])
+    threads = torch.get_num_threads()
+    told, seen = [], []
+    try:
+        assert gsasr(*names, 'in/d.tif', '-o', 'one/', '--scale', '2', '--format', 'jpeg', '--threads', '1') == 1
+        told.append(capsys.readouterr().err)
+        real, meeting = Upscaler.pixels, threading.Barrier(2)
+
+        def pixels(self: Upscaler, *arguments, **options):
+            seen.append(torch.get_num_threads())
+            if len(seen) <= 2:
+                meeting.wait(timeout=60)
+            return real(self, *arguments, **options)
+
+        monkeypatch.setattr(Upscaler, 'pixels', pixels)
+        assert gsasr(*names, 'in/d.tif', '-o', 'two/', '--scale', '2', '--format', 'jpeg', '--threads', '2') == 1
+        told.append(capsys.readouterr().err)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert sorted(seen) == [1, 1, 1, 1, 1, 2] and told[0] == told[1]
+    assert re.search('d.tif: its 16 bits become 8.*\n.*two.png: failed: .*\n.*6 written, 1 failed', told[0])
+    assert files(pictures / 'one') == files(pictures / 'two') and len(files(pictures / 'one')) == 6
+    for name in files(pictures / 'one'):
+        assert (pictures / 'one' / name).read_bytes() == (pictures / 'two' / name).read_bytes()

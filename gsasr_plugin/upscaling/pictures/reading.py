@@ -8,6 +8,7 @@ import importlib
 import io
 import mmap
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, Picture, PictureEr
 GREY_MODES = ('1', 'L', 'LA', 'La')
 RGB_MODES = ('P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX')
 DEEP_GREY = 'I;16'
+_one_reads = threading.RLock()
 # Files that begin so -> who reads them, and the extra that brings it along.
 OPTIONAL_READERS = {
     rb'ftyp(heic|heix|hevc|hevx|heim|heis|mif1|msf1)': ('HEIC', 'pi_heif', 'heic'),
@@ -373,7 +375,8 @@ def _content(source: Path | bytes) -> Iterator[Buffer]:
 
 @contextmanager
 def _pillow_for_our_needs() -> Iterator[None]:
-    with without_library_limits(), warnings.catch_warnings():
+    # Warnings and Pillow's settings are the process's: one picture at a time, which takes little beside the network.
+    with _one_reads, without_library_limits(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # they name no file
         yield
 
