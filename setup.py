@@ -44,13 +44,10 @@ def import_torch(facts):
     return torch
 
 
-def without_kernels(reason: str) -> dict:
+def without_kernels(reason: str, remedy: str = '') -> dict:
     """Arguments of a build that compiles nothing."""
     if FORCE_KERNELS and sys.argv[1:2] != ['sdist']:
-        raise SystemExit(
-            f'FORCE_{"CUDA" if FORCE_CUDA else "KERNELS"} is set, but {reason}: '
-            'install torch first, then pip install --no-build-isolation .'
-        )
+        raise SystemExit(f'FORCE_{"CUDA" if FORCE_CUDA else "KERNELS"} is set, but {reason}{remedy}')
     say(f'the kernels are not compiled now, but at first use: {reason}')
     return {}
 
@@ -66,10 +63,16 @@ def extension_arguments(facts) -> dict:
     """ext_modules and cmdclass, empty where nothing can be compiled."""
     if WITHOUT_KERNELS:
         return without_kernels('FORCE_KERNELS=0')
+    complaint = facts.compiler_complaint()
+    if complaint:
+        return without_kernels(complaint)
     try:
         torch = import_torch(facts)
     except ImportError as error:
-        return without_kernels(f'there is no torch to compile with ({error})')
+        return without_kernels(
+            f'there is no torch to compile with ({error})',
+            remedy=': install torch first, then pip install --no-build-isolation .',
+        )
     plan = facts.plan_cuda(torch.version.cuda, torch.version.hip)
     if plan.home is not None:
         os.environ['CUDA_HOME'] = str(plan.home)  # which torch reads when it is imported

@@ -74,6 +74,10 @@ def test_all_that_is_no_python_travels() -> None:
     assert not [name for names in data.values() for name in names if name.endswith(('.so', '.pyc'))]
 
 
+needs_compiler = pytest.mark.skipif(build.compiler_complaint() is not None, reason='there is no C++ compiler')
+
+
+@needs_compiler
 @pytest.mark.skipif(sys.platform != 'linux', reason='the tag of another system')
 def test_a_wheel_with_kernels_is_for_every_python() -> None:
     assert told(setup_says('import json' + TAG, FORCE_CUDA='0'))[:2] == ['py3', 'none']
@@ -116,7 +120,7 @@ def needs(monkeypatch: pytest.MonkeyPatch) -> Needs:
     return asked
 
 
-@pytest.mark.skipif(build.compiler_complaint() is not None, reason='there is no C++ compiler')
+@needs_compiler
 def test_an_isolated_build_without_torch_fetches_one(needs: Needs) -> None:
     """A wheel would have no kernels otherwise. Its version is that of the package's own dependencies."""
     (own,) = (line.strip(' ",\n') for line in (ROOT / 'pyproject.toml').open() if line.startswith('    "torch>='))
@@ -145,12 +149,24 @@ def test_pip_that_cannot_install_basicsr_is_told_first(needs: Needs) -> None:
         needs(around={**old, **fine}, within=within)
 
 
+@pytest.mark.skipif(sys.platform == 'win32', reason='the compiler is found in the registry')
+def test_without_a_compiler_nothing_is_tried() -> None:
+    """The wheel then claims no system; and who asked for kernels is not sent for a torch."""
+    done = setup_says('import json' + TAG, CXX='no-such-compiler')
+    reason = 'there is no C++ compiler (looked for no-such-compiler)'
+    assert told(done) == ['py3', 'none', 'any'] and f'not compiled now, but at first use: {reason}' in done.stderr
+    done = setup_says('import json' + TAG, CXX='no-such-compiler', FORCE_KERNELS='1')
+    assert done.returncode != 0 and done.stderr.endswith(f'FORCE_KERNELS is set, but {reason}\n')
+
+
+@needs_compiler
 def test_kernels_can_be_left_to_the_first_use() -> None:
     done = setup_says('import json' + TAG, FORCE_KERNELS='0')
     assert told(done) == ['py3', 'none', 'any'] and 'not compiled now, but at first use: FORCE_KERNELS=0' in done.stderr
     assert told(setup_says('import json' + TAG, FORCE_KERNELS=''))[2] != 'any'
 
 
+@needs_compiler
 @pytest.mark.parametrize('name', ['FORCE_KERNELS', 'FORCE_CUDA'])
 def test_a_build_without_the_kernels_that_were_asked_for_fails(name: str) -> None:
     script = WITHOUT_TORCH + 'sys.argv = ["setup.py", "{}"]; import runpy; runpy.run_path("setup.py")'
