@@ -7,18 +7,18 @@ from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.sizes import Scale, Size, format_scale, protocol_sizes
 
 
-def listed_images(root: str) -> list[ImageFile]:
-    """The images of the argument --gt: of a folder, an LMDB or package:NAME.
+def listed_images(root: str, *, argument: str = '--gt', recursive: bool = False) -> list[ImageFile]:
+    """The images of an argument: of a folder, with its sub-folders if `recursive`, an LMDB or package:NAME.
 
     Raises:
         CommandError: there are none, or two would be written to the same file.
     """
-    with told_as_command_error('--gt: ', FileNotFoundError, ValueError):
-        images = list_images(root, backend_of(root))
+    with told_as_command_error(f'{argument}: ', FileNotFoundError, ValueError):
+        images = list_images(root, backend_of(root), recursive=recursive)
     by_stem: dict[str, str] = {}
     for image in images:
         if image.stem in by_stem:
-            raise CommandError(f'--gt: {image} and {by_stem[image.stem]} would be written to the same file')
+            raise CommandError(f'{argument}: {image} and {by_stem[image.stem]} would be written to the same file')
         by_stem[image.stem] = str(image)
     return images
 

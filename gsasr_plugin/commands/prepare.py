@@ -1,4 +1,4 @@
-"""`gsasr prepare`: the paper's benchmark images, sub-images for training, crops to measure costs with."""
+"""`gsasr prepare`: the paper's benchmark images, sub-images for training, databases, crops to measure costs with."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gsasr_plugin.commands.arguments import add_scales_argument, examples_of, positive_number
-from gsasr_plugin.run_errors import told_as_command_error
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 
 RESUMABLE = """\
 What is there already is left out, so that a command that was interrupted goes on when it is given again; each file
@@ -18,17 +18,19 @@ EXAMPLES = """\
   gsasr prepare benchmark --gt datasets/Set5/GT --scales 2 4 --degradation light --out datasets/benchmark_light
   gsasr prepare train --gt datasets/DIV2K/DIV2K_train_HR --out datasets/DIV2K/DIV2K_train_HR_sub --lmdb
   gsasr prepare train --gt photographs --reduce 2 3 --detail 34 --out photographs_sub
+  gsasr prepare lmdb datasets/DIV2K/DIV2K_train_HR_sub
   gsasr prepare cost --gt datasets/DIV2K100/GT --out datasets/cost"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_subparsers(dest='what', required=True, metavar='{benchmark,train,cost}')
+    what = parser.add_subparsers(dest='what', required=True, metavar='{benchmark,train,lmdb,cost}')
     summaries = {
         'benchmark': 'GT crops, LR and bicubic images of test sets: OUT/SET/x<scale>/{GT,LR,Bicubic}',
         'train': 'overlapping sub-images of training images',
+        'lmdb': "one of BasicSR's LMDBs of all images of a folder and its sub-folders",
         'cost': "central crops for 'gsasr benchmark cost'",
     }
-    benchmark, train, cost = (
+    benchmark, train, lmdb, cost = (
         what.add_parser(
             name,
             help=summary,
@@ -65,10 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     cost.add_argument('--size', type=positive_number, default=720, metavar='N', help="side (default: the paper's 720)")
     cost.add_argument('--count', type=positive_number, default=100, metavar='N', help='how many images (default: 100)')
+    lmdb.add_argument('folder', metavar='FOLDER', help='images, of which BasicSR can make keys: names in ASCII')
+    lmdb.add_argument('--out', type=Path, metavar='FOLDER.lmdb', help='where to write (default: FOLDER.lmdb beside it)')
     for command in (benchmark, train, cost):
         several = {'nargs': '+', 'metavar': '[NAME=]FOLDER'} if command is benchmark else {'metavar': 'FOLDER'}
         command.add_argument('--gt', required=True, help='GT images: folder, LMDB or package:NAME', **several)
         command.add_argument('--out', required=True, type=Path, metavar='FOLDER', help='where to write')
+    for command in (benchmark, train):
+        command.add_argument('--lmdb', action='store_true', help="BasicSR's LMDBs instead of folders of PNG files")
+    for command in (benchmark, train, lmdb, cost):
         command.add_argument(
             '--workers',
             type=positive_number,
@@ -76,17 +83,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar='N',
             help='processes (default: one for each core)',
         )
-        if command is not cost:
-            command.add_argument('--lmdb', action='store_true', help="BasicSR's LMDBs instead of folders of PNG files")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from gsasr_plugin.benchmarking.prepare import sets
 
-    gt, out, workers = arguments.gt, arguments.out, arguments.workers
-    if arguments.what == 'benchmark':
+    out, workers = arguments.out, arguments.workers
+    if arguments.what == 'lmdb':
+        failures = sets.prepare_lmdb(arguments.folder, out or _beside(arguments.folder), workers=workers)
+    elif arguments.what == 'benchmark':
         failures = sets.prepare_benchmarks(
-            gt,
+            arguments.gt,
             arguments.scales,
             out,
             degradation=_degradation(arguments.degradation),
@@ -95,12 +102,12 @@ def run(arguments: argparse.Namespace) -> int:
             workers=workers,
         )
     elif arguments.what == 'cost':
-        failures = sets.prepare_crops(gt, out, size=arguments.size, count=arguments.count, workers=workers)
+        failures = sets.prepare_crops(arguments.gt, out, size=arguments.size, count=arguments.count, workers=workers)
     else:
         if arguments.lmdb and out.suffix != '.lmdb':
             out = out.with_name(f'{out.name}.lmdb')
         failures = sets.prepare_sub_images(
-            gt,
+            arguments.gt,
             out,
             size=arguments.size,
             step=arguments.step or max(1, arguments.size // 2),
@@ -113,6 +120,14 @@ def run(arguments: argparse.Namespace) -> int:
     for failure in failures:
         print(f'gsasr prepare: failed: {failure}', file=sys.stderr)
     return 1 if failures else 0
+
+
+def _beside(folder: str) -> Path:
+    """The database of a folder's name."""
+    path = Path(folder).expanduser().absolute()
+    if not path.is_dir() or path.suffix == '.lmdb':
+        raise CommandError(f'FOLDER: {folder} is no folder of images; what lies elsewhere needs --out as well')
+    return path.with_name(f'{path.name}.lmdb')
 
 
 def _degradation(text: str | None) -> Any:

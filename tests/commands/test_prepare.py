@@ -15,6 +15,7 @@ import pytest
 import skimage.data
 from basicsr.utils import imwrite
 from basicsr.utils.img_process_util import usm_sharp
+from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 from basicsr.utils.matlab_functions import imresize
 
 from gsasr_plugin.benchmarking.prepare import jobs, runner
@@ -25,7 +26,7 @@ from gsasr_plugin.data.degradation.options import DegradationOptions
 from gsasr_plugin.data.degradation.process import Degradation
 from gsasr_plugin.data.degradation.samples import degraded_image
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
-from gsasr_plugin.data.image_files import list_images, read_image
+from gsasr_plugin.data.image_files import list_images, read_bytes, read_image
 from gsasr_plugin.whole_file import STAGING
 
 
@@ -299,6 +300,49 @@ def test_sub_images_with_detail_are_listed(gt: Path, tmp_path: Path, lmdb: bool)
     assert [image.stem for image in chosen] == [name.removesuffix('.png') for name in listed]
 
 
+def test_a_database_is_what_basicsr_makes_of_the_folder(gt: Path, tmp_path: Path) -> None:
+    """Keys, sizes and pixels, sub-folders included; made once, by any number of processes, and anew after a change."""
+    names = ['astronaut.png', 'cat.png', 'more/cat.png', 'more/deep.er/grey.png']
+    for name in names[2:]:
+        (gt / name).parent.mkdir()
+        imwrite(skimage.data.camera()[:40, :50] if 'grey' in name else skimage.data.coffee()[:31, :44], str(gt / name))
+    (gt / 'Thumbs.db').write_bytes(b'no image')
+    theirs = tmp_path / 'theirs.lmdb'
+    make_lmdb_from_imgs(str(gt), str(theirs), names, [name[:-4] for name in names], map_size=1 << 24)
+    assert main(['prepare', 'lmdb', f'{gt}/', '--workers', '2']) == 0
+    ours = gt.with_name('GT.lmdb')
+    assert prepare('lmdb', gt, '--out', tmp_path / 'one.lmdb') == 0
+    images = {root: list_images(str(root), 'lmdb') for root in (theirs, ours, tmp_path / 'one.lmdb')}
+    for made in zip(*images.values(), strict=True):
+        assert len({(image.path, image.recorded_size) for image in made}) == 1
+        pixels = [cv2.imdecode(np.frombuffer(read_bytes(image), np.uint8), cv2.IMREAD_COLOR) for image in made]
+        assert np.array_equal(pixels[0], pixels[1]) and np.array_equal(pixels[0], pixels[2])
+    assert [image.path for image in images[ours]] == sorted(name[:-4] for name in names)
+
+    before = times(ours)
+    assert prepare('lmdb', gt) == 0 and times(ours) == before
+    os.utime(gt / 'cat.png')
+    assert prepare('lmdb', gt) == 0 and times(ours) != before
+    assert not list(tmp_path.rglob(f'{STAGING}*'))
+    kept = times(theirs)
+    assert prepare('lmdb', gt, '--out', theirs) == 2 and times(theirs) == kept  # not ours to replace
+
+
+def test_a_database_is_whole_or_absent(
+    gt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged image is named, what was read before it is not read again."""
+    (gt / 'bad.png').write_bytes((gt / 'cat.png').read_bytes()[:100])
+    assert prepare('lmdb', gt) == 1
+    assert re.search(r'failed: \S+bad\.png', capsys.readouterr().err)
+    assert not gt.with_name('GT.lmdb').exists()
+    (gt / 'bad.png').unlink()
+    encoded, calls = runner.encoded, []
+    monkeypatch.setattr(runner, 'encoded', lambda image: calls.append(1) or encoded(image))
+    assert prepare('lmdb', gt) == 0 and not calls
+    assert [image.path for image in list_images(str(gt.with_name('GT.lmdb')), 'lmdb')] == ['astronaut', 'cat']
+
+
 def test_small_images_are_kept_whole(tmp_path: Path) -> None:
     (tmp_path / 'gt').mkdir()
     imwrite(skimage.data.chelsea()[:40, :100], str(tmp_path / 'gt' / 'cat.png'))
@@ -325,6 +369,10 @@ def test_crops_of_the_cost_protocol(gt: Path, tmp_path: Path, capsys: pytest.Cap
         (['benchmark', '--gt', 'GT', '--scales', '96', '--out', 'out'], r'--scales: too large .*cat.png \(x96\)'),
         (['train', '--gt', 'GT', '--size', '8', '--step', '9', '--out', 'out'], '--step: 9 leaves gaps'),
         (['cost', '--gt', 'GT', '--out', 'out'], r'no image of GT has 720 x 720'),
+        (['lmdb', 'none'], 'FOLDER: none is no folder of images'),
+        (['lmdb', 'foreign'], 'FOLDER: .*names in ASCII: rename .*ä'),
+        (['lmdb', 'GT', '--out', 'out'], '--out: out is no name of an LMDB'),
+        (['lmdb', 'twice'], r'FOLDER: .*a\.png and .*a\.jpg would be written to the same file'),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -332,8 +380,14 @@ def test_wrong_arguments_are_named(
 ) -> None:
 
     monkeypatch.chdir(gt.parent)
-    for name, content in (('broken/a.png', b'no image'), ('foreign/ä.png', (gt / 'cat.png').read_bytes())):
-        Path(name).parent.mkdir()
+    cat = (gt / 'cat.png').read_bytes()
+    for name, content in (
+        ('broken/a.png', b'no image'),
+        ('foreign/ä.png', cat),
+        ('twice/a.png', cat),
+        ('twice/a.jpg', cat),
+    ):
+        Path(name).parent.mkdir(exist_ok=True)
         Path(name).write_bytes(content)
     assert prepare(*arguments) == 2
     assert re.search(message, capsys.readouterr().err)

@@ -1,4 +1,4 @@
-"""What is made of one GT image: benchmark images at a scale, sub-images for training, a crop of one size."""
+"""What is made of one GT image: benchmark images at a scale, sub-images for training, a crop of one size, a copy."""
 
 import hashlib
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Job(Protocol):
         """The PNG files that `images` makes, in its order."""
 
     def images(self) -> Iterator[np.ndarray]:
-        """(H, W, 3), uint8, RGB, for each of `outputs`."""
+        """(H, W, 3), RGB, for each of `outputs`."""
 
 
 def protocol_pair(image: ImageFile, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
@@ -149,3 +149,21 @@ class CentreCropJob:
         image = read_image(self.source)
         top, left = ((length - self.side) // 2 for length in image.shape[:2])
         yield image[top : top + self.side, left : left + self.side]
+
+
+@dataclass(frozen=True)
+class CopyJob:
+    """The image as a data set sees it.
+
+    Attributes:
+        folder: where it goes, under its name, sub-folders included.
+    """
+
+    source: ImageFile
+    folder: Path
+
+    def outputs(self) -> list[Path]:
+        return [self.folder / f'{self.source.stem}.png']
+
+    def images(self) -> Iterator[np.ndarray]:
+        yield read_image(self.source)

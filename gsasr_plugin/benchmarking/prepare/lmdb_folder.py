@@ -23,10 +23,14 @@ def staging_folder(database: Path) -> Path:
     return database.with_name(f'{STAGING}{database.stem}')
 
 
+def is_ours(database: Path) -> bool:
+    """Whether a database was made by `pack`."""
+    return (database / RECORD).is_file()
+
+
 def is_packed(database: Path, sources: Sequence[ImageFile]) -> bool:
     """Whether a database was made of exactly these images, as they are now."""
-    record = database / RECORD
-    return record.is_file() and json.loads(record.read_text()) == _record(sources)
+    return is_ours(database) and json.loads((database / RECORD).read_text()) == _record(sources)
 
 
 def pack(folder: Path, files: Sequence[Path], database: Path, sources: Sequence[ImageFile]) -> None:

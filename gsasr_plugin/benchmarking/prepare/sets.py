@@ -1,4 +1,4 @@
-"""Image sets made of GT images: the paper's benchmarks, sub-images for training, crops to measure costs with.
+"""Image sets made of GT images: the paper's benchmarks, sub-images for training, databases, crops to measure costs with.
 
 What is there already is left out, so that a command that was interrupted goes on when it is given again. Each function
 returns a message for each image that failed, and raises CommandError before any work.
@@ -13,8 +13,8 @@ from typing import Any
 
 from gsasr_plugin.benchmarking.gt_images import check_large_enough, listed_images, listed_sizes
 from gsasr_plugin.benchmarking.prepare.detail import list_detailed
-from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, SubImageJob
-from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_packed, pack, staging_folder
+from gsasr_plugin.benchmarking.prepare.jobs import BENCHMARK_KINDS, BenchmarkJob, CentreCropJob, CopyJob, SubImageJob
+from gsasr_plugin.benchmarking.prepare.lmdb_folder import is_ours, is_packed, pack, staging_folder
 from gsasr_plugin.benchmarking.prepare.runner import run_jobs
 from gsasr_plugin.data.degradation.options import DegradationOptions
 from gsasr_plugin.data.image_files import ImageFile, list_some
@@ -56,7 +56,7 @@ def prepare_benchmarks(
             raise CommandError(f'--gt: two sets have the name {name!r}; give another as NAME=FOLDER')
         sets[name] = listed_images(root)
         if lmdb:
-            _check_keys(sets[name])
+            _check_keys(sets[name], '--lmdb')
         check_large_enough(sets[name], scales)
     failures = []
     for name, images in sets.items():
@@ -93,7 +93,7 @@ def prepare_sub_images(
     if list(reductions) != [1]:
         options['reduce'] = list(reductions)
     if lmdb:
-        _check_keys(images)
+        _check_keys(images, '--lmdb')
         _check_options(target, options)
         if is_packed(target, images):
             return []
@@ -116,6 +116,28 @@ def note_detailed(target: Path, limit: float, *, workers: int) -> str:
     detailed = target.with_name(f'{target.name.removesuffix(".lmdb")}_detailed.txt')
     count = list_detailed(made, limit, detailed, workers=workers)
     return f'{count} of {len(made)} sub-images have detail: {detailed}'
+
+
+def prepare_lmdb(root: str, target: Path, *, workers: int) -> list[str]:
+    """A database of the images of a folder and of its sub-folders, as data sets see them.
+
+    Args:
+        target: a folder whose name ends in .lmdb. One that this function made is made again, if images have changed.
+    """
+    if target.suffix != '.lmdb':
+        raise CommandError(f'--out: {target} is no name of an LMDB, which ends in .lmdb')
+    if target.exists() and not is_ours(target):
+        raise CommandError(f'--out: {target} is there, and was not made by this command; give another or delete it')
+    images = listed_images(root, argument='FOLDER', recursive=True)
+    _check_keys(images, 'FOLDER')
+    if is_packed(target, images):
+        return []
+    folder = staging_folder(target)
+    jobs = [CopyJob(image, folder) for image in images]
+    failures = run_jobs(jobs, workers=workers, description=target.name)
+    if not failures:
+        pack(folder, [output for job in jobs for output in job.outputs()], target, images)
+    return failures
 
 
 def prepare_crops(root: str, out: Path, *, size: int, count: int, workers: int) -> list[str]:
@@ -170,7 +192,7 @@ def _name_and_root(given: str) -> tuple[str, str]:
     return (names[-1] if names else Path(root).resolve().name), root
 
 
-def _check_keys(images: Sequence[ImageFile]) -> None:
+def _check_keys(images: Sequence[ImageFile], argument: str) -> None:
     foreign = [str(image) for image in images if not image.stem.isascii()]
     if foreign:
-        raise CommandError(f"--lmdb: BasicSR's databases need names in ASCII: rename {list_some(foreign)}")
+        raise CommandError(f"{argument}: BasicSR's databases need names in ASCII: rename {list_some(foreign)}")
