@@ -15,7 +15,7 @@ from gsasr_plugin.checkpoints.model_file import VERSION, PathLike, described_opt
 from gsasr_plugin.checkpoints.network_sections import differences
 from gsasr_plugin.checkpoints.official import gsasr_from_official, hub
 from gsasr_plugin.checkpoints.packaged import default_model, is_packaged_name, packaged_models
-from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, read_file, read_state_dict
+from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS, check_fit, read_file, read_state_dict
 
 
 def load(
@@ -35,7 +35,7 @@ def load(
     Raises:
         FileNotFoundError, ValueError: see `read_model`.
         ValueError: no options, options that do not build a network, or one whose tensors are others; options that
-            differ from the source's.
+            differ from the source's; weights that are not finite.
     """
     stored = read_model(default_model() if source is None else source, param_keys=param_keys)
     section = dict(options or {})
@@ -54,11 +54,15 @@ def load(
         net = GSASR(**section)
     except (TypeError, ValueError) as error:
         raise ValueError(f'{stored.source}: no network can be built with the options {section}: {error}') from error
-    try:
-        net.load_state_dict(stored.state)
-    except RuntimeError as error:
-        raise ValueError(f'{stored.source}: the weights do not fit the options of the network: {error}') from error
+    stored.check_weights(net.state_dict())
+    net.load_state_dict(stored.state)
     return net.eval()
+
+
+def loaded_keys(source: PathLike | Sequence[PathLike], param_key: str | None) -> Sequence[str]:
+    """What a run loads of a source: the weights under `param_key` of one file, else under `params`."""
+    one_file = isinstance(source, str | os.PathLike) and os.path.isfile(source)
+    return [key for key in (param_key, 'params') if key] if one_file else PARAMETER_KEYS
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,14 @@ class StoredModel:
         if self.options is not None and (lines := differences(options, self.options)):
             listed = '\n  '.join(lines)
             raise ValueError(f'{self.source} holds another network than network_g describes:\n  {listed}')
+
+    def check_weights(self, expected: Mapping[str, Tensor]) -> None:
+        """Compares the tensors with those of a network.
+
+        Raises:
+            ValueError: they differ in keys or sizes; the message lists them.
+        """
+        check_fit(self.state, self.source, expected)
 
 
 def read_model(source: PathLike | Sequence[PathLike], *, param_keys: Sequence[str] = PARAMETER_KEYS) -> StoredModel:
@@ -135,7 +147,7 @@ def _read_files(paths: list[Path], param_keys: Sequence[str]) -> StoredModel:
     (path,) = paths
     held = once([path], lambda: read_file(path))
     state, name = read_state_dict(held, name=str(path), param_keys=param_keys)
-    if not all(key.startswith(('encoder.', 'decoder.')) for key in state):
+    if not any(key.startswith(('encoder.', 'decoder.')) for key in state):
         raise ValueError(
             f'{name} is no GSASR in one file, whose keys begin with encoder. or decoder.: it has '
             f'{", ".join(list(state)[:3])}, ... If it is one of the two files of a model of the authors, give both'

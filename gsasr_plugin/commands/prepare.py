@@ -47,24 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " under datasets.train.degradation, '{preset: light, jpeg_range2: [75, 75]}'",
     )
     benchmark.add_argument('--seed', type=_seed, default=0, metavar='N', help='of --degradation (default: 0)')
-    train.add_argument('--size', type=positive_number, default=512, metavar='N', help='side in pixels (default: 512)')
-    train.add_argument('--step', type=positive_number, metavar='N', help='between them (default: half the size)')
-    train.add_argument(
-        '--reduce',
-        type=_reduction,
-        nargs='+',
-        default=[1.0],
-        metavar='R',
-        help='cut each image made smaller by these factors, 1 and above: large photographs have their detail there'
-        ' (default: 1, as it is)',
-    )
-    train.add_argument(
-        '--detail',
-        type=float,
-        metavar='DB',
-        help='also list the sub-images that bicubic x2 restores to less than so many dB of PSNR, in'
-        ' FOLDER_detailed.txt, for meta_info_file: flat and blurred ones teach little',
-    )
+    _add_train_arguments(train)
     cost.add_argument('--size', type=positive_number, default=720, metavar='N', help="side (default: the paper's 720)")
     cost.add_argument('--count', type=positive_number, default=100, metavar='N', help='how many images (default: 100)')
     lmdb.add_argument('folder', metavar='FOLDER', help='images, of which BasicSR can make keys: names in ASCII')
@@ -83,6 +66,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             metavar='N',
             help='processes (default: one for each core)',
         )
+
+
+def _add_train_arguments(train: argparse.ArgumentParser) -> None:
+    train.add_argument('--size', type=positive_number, default=512, metavar='N', help='side in pixels (default: 512)')
+    train.add_argument('--step', type=positive_number, metavar='N', help='between them (default: half the size)')
+    train.add_argument(
+        '--reduce',
+        type=_reduction,
+        nargs='+',
+        default=[1.0],
+        metavar='R',
+        help='cut each image made smaller by these factors, 1 and above: large photographs have their detail there'
+        ' (default: 1, as it is)',
+    )
+    train.add_argument(
+        '--detail',
+        type=float,
+        metavar='DB',
+        help='also list the sub-images that bicubic x2 restores to less than so many dB of PSNR, in'
+        ' FOLDER_detailed.txt, for meta_info_file: flat and blurred ones teach little',
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """The images of a folder or of one of BasicSR's LMDBs: their list, their sizes, their pixels.
 
-An LMDB is made by `gsasr prepare lmdb`, or by BasicSR's own `make_lmdb_from_imgs`: its keys are file names without extension, and its
-`meta_info.txt` has a line `name.png (H,W,C) level` for each image.
+An LMDB is made by `gsasr prepare lmdb`, or by BasicSR's own `make_lmdb_from_imgs`: its keys are file names without
+extension, and its `meta_info.txt` has a line `name.png (H,W,C) level` for each image.
 """
 
 import logging

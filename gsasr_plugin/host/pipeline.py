@@ -15,6 +15,7 @@ import torch.distributed as dist
 from basicsr.utils.dist_util import master_only
 
 from gsasr_plugin.host.option_check import OptionFile, write_option_file
+from gsasr_plugin.host.worker_faults import worker_faults_told
 from gsasr_plugin.stop_signals import stop_signals
 
 
@@ -38,6 +39,7 @@ def run_pipeline(task: Literal['train', 'test'], file: OptionFile, host_flags: l
         _in_place(sys.modules['__main__'], '__spec__', importlib.util.find_spec('gsasr_plugin.cli')),
         _given_file_kept(module, file) if task == 'train' else contextlib.nullcontext(),
         stop_signals() if task == 'train' else contextlib.nullcontext(),
+        worker_faults_told(),
     ):
         pipeline(os.getcwd())
     # The host leaves the group to the end of the process, which then warns or hangs. After an error it must not be

@@ -1,6 +1,5 @@
 """What a run leaves on the disk: networks that describe themselves, and states from which it resumes exactly."""
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import nn
 
 from gsasr_plugin.archs import GSASR
 from gsasr_plugin.basicsr_private import log_other_keys
-from gsasr_plugin.checkpoints.loading import read_model
+from gsasr_plugin.checkpoints.loading import loaded_keys, read_model
 from gsasr_plugin.checkpoints.model_file import DESCRIPTION, cpu_state, describe
 from gsasr_plugin.checkpoints.resumed_options import (
     OPTIMIZERS,
@@ -23,7 +22,6 @@ from gsasr_plugin.checkpoints.resumed_options import (
     options_in_force,
     remembers_alike,
 )
-from gsasr_plugin.checkpoints.state_file import PARAMETER_KEYS
 from gsasr_plugin.checkpoints.training_pairs import DIGESTS, CheckpointFiles, prune, writing_checkpoint
 from gsasr_plugin.models.best_value import BestValue
 from gsasr_plugin.models.random_states import random_states, restore_random_states
@@ -223,22 +221,22 @@ class ResumableModel(SRModel):
         """As BasicSR's, from every source that `read_model` knows; `param_key` is for one file.
 
         Raises:
-            FileNotFoundError, ValueError: see `read_model`; with `strict`, the file describes another network.
-            RuntimeError: with `strict`, the tensors are those of another network.
-            RunError: the same, of a network that is no GSASR.
+            RunError: the file cannot be read, see `read_model`; with `strict`, it holds another network.
         """
         bare = self.get_bare_model(net)
         if not isinstance(bare, GSASR):
             try:
                 super().load_network(net, load_path, strict, param_key)
-            except RuntimeError as error:
+            except (RuntimeError, KeyError) as error:
                 raise RunError(f'{load_path} is no file of this {type(bare).__name__}: {error}') from error
             return
-        one_file = isinstance(load_path, str) and os.path.isfile(load_path)
-        param_keys = [key for key in (param_key, 'params') if key] if one_file else PARAMETER_KEYS
-        stored = read_model(load_path, param_keys=param_keys)
-        if strict:
-            stored.check_options(bare.options)
+        try:
+            stored = read_model(load_path, param_keys=loaded_keys(load_path, param_key))
+            if strict:
+                stored.check_options(bare.options)
+                stored.check_weights(bare.state_dict())
+        except (FileNotFoundError, ValueError) as error:
+            raise RunError(str(error)) from error
         get_root_logger().info(f'Loading GSASR from {stored.source}.')
         log_other_keys(self, bare, stored.state, strict=strict)
         bare.load_state_dict(stored.state, strict=strict)

@@ -11,6 +11,7 @@ from basicsr.models import build_model
 
 from gsasr_plugin.checkpoints.loading import load, read_model
 from gsasr_plugin.checkpoints.model_file import save_model
+from gsasr_plugin.run_errors import RunError
 from tests.checkpoints.official.hub_server import write_small_model
 from tests.checkpoints.official.test_sources import Payload, same
 from tests.models.test_gsasr_model import batch, make_model, options
@@ -79,7 +80,7 @@ def test_one_of_before_it_described_itself(tmp_path: Path) -> None:
 def test_options_that_differ_are_listed(authors: Path, tmp_path: Path) -> None:
     network = load(authors).options
     other = {**network, 'sigma_max': 0.5, 'encoder_opt': {'type': 'EDSR', 'num_feat': 8, 'num_block': 5}, 'support': 6}
-    with pytest.raises(ValueError, match='another network than network_g describes') as raised:
+    with pytest.raises(RunError, match='another network than network_g describes') as raised:
         build_model(opt_for(tmp_path, str(authors), other))
     assert str(raised.value).splitlines()[1:] == [
         '  encoder_opt.num_block: 5 in network_g, 2 in the checkpoint',
@@ -93,7 +94,7 @@ def test_options_that_differ_are_listed(authors: Path, tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     net = make_model(tmp_path).net_g
     torch.save({'params': net.state_dict()}, tmp_path / 'net.pth')
-    with pytest.raises(RuntimeError, match='interaction_conv'):
+    with pytest.raises(RunError, match=r'does not fit the network:\n  lacks: .*interaction_conv'):
         build_model(opt_for(tmp_path, str(tmp_path / 'net.pth'), {**net.options, 'closing_conv': True}))
 
 
@@ -101,6 +102,6 @@ def test_no_code_is_run(authors: Path, tmp_path: Path) -> None:
     network = load(authors).options
     torch.save({'params': Payload(tmp_path / 'ran')}, tmp_path / 'evil.pth')
     for source in (str(tmp_path / 'evil.pth'), [str(tmp_path / 'evil.pth'), str(authors / 'decoder.pth')]):
-        with pytest.raises(ValueError, match=r'evil\.pth is refused'):
+        with pytest.raises(RunError, match=r'evil\.pth is refused'):
             build_model(opt_for(tmp_path, source, network))
     assert not (tmp_path / 'ran').exists()

@@ -13,7 +13,7 @@ import gsasr_plugin
 from gsasr_plugin.commands import main
 from gsasr_plugin.commands.main import COMMANDS, _parser
 
-NESTED = {'benchmark': ['cost'], 'prepare': ['benchmark', 'train', 'cost']}
+NESTED = {'benchmark': ['cost'], 'prepare': ['benchmark', 'train', 'lmdb', 'cost']}
 
 
 def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs.edsr_arch import EDSR
 
 from gsasr_plugin import cli
 from gsasr_plugin.checkpoints import kept_models, state_file
 from gsasr_plugin.checkpoints.loading import load
-from gsasr_plugin.checkpoints.model_file import save_model
+from gsasr_plugin.checkpoints.model_file import describe, save_model
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.host.option_check import OptionError, OptionFile, read_option_file
 from gsasr_plugin.host.option_check.checker import check_options
@@ -116,7 +118,95 @@ def test_weights_under_a_key_of_their_own(project: Path, fine_tuning: Options) -
     torch.save({'weights': load('authors').state_dict()}, 'x.pth')
     assert check(fine_tuning, 'x.pth', param_key_g='weights')[1] == []
     _, (message,) = check(fine_tuning, 'x.pth')
-    assert "x.pth holds OrderedDict under the key 'weights'" in message
+    assert 'error: path.param_key_g: params, but x.pth holds its weights under weights only' in message
+
+
+def tampered(state: dict[str, Any], fault: str) -> dict[str, Any]:
+    """A state dict with one fault, in its third tensor of weights."""
+    state = dict(state)
+    key = third_weight(state)
+    if fault == 'missing':
+        del state[key]
+    elif fault == 'size':
+        state[key] = state[key][:-1].clone()
+    elif fault in ('nan', 'inf'):
+        state[key] = state[key].clone()
+        state[key].view(-1)[5] = float(fault)
+    elif fault == 'extra':
+        state['head.weight'] = torch.zeros(1)
+    return state
+
+
+def third_weight(state: dict[str, Any]) -> str:
+    return [key for key in state if key.endswith('.weight')][2]
+
+
+UNFIT = {
+    'missing': r'does not fit the network:\n  lacks: {key}$',
+    'extra': r'does not fit the network:\n  has what the network has not: head\.weight$',
+    'size': r'does not fit the network:\n  is of another size in: {key} \({less}, .*\) \(in the network \({rows}, ',
+    'nan': r'is refused: NaN or infinity in {key} \(1 of \d+ numbers\)$',
+    'inf': r'is refused: NaN or infinity in {key} \(1 of \d+ numbers\)$',
+}
+
+
+@pytest.mark.parametrize('described', [True, False])
+@pytest.mark.parametrize('fault', UNFIT)
+def test_weights_that_do_not_fit_name_the_tensor(
+    project: Path, fine_tuning: Options, fault: str, described: bool
+) -> None:
+    """And no other, whether the file describes itself or not; without `strict_load_g`, numbers must still be some."""
+    net = load('authors')
+    state = net.state_dict()
+    key, rows = third_weight(state), len(state[third_weight(state)])
+    torch.save({'params': tampered(state, fault)} | ({'gsasr': describe(net)} if described else {}), 'x.pth')
+    expected = r'x\.pth \[params\] ' + UNFIT[fault].format(key=re.escape(key), rows=rows, less=rows - 1)
+    _, (message,) = check(fine_tuning, 'x.pth')
+    assert re.search('error: path.pretrain_network_g: ' + expected, message), message
+    with pytest.raises(ValueError, match=expected):
+        load('x.pth', fine_tuning['network_g'])
+    loose = check(fine_tuning, 'x.pth', strict_load_g=False)[1]
+    assert 'is refused' in loose[0] if fault in ('nan', 'inf') else loose == []
+
+
+def test_weights_under_the_average_only(project: Path, fine_tuning: Options) -> None:
+    torch.save({'params_ema': load('authors').state_dict()}, 'x.pth')
+    _, (message,) = check(fine_tuning, 'x.pth')
+    assert 'error: path.param_key_g: params, but x.pth holds its weights under params_ema only' in message
+    assert 'accepted: params_ema' in message
+    assert check(fine_tuning, 'x.pth', param_key_g='params_ema')[1] == []
+
+
+def test_an_average_that_is_not_finite(project: Path, fine_tuning: Options) -> None:
+    """It would be found in the network that keeps the average of the training."""
+    state = load('authors').state_dict()
+    torch.save({'params': state, 'params_ema': tampered(state, 'nan')}, 'x.pth')
+    assert check(fine_tuning, 'x.pth')[1] == []
+    fine_tuning['train']['ema_decay'] = 0.9
+    _, (message,) = check(fine_tuning, 'x.pth')
+    assert 'x.pth [params_ema] is refused: NaN' in message
+
+
+@pytest.mark.parametrize('fault', ['none', 'missing', 'extra', 'size', 'nan', 'ema', 'bare'])
+def test_weights_of_other_networks_are_checked_too(project: Path, edsr_options: Options, fault: str) -> None:
+    arguments = {key: value for key, value in edsr_options['network_g'].items() if key != 'type'}
+    state = EDSR(**arguments).state_dict()
+    held, rows = tampered(state, fault), len(state[third_weight(state)])
+    torch.save({'ema': {'params_ema': held}, 'bare': held}.get(fault, {'params': held}), 'x.pth')
+    messages = check(edsr_options, 'x.pth')[1]
+    moved = {
+        'ema': ('under params_ema only', 'params_ema'),
+        'bare': ('at the top', None),
+    }
+    if fault == 'none':
+        assert messages == []
+    elif fault in moved:
+        place, param_key = moved[fault]
+        assert f'error: path.param_key_g: params, but x.pth holds its weights {place}' in messages[0]
+        assert check(edsr_options, 'x.pth', param_key_g=param_key)[1] == []
+    else:
+        expected = UNFIT[fault].format(key=re.escape(third_weight(state)), rows=rows, less=rows - 1)
+        assert re.search(r'path.pretrain_network_g: x\.pth \[params\] ' + expected, messages[0]), messages
 
 
 def test_other_networks_are_loaded_from_one_file(project: Path, edsr_options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import cv2
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from gsasr_plugin.benchmarking.prepare.jobs import Job
 from gsasr_plugin.data.image_files import ImageFile
+from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.whole_file import write_whole
 
 Item = TypeVar('Item')
@@ -49,6 +51,11 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], *, worke
     pool = ProcessPoolExecutor(min(workers, len(items)), initializer=cv2.setNumThreads, initargs=(1,))
     try:
         yield from pool.map(work, items)
+    except BrokenProcessPool as error:
+        raise CommandError(
+            '--workers: a process was killed, most often because the system had no memory left: take fewer; what is '
+            'there already is not made again'
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # after an interruption: what is being written is finished
 

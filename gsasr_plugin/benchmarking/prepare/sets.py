@@ -1,4 +1,4 @@
-"""Image sets made of GT images: the paper's benchmarks, sub-images for training, databases, crops to measure costs with.
+"""Image sets made of images: the paper's benchmarks, sub-images for training, databases, crops to measure costs with.
 
 What is there already is left out, so that a command that was interrupted goes on when it is given again. Each function
 returns a message for each image that failed, and raises CommandError before any work.

@@ -12,12 +12,13 @@ from gsasr_plugin.host.option_check.loss_check import check_losses_build
 from gsasr_plugin.host.option_check.metric_sizes import check_metric_sizes
 from gsasr_plugin.host.option_check.option_file import OptionFile
 from gsasr_plugin.host.option_check.pairings import check_pairings
-from gsasr_plugin.host.option_check.path_check import check_path, check_pretrained, take_pretrained_options
+from gsasr_plugin.host.option_check.path_check import check_path, take_pretrained_options
 from gsasr_plugin.host.option_check.problems import OptionError, Problem, leaves
 from gsasr_plugin.host.option_check.registered import registered, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
 from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val, reads_terms
 from gsasr_plugin.host.option_check.type_check import check_network, metric_options, registered_type
+from gsasr_plugin.host.option_check.weights_check import check_weights
 from gsasr_plugin.models.model_contract import ModelContract, stated
 from gsasr_plugin.option_types import Option, accepted_by_dataclass, closest
 
@@ -79,7 +80,7 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     if is_train:
         _check_builds(report, root, model)
     if not resumes:
-        check_pretrained(report, root)
+        check_weights(report, root, model, networks)
     if report.has_errors:
         raise OptionError(file.path, report.problems)
     _add_defaults(file, is_train=is_train)

@@ -17,7 +17,7 @@ from gsasr_plugin.option_types import Accepted, accepted_by_dataclass
 
 FROM_PRETRAINED = 'from_pretrained'
 _NETWORK = 'network_'
-_PATH = ('path', 'pretrain_network_g')
+PRETRAINED = ('path', 'pretrain_network_g')
 
 
 def check_path(
@@ -34,7 +34,7 @@ def check_path(
         names_file = key.startswith(f'pretrain_{_NETWORK}') or key == 'resume_state'
         if names_file and isinstance(value, str | list) and not (auto_resume and is_train):
             network = root.get(key.removeprefix('pretrain_'))
-            _files_exist(report, ('path', key), value, of_gsasr=_is_gsasr(network))
+            _files_exist(report, ('path', key), value, of_gsasr=is_gsasr(network))
     if not is_train and path.get('pretrain_network_g') is None:
         report.warn(('path', 'pretrain_network_g'), 'missing: the network is tested with random weights', 'a .pth file')
 
@@ -63,18 +63,20 @@ def take_pretrained_options(report: Report, file: OptionFile) -> bool:
         False, with an error, where the options cannot be had.
     """
     section = file.options.get('network_g')
-    if not (isinstance(section, dict) and _is_gsasr(section) and FROM_PRETRAINED in section):
+    if not (isinstance(section, dict) and is_gsasr(section) and FROM_PRETRAINED in section):
         return True
     key = ('network_g', FROM_PRETRAINED)
     wanted = section.pop(FROM_PRETRAINED)
     if wanted is False:
         return True
-    source = _pretrained(file.options)
+    source = pretrained(file.options)
     if wanted is not True:
         report.wrong(key, wanted, 'true or false')
     elif source is None:
         report.error(key, 'true, but path.pretrain_network_g is missing')
-    elif _files_exist(report, _PATH, source, of_gsasr=True) and (stored := _read(report, file.options)) is not None:
+    elif (
+        _files_exist(report, PRETRAINED, source, of_gsasr=True) and (stored := _read(report, file.options)) is not None
+    ):
         if stored.options is not None:
             section.update({**stored.options, **section})
             return True
@@ -105,40 +107,20 @@ def _files_exist(report: Report, path: tuple[str, ...], value: Any, *, of_gsasr:
     return True
 
 
-def check_pretrained(report: Report, root: dict[str, Any]) -> None:
-    """Read the pretrained weights of a GSASR, and compare their description with `network_g`, of a sound file.
-
-    BasicSR would find out later, when it has renamed the folders of an earlier run. May fetch a released model.
-    """
-    source = _pretrained(root)
-    if not _is_gsasr(root['network_g']) or source is None:
-        return
-    stored = _read(report, root)
-    if stored is None:
-        return
-    try:
-        stored.check_options(root['network_g'])
-    except ValueError as error:
-        if root['path'].get('strict_load_g', True):
-            report.error(_PATH, str(error), 'the same options, or network_g: {type: GSASR, from_pretrained: true}')
-        else:
-            report.warn(_PATH, str(error))
-
-
-def _is_gsasr(section: Any) -> bool:
+def is_gsasr(section: Any) -> bool:
     """Whether a `network_*` section is one of a GSASR."""
     return isinstance(section, dict) and section.get('type') == 'GSASR'
 
 
-def _pretrained(root: dict[str, Any]) -> Any:
+def pretrained(root: dict[str, Any]) -> Any:
     """`path.pretrain_network_g`, or None."""
     path = root.get('path')
     return path.get('pretrain_network_g') if isinstance(path, dict) else None
 
 
 def _read(report: Report, root: dict[str, Any]) -> StoredModel | None:
-    """The pretrained model, or None with an error."""
-    source, param_key = _pretrained(root), root['path'].get('param_key_g')
+    """The pretrained model, for what it says of its network, or None with an error."""
+    source, param_key = pretrained(root), root['path'].get('param_key_g')
     paths = [os.path.expanduser(path) for path in (source if isinstance(source, list) else [source])]
     param_keys = list(PARAMETER_KEYS)
     if isinstance(param_key, str) and os.path.isfile(paths[0]) and param_key not in param_keys:
@@ -146,5 +128,5 @@ def _read(report: Report, root: dict[str, Any]) -> StoredModel | None:
     try:
         return read_model(paths if isinstance(source, list) else paths[0], param_keys=param_keys)
     except (OSError, ValueError) as error:
-        report.error(_PATH, str(error))
+        report.error(PRETRAINED, str(error))
         return None

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
+from torch import nn
 
 from gsasr_plugin.archs.encoders import encoder_options, encoder_types
 from gsasr_plugin.host.option_check.host_sections import SCHEDULERS
@@ -85,17 +86,21 @@ def _check_builds(report: Report, section: dict[str, Any], path: KeyPath, cls: t
 def _building_fault(cls: type, arguments: dict[str, Any]) -> Exception | None:
     """What the constructor says against its arguments, if anything."""
     try:
-        # Without memory and initialization, where the network allows that.
-        with torch.device('meta'):
-            cls(**arguments)
-        return None
-    except Exception:  # whatever it is, it may be due to the meta device
-        pass
-    try:
-        cls(**arguments)
+        built_network(cls, arguments)
     except Exception as error:  # a library may refuse a size in any way
         return error
     return None
+
+
+def built_network(cls: type, arguments: dict[str, Any]) -> nn.Module:
+    """A network of a class, to be looked at: without memory and initialization, where it allows that."""
+    try:
+        with torch.device('meta'):
+            return cls(**arguments)
+    except Exception:  # whatever it is, it may be due to the meta device
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter('ignore')
+            return cls(**arguments)
 
 
 def check_loss(report: Report, section: dict[str, Any], path: KeyPath) -> None:
