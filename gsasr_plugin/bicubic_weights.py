@@ -15,13 +15,13 @@ KERNEL_RADIUS = 2
 
 
 def axis_taps(
-    in_length: int, out_length: int, ratio: float, dtype: str, start: float = 0.0
+    in_length: int, out_length: int, ratio: float, dtype: str, start: float = 0.0, *, wraps: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pixels that make each pixel of a resampled axis, and their weights, which sum to 1.
 
     Output pixel k covers start + [k / ratio, (k + 1) / ratio] in input pixels, origin at the edge of the first one.
     When the axis shrinks, the kernel is stretched by 1 / ratio, which is the antialiasing. Beyond the borders the image
-    continues mirrored, the border pixel included, as often as the kernel needs.
+    continues mirrored, the border pixel included, as often as the kernel needs, or goes on at the opposite border.
 
     Args:
         in_length: input pixels along the axis.
@@ -30,6 +30,7 @@ def axis_taps(
         dtype: 'float32' or 'float64', in which positions and weights are worked out. Positions near 2,000 have an error
             of 1e-4 in float32, and BasicSR's results have it too: in another precision they would differ by 8e-5.
         start: where the first output pixel begins, in input pixels.
+        wraps: whether the image goes on at the opposite border.
 
     Returns:
         Pixels, int64, and weights, both (out_length, taps). Near borders a pixel may stand twice in a row.
@@ -47,7 +48,8 @@ def axis_taps(
     weights = cubic_kernel((centres[:, None] - pixels) * real(shrink))
     weights /= weights.sum(axis=1, keepdims=True)
 
-    return mirrored(pixels.astype(np.int64) - 1, in_length), weights
+    pixels = pixels.astype(np.int64) - 1
+    return np.mod(pixels, in_length) if wraps else mirrored(pixels, in_length), weights
 
 
 def mirrored(pixels: np.ndarray, length: int) -> np.ndarray:

@@ -24,12 +24,14 @@ class Completion:
         bicubic_skip, consistency: see `GSASR`.
         level: with `consistency`, end within 0..1, without a loss of brightness. Not in training, where the loss pulls
             back what is beyond 0..1.
+        wraps: whether images go on at their opposite borders, as textures do that repeat.
     """
 
     lq: Tensor
     bicubic_skip: bool
     consistency: int
     level: bool
+    wraps: bool = False
 
     def __call__(self, drawn: Tensor, grid: Grid | None = None) -> Tensor:
         """Completes the drawings of the B images, (B, 3, H, W).
@@ -41,10 +43,12 @@ class Completion:
             lq = self.lq.to(drawn)
             image = drawn
             if self.bicubic_skip:
-                image = drawn + (resized(lq, (drawn.shape[2], drawn.shape[3])) if grid is None else drawn_on(lq, grid))
+                size = (drawn.shape[2], drawn.shape[3])
+                enlarged = resized(lq, size, wraps=self.wraps) if grid is None else drawn_on(lq, grid, wraps=self.wraps)
+                image = drawn + enlarged
             if self.consistency:
-                image = consistent(image, lq, self.consistency)
-            return levelled(image, lq) if self.consistency and self.level else image
+                image = consistent(image, lq, self.consistency, wraps=self.wraps)
+            return levelled(image, lq, wraps=self.wraps) if self.consistency and self.level else image
 
     def crop(self, rows: slice, columns: slice) -> Completion:
         """That of a part of the LR images; near the part's borders it lacks what lies beyond."""

@@ -25,7 +25,7 @@ BLOCK = 64
 LEAST_ROOM = 1e-3
 
 
-def consistent(image: Tensor, lq: Tensor, steps: int) -> Tensor:
+def consistent(image: Tensor, lq: Tensor, steps: int, *, wraps: bool = False) -> Tensor:
     """Adds the enlarged difference between the LR image and the reduced image, `steps` times.
 
     Enlarged and reduced by MATLAB's bicubic, with which LR images are made (Sec. 4.1). Before each step but the first
@@ -35,6 +35,7 @@ def consistent(image: Tensor, lq: Tensor, steps: int) -> Tensor:
         image: (B, C, H, W), 0..1.
         lq: (B, C, h, w), 0..1.
         steps: at least 1.
+        wraps: see `drawn_on`.
 
     Returns:
         (B, C, H, W), not clipped.
@@ -43,11 +44,11 @@ def consistent(image: Tensor, lq: Tensor, steps: int) -> Tensor:
     for step in range(steps):
         if step:
             image = image.clamp(0, 1)
-        image = image + resized(lq - resized(image, lq_size), size)
+        image = image + resized(lq - resized(image, lq_size, wraps=wraps), size, wraps=wraps)
     return image
 
 
-def levelled(image: Tensor, lq: Tensor) -> Tensor:
+def levelled(image: Tensor, lq: Tensor, *, wraps: bool = False) -> Tensor:
     """Clips to 0..1 and gives back the brightness that clipping takes, where it takes any.
 
     Where the image, reduced, is brighter than the LR image in the mean of a neighbourhood, it is darkened in proportion
@@ -57,52 +58,57 @@ def levelled(image: Tensor, lq: Tensor) -> Tensor:
     Args:
         image: (B, C, H, W).
         lq: (B, C, h, w), 0..1.
+        wraps: see `drawn_on`.
 
     Returns:
         (B, C, H, W), 0..1.
     """
     lq_size, size = (lq.shape[-2], lq.shape[-1]), (image.shape[-2], image.shape[-1])
     image = image.clamp(0, 1)
-    mean = _local_mean(resized(image, lq_size))
-    lack = _local_mean(lq) - mean
+    mean = _local_mean(resized(image, lq_size, wraps=wraps), wraps)
+    lack = _local_mean(lq, wraps) - mean
     lighter, darker = (
-        resized(_local_mean((part / room.clamp(min=LEAST_ROOM)).clamp(0, 1)), size).clamp(0, 1)
+        resized(_local_mean((part / room.clamp(min=LEAST_ROOM)).clamp(0, 1), wraps), size, wraps=wraps).clamp(0, 1)
         for part, room in ((lack, 1 - mean), (-lack, mean))
     )
     return torch.addcmul(lighter, image, 1 - lighter - darker).clamp(0, 1)
 
 
-def _local_mean(image: Tensor) -> Tensor:
+def _local_mean(image: Tensor, wraps: bool) -> Tensor:
     """Over 3 x 3 pixels, weighted 1 2 1 along each axis, which removes the negative weights of the bicubic."""
-    image = F.pad(image, (1, 1, 1, 1), mode='replicate')
+    image = F.pad(image, (1, 1, 1, 1), mode='circular' if wraps else 'replicate')
     return F.avg_pool2d(F.avg_pool2d(image, 2, stride=1), 2, stride=1)
 
 
-def resized(image: Tensor, size: Size) -> Tensor:
+def resized(image: Tensor, size: Size, *, wraps: bool = False) -> Tensor:
     """Resizes (B, C, h, w) to (B, C, H, W) as `gsasr_plugin.data.bicubic.resize_bicubic` does, differentiably."""
     h, w = image.shape[-2:]
-    return drawn_on(image, Grid(size, (size[0] / h, size[1] / w)))
+    return drawn_on(image, Grid(size, (size[0] / h, size[1] / w)), wraps=wraps)
 
 
-def drawn_on(image: Tensor, grid: Grid) -> Tensor:
-    """Resizes (B, C, h, w) to the pixels of a grid, (B, C, H, W), the image being continued mirrored."""
+def drawn_on(image: Tensor, grid: Grid, *, wraps: bool = False) -> Tensor:
+    """Resizes (B, C, h, w) to the pixels of a grid, (B, C, H, W).
+
+    Args:
+        wraps: whether the image goes on at its opposite border; else it is continued mirrored.
+    """
     # The axis that shrinks most goes first, the one that grows most last.
     h, w = image.shape[-2:]
     (H, W), scale, offset = grid
-    rows, columns = (H, scale[0], offset[0]), (W, scale[1], offset[1])
+    rows, columns = (H, scale[0], offset[0], wraps), (W, scale[1], offset[1], wraps)
     if H * w <= W * h:
         return _along_columns(_along_rows(image, *rows), *columns)
     return _along_rows(_along_columns(image, *columns), *rows)
 
 
-def _along_rows(image: Tensor, length: int, ratio: float, start: float) -> Tensor:
-    blocks = _blocks(image.shape[-2], length, ratio, start, image.dtype, image.device)
+def _along_rows(image: Tensor, length: int, ratio: float, start: float, wraps: bool) -> Tensor:
+    blocks = _blocks(image.shape[-2], length, ratio, start, wraps, image.dtype, image.device)
     parts = [weights @ image[..., first : first + weights.shape[1], :] for first, weights in blocks]
     return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
 
-def _along_columns(image: Tensor, length: int, ratio: float, start: float) -> Tensor:
-    blocks = _blocks(image.shape[-1], length, ratio, start, image.dtype, image.device)
+def _along_columns(image: Tensor, length: int, ratio: float, start: float, wraps: bool) -> Tensor:
+    blocks = _blocks(image.shape[-1], length, ratio, start, wraps, image.dtype, image.device)
     parts = [image[..., first : first + weights.shape[1]] @ weights.t() for first, weights in blocks]
     return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
@@ -110,10 +116,16 @@ def _along_columns(image: Tensor, length: int, ratio: float, start: float) -> Te
 # Small ones in training, of 145 sizes; of both axes of a photograph, both ways, 2 MB.
 @functools.lru_cache(maxsize=512)
 def _blocks(
-    in_length: int, out_length: int, ratio: float, start: float, dtype: torch.dtype, device: torch.device
+    in_length: int,
+    out_length: int,
+    ratio: float,
+    start: float,
+    wraps: bool,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> list[tuple[int, Tensor]]:
     """The resampling of an axis as the matrices of some output pixels each: (first input pixel, weights)."""
-    pixels, weights = axis_taps(in_length, out_length, ratio, 'float64', start)
+    pixels, weights = axis_taps(in_length, out_length, ratio, 'float64', start, wraps=wraps)
     # Of an axis that shrinks, as many output pixels as BLOCK input pixels make.
     count = max(8, min(BLOCK, BLOCK * out_length // in_length))
     blocks = []

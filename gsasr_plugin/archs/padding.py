@@ -1,4 +1,4 @@
-"""Padding of the LR image to the multiple that encoder and decoder need."""
+"""Padding of the LR image: to the multiple that encoder and decoder need, and of textures that repeat."""
 
 from __future__ import annotations
 
@@ -32,4 +32,18 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
         padded = up_to_multiple(length, multiple)
         if padded != length:
             image = image.index_select(axis, _reflected(length, padded, image.device))
+    return image
+
+
+def wrapped(image: Tensor, margin: int) -> Tensor:
+    """Continues an image at its opposite borders, as often as it takes.
+
+    Args:
+        image: (B, C, h, w).
+        margin: pixels on each side.
+    """
+    for axis in (-2, -1):
+        length = image.shape[axis]
+        index = torch.arange(-margin, length + margin, device=image.device) % length
+        image = image.index_select(axis, index)
     return image

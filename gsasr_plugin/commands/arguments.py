@@ -97,8 +97,8 @@ def add_device_arguments(parser: argparse._ActionsContainer, dtype: str = AUTO) 
     )
 
 
-def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False, consistent: bool = False) -> Upscaler:
-    """The network of the arguments, ready to work."""
+def load_upscaler(arguments: argparse.Namespace, **ways: bool) -> Upscaler:
+    """The network of the arguments, ready to work in such ways: see `Upscaler`."""
     import torch
 
     from gsasr_plugin.checkpoints.blending import blend
@@ -127,8 +127,7 @@ def load_upscaler(arguments: argparse.Namespace, *, self_ensemble: bool = False,
             dtype=arguments.dtype,
             tf32=arguments.tf32,
             cuda_graph=arguments.cuda_graph,
-            self_ensemble=self_ensemble,
-            consistent=consistent,
+            **ways,
             tile=tile,
             tile_overlap=arguments.tile_overlap,
             memory_budget=arguments.memory,

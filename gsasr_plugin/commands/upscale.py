@@ -108,6 +108,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'believes the picture, so that artefacts of a JPEG come back',
     )
     parser.add_argument(
+        '--tileable',
+        action='store_true',
+        help='textures that repeat: pictures go on at their opposite borders, and so do the results, without seams',
+    )
+    parser.add_argument(
         '--one-encoding',
         action='store_true',
         help='of several sizes, predict the Gaussians for the largest only and draw all from them: faster',
@@ -154,7 +159,8 @@ def _prepared(
     plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite, max_pixels=max_pixels)
     if not plan.jobs:
         return plan, None, skipped
-    upscaler = load_upscaler(arguments, self_ensemble=arguments.self_ensemble, consistent=arguments.consistent)
+    ways = {name: getattr(arguments, name) for name in ('self_ensemble', 'consistent', 'tileable')}
+    upscaler = load_upscaler(arguments, **ways)
     refuse_beyond_memory(plan, upscaler, max_pixels)
     return plan, upscaler, skipped
 

@@ -41,7 +41,7 @@ def needed_bytes(upscaler: Upscaler, lq_size: Size, sizes: Sequence[Size]) -> in
     density = options['gaussian_density']
     pixel_bytes = network_bytes(upscaler.net.encoder.type_name, options['embed_dim'], density)
     tile = max(h * w for h, w in upscaler.tiles(lq_size))
-    gaussians = density * lq_size[0] * lq_size[1]
+    gaussians = density * (lq_size[0] + 2 * upscaler.margin) * (lq_size[1] + 2 * upscaler.margin)
     return pixel_bytes * tile + JOINED_BYTES * gaussians + _result_bytes(sizes, completes(upscaler))
 
 

@@ -34,6 +34,7 @@ def upscale(
     dtype: str = AUTO,
     self_ensemble: bool = False,
     consistent: bool = False,
+    tileable: bool = False,
     fill_hidden: bool = True,
     **tile_options: Any,
 ) -> AnyImage:
@@ -50,7 +51,7 @@ def upscale(
         device: 'auto', 'cpu', 'cuda', ...; None: where a given network is, else 'auto'.
         dtype: 'auto', 'float32', 'bf16' or 'fp16', of encoder and decoder.
         self_ensemble: average over the 8 flips and rotations.
-        consistent: see `Upscaler`.
+        consistent, tileable: see `Upscaler`.
         fill_hidden: whether colours that are wholly transparent are replaced by the nearest visible ones.
         tile_options: see `Upscaler`.
 
@@ -66,9 +67,8 @@ def upscale(
     _check_arguments(image, scale, size, model, tile_options)
     net = model if isinstance(model, GSASR) else load(model)
     where = device if device is not None or isinstance(model, GSASR) else AUTO
-    upscaler = Upscaler(
-        net, device=where, dtype=dtype, self_ensemble=self_ensemble, consistent=consistent, **tile_options
-    )
+    ways = {'self_ensemble': self_ensemble, 'consistent': consistent, 'tileable': tileable}
+    upscaler = Upscaler(net, device=where, dtype=dtype, **ways, **tile_options)
 
     def target(lq_size: Size) -> Size:
         H, W = output_sizes(lq_size, 1, scale, size)[0]

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from gsasr_plugin import precision
 from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.consistency import resized
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.inference import for_inference
-from gsasr_plugin.archs.tile_options import TileOptions
+from gsasr_plugin.archs.padding import up_to_multiple, wrapped
+from gsasr_plugin.archs.tile_options import TILE_OVERLAP, TileOptions
 from gsasr_plugin.precision import autocast
 from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
@@ -41,6 +43,7 @@ class Upscaler:
         self_ensemble: average the results of the 8 flips and rotations of each picture (8 times the work).
         consistent: make the results consistent with the picture also where the network is not built for it, see
             `consistency` of `GSASR`. It believes the picture: artefacts of a JPEG come back.
+        tileable: pictures go on at their opposite borders, as textures do that repeat, and so do the results.
         tf32: on CUDA devices products of float32 may round their factors to 10 bits behind the point.
         cuda_graph: on CUDA devices replay the network for pictures of a size that has come before: the same results,
             in less time where they are small.
@@ -58,6 +61,7 @@ class Upscaler:
         dtype: str = AUTO,
         self_ensemble: bool = False,
         consistent: bool = False,
+        tileable: bool = False,
         tf32: bool = True,
         cuda_graph: bool = False,
         **tile_options: Any,
@@ -70,6 +74,8 @@ class Upscaler:
         if consistent and not self.net.consistency:
             self.net.consistency = CONSISTENT_STEPS  # of the snapshot
         self.self_ensemble = self_ensemble
+        # What the network sees of a picture that repeats beyond its borders: as tiles see of their neighbours.
+        self.margin = up_to_multiple(TILE_OVERLAP, self.net.padding_multiple) if tileable else 0
         self.tile_options = dataclasses.asdict(TileOptions(**tile_options))
         self.tiles((1, 1))  # whether the network can have such tiles at all
 
@@ -81,12 +87,15 @@ class Upscaler:
         """
         h, w = lq.shape[2:]
         lq = lq.to(self.device, next(self.net.parameters()).dtype)
+        seen = wrapped(lq, self.margin) if self.margin else lq
 
         def tile_done(_: int, total: int) -> None:
             progress(h * w / total)
 
         with torch.inference_mode(), precision.tf32(self.tf32), autocast(self.device, self.dtype):
-            return self.net.gaussians(lq, (size[0] / h, size[1] / w), progress=tile_done, **self.tile_options)
+            scale = (size[0] / h, size[1] / w)
+            gaussians = self.net.gaussians(seen, scale, progress=tile_done, **self.tile_options)
+            return _of_the_inside(gaussians, lq, self.margin) if self.margin else gaussians
 
     def draw(self, gaussians: Gaussians, size: Size) -> Tensor:
         """Draws Gaussians of B images at (H, W): (B, 3, H, W), float32, on the CPU, not clipped."""
@@ -97,8 +106,9 @@ class Upscaler:
 
     def tiles(self, lq_size: Size) -> list[Size]:
         """The sizes of the parts in which an image of (h, w) goes through the network: one, if there are no tiles."""
+        seen = (lq_size[0] + 2 * self.margin, lq_size[1] + 2 * self.margin)
         with torch.inference_mode():
-            return self.net.tiles(lq_size, **self.tile_options) or [lq_size]
+            return self.net.tiles(seen, **self.tile_options) or [seen]
 
     def passes(self, sizes: int, *, one_encoding: bool) -> int:
         """How often the network sees each picture, for that many sizes."""
@@ -156,39 +166,53 @@ class Upscaler:
         Returns:
             For each size colour (H, W, 1 or 3), not clipped, and alpha (H, W) in 0..1 or None.
         """
-        lq = lq_tensor(color, alpha if fill_hidden else None)
+        wraps = self.margin > 0
+        lq = lq_tensor(color, alpha if fill_hidden else None, wraps=wraps)
         tensors = self.tensors(lq, sizes, one_encoding=one_encoding, progress=progress)
-        return [result_pixels(drawn, color, alpha) for drawn in tensors]
+        return [result_pixels(drawn, color, alpha, wraps=wraps) for drawn in tensors]
 
 
-def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None) -> Tensor:
+def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None, *, wraps: bool = False) -> Tensor:
     """What the network sees of a picture: a batch of one LR image (1, 3, h, w), 0..1.
 
     Args:
         color: (h, w, 1 or 3), 0..1; grey is repeated.
         alpha: (h, w), 0..1. Colours that cannot be seen are replaced by the nearest that can: they do not seep into
             the edges. None: colours stay as they are, as in textures whose alpha is something else than opacity.
+        wraps: whether the picture goes on at its opposite borders.
     """
     if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
         from scipy import ndimage
 
-        nearest = ndimage.distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
-        color = color[tuple(nearest)]
+        (h, w), hidden = alpha.shape, alpha == 0
+        around = (h // 2, w // 2) if wraps else (0, 0)  # nothing that repeats is further away
+        hidden = np.pad(hidden, [(length, length) for length in around], 'wrap')
+        nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+        rows, columns = nearest[:, around[0] : around[0] + h, around[1] : around[1] + w]
+        color = color[(rows - around[0]) % h, (columns - around[1]) % w]
     return torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
 
 
-def result_pixels(drawn: Tensor, color: np.ndarray, alpha: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
-    """What is drawn of a picture (1, 3, H, W) as `Upscaler.pixels` gives it; colour and alpha are the picture's."""
+def result_pixels(
+    drawn: Tensor, color: np.ndarray, alpha: np.ndarray | None, *, wraps: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What is drawn of a picture (1, 3, H, W) as `Upscaler.pixels` gives it; the other arguments are of the picture."""
     drawn = drawn.mean(1, keepdim=True) if color.shape[2] == 1 else drawn
-    large_alpha = None if alpha is None else _enlarged_alpha(alpha, (drawn.shape[2], drawn.shape[3]))
+    large_alpha = None if alpha is None else _enlarged_alpha(alpha, (drawn.shape[2], drawn.shape[3]), wraps)
     return drawn[0].permute(1, 2, 0).numpy(), large_alpha
 
 
-def _enlarged_alpha(alpha: np.ndarray, size: Size) -> np.ndarray:
-    from gsasr_plugin.data.bicubic import resize_bicubic  # and with it SciPy, which few pictures need
-
+def _enlarged_alpha(alpha: np.ndarray, size: Size, wraps: bool) -> np.ndarray:
     # In float64, where the sum of the weights is so near to one that opaque stays opaque in 16 bits too.
-    return resize_bicubic(alpha.astype(np.float64), size).clip(0, 1).astype(np.float32)
+    exact = torch.from_numpy(alpha.astype(np.float64))[None, None]
+    return resized(exact, size, wraps=wraps)[0, 0].clamp(0, 1).float().numpy()
+
+
+def _of_the_inside(gaussians: Gaussians, lq: Tensor, margin: int) -> Gaussians:
+    """Of Gaussians of images with such a margin, those of the images `lq`, which go on at their opposite borders."""
+    completion = gaussians.completion and dataclasses.replace(gaussians.completion, lq=lq, wraps=True)
+    size = (lq.shape[2], lq.shape[3])
+    return dataclasses.replace(gaussians, means=gaussians.means - margin, lq_size=size, completion=completion)
 
 
 def _turn(x: Tensor, k: int, flip: bool) -> Tensor:
