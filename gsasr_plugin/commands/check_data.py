@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--list', metavar='FILE', help='write the names of the GT images of sound pairs, to be used as meta_info_file'
     )
+    parser.add_argument('--overwrite', action='store_true', help='replace the file of --list')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f'--lq goes with one root of GT images, got {len(arguments.root)}')
     if arguments.list is not None and arguments.lq is None:
         raise CommandError('--list goes with --lq')
+    if arguments.list is not None:
+        _check_new(Path(arguments.list), overwrite=arguments.overwrite)
     from gsasr_plugin.data.image_check import check_images, index_faults
     from gsasr_plugin.data.image_files import backend_of, list_images
     from gsasr_plugin.host.option_check import OptionError, read_option_file
@@ -70,6 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
     for number, section in enumerate(sections):  # the first is --lq's, if that is given
         faults += _check_pairs(section, None if number else arguments.list)
     return 1 if faults else 0
+
+
+def _check_new(listing: Path, *, overwrite: bool) -> None:
+    """Before the images are read, which takes its time."""
+    if not listing.parent.is_dir():
+        raise CommandError(f'--list {listing}: there is no folder {listing.parent}')
+    if listing.is_dir():
+        raise CommandError(f'--list {listing} is a folder; the name of a file is needed')
+    if listing.exists() and not overwrite:
+        raise CommandError(f'--list {listing} exists; --overwrite replaces it')
 
 
 def _section(gt: str, lq: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     written = 0
     for target, size in zip(targets, sizes):
-        path = goal.file_of(Path(file.name), target.label(size), format)
+        path = goal.file_of(Path(f'{file.stem}_{target.label(size)}'), format)
         if path is not None and path.exists() and not arguments.overwrite:
             print(f'{path}: kept (it exists; --overwrite replaces it)', file=sys.stderr)
             continue

@@ -19,8 +19,10 @@ from gsasr_plugin.commands.arguments import (
     targets_of,
 )
 from gsasr_plugin.commands.progress import ProgressLine
-from gsasr_plugin.run_errors import CommandError
+from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.stop_signals import EXIT_INTERRUPTED, left_at_once
+from gsasr_plugin.upscaling.names import FIELDS, NameTemplate
+from gsasr_plugin.upscaling.pictures.formats import LOSSY
 
 if TYPE_CHECKING:
     from gsasr_plugin.upscaling.batch import BatchOptions, Outcome
@@ -65,14 +67,39 @@ class _Alpha(argparse.Action):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('inputs', nargs='*', metavar='IN', help="files, folders, patterns, or '-' for standard input")
     add_target_arguments(parser)
+    _add_result_arguments(parser)
+    _add_picture_arguments(parser)
+    add_model_arguments(parser)
+    _add_network_arguments(parser)
+
+
+def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
     group = add_result_arguments(parser)
+    group.add_argument(
+        '--name',
+        metavar='TEMPLATE',
+        help='what results in a folder are called, without ending (default: {stem}_{label}); fields: '
+        + '; '.join(f'{{{field}}}, {meaning}' for field, (meaning, _) in FIELDS.items()),
+    )
+    group.add_argument(
+        '--skip-existing', action='store_true', help='leave files that exist as they are, which is the default'
+    )
     group.add_argument('--quiet', action='store_true', help='tell nothing but what fails')
     group.add_argument('--dry-run', action='store_true', help='show the plan: sizes, tiles and memory')
     group.add_argument('--lossless', action='store_true', help='WebP files without loss, as those of such pictures are')
     group.add_argument(
         '--strip', action='store_true', help='no metadata in the results but profiles, on which the colours depend'
     )
+
+
+def _add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('the pictures')
+    group.add_argument(
+        '--recursive',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='take the folders in folders too, which is the default, or not; their names stay in that of the results',
+    )
     group.add_argument(
         '--alpha',
         action=_Alpha,
@@ -87,7 +114,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='refuse pictures of more pixels, such as 100M; none: read any (default: what the memory holds)',
     )
-    add_model_arguments(parser)
+
+
+def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--blend',
         nargs=2,
@@ -130,12 +159,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f'--alpha {arguments.share:g} is the share of B in --blend A B, which is not given')
     if arguments.lossless and quality is not None:
         raise CommandError('give one of --lossless and --quality')
+    if arguments.skip_existing and arguments.overwrite:
+        raise CommandError('give one of --skip-existing and --overwrite')
     if not arguments.inputs:
         raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
     # What takes its time before the first picture, the imports above all, leaves nothing behind.
     with left_at_once('gsasr upscale: interrupted: 0 written'):
         plan, upscaler, skipped = _prepared(arguments, targets, max_pixels)
-    outcome = None
+    from gsasr_plugin.upscaling.batch import Outcome
+
+    outcome = None if arguments.dry_run else Outcome()
     if upscaler is not None and plan.jobs and arguments.dry_run:
         _show_plan(plan, upscaler)
     elif upscaler is not None and plan.jobs:
@@ -149,14 +182,23 @@ def _prepared(
     """What is to be done, the network where there is anything, and the files that are left out of folders."""
     from gsasr_plugin.upscaling.batch import refuse_beyond_memory
     from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, find_sources
-    from gsasr_plugin.upscaling.plan import make_plan
+    from gsasr_plugin.upscaling.plan import check_target, make_plan
 
     out = arguments.output
     skipped: list[Path] = []
     leave_out = None if out == STANDARD_STREAM else Path(out).expanduser()
-    sources = find_sources(arguments.inputs, leave_out=leave_out, skipped=skipped)
+    with told_as_command_error('--name ', ValueError):
+        names = None if arguments.name is None else NameTemplate(arguments.name)
+    sources = find_sources(arguments.inputs, leave_out=leave_out, skipped=skipped, recursive=arguments.recursive)
     goal = destination_of(arguments, len(sources) * len(targets))
-    plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite, max_pixels=max_pixels)
+    if names is not None and not goal.is_folder:
+        raise CommandError(f'--name is for results in a folder, and -o {out} is none')
+    if arguments.lossless and goal.format is not None and goal.format.name in LOSSY:
+        raise CommandError(f'--lossless: {goal.format.name} files are not without loss; PNG, WebP, TIFF and BMP are')
+    with told_as_command_error('', ValueError):
+        plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite, max_pixels=max_pixels, names=names)
+    with told_as_command_error('-o: ', ValueError):
+        check_target(plan)
     if not plan.jobs:
         return plan, None, skipped
     ways = {name: getattr(arguments, name) for name in ('self_ensemble', 'consistent', 'tileable')}
@@ -211,7 +253,8 @@ def _show_plan(plan: Plan, upscaler: Upscaler) -> None:
 
 def _summary(arguments: argparse.Namespace, plan: Plan, outcome: Outcome | None, skipped: list[Path]) -> int:
     """Says what became of everything, of --quiet what failed only, and returns the exit status."""
-    failures, told = list(plan.failures), []
+    failures = list(plan.failures)
+    told = [f'{name}: {remark}' for name, remark in plan.remarks]
     if skipped:
         names = ', '.join(map(str, skipped[:SKIPPED_SHOWN])) + ', ...' * (len(skipped) > SKIPPED_SHOWN)
         told.append(f'{len(skipped)} files skipped, which do not end like pictures: {names}')
@@ -219,18 +262,17 @@ def _summary(arguments: argparse.Namespace, plan: Plan, outcome: Outcome | None,
         failures += outcome.failures
         told += [f'{name}: {remark}' for name, remark in outcome.remarks]
     problems = [f'{name}: failed: {problem}' for name, problem in failures]
-    planned = sum(len(job.outputs) for job in plan.jobs)
-    written = 0 if outcome is None else len(outcome.written)
     interrupted = outcome is not None and outcome.interrupted
     counts = ['interrupted'] if interrupted else []
-    counts.append(f'{planned} to write' if arguments.dry_run else f'{written} written')
+    planned = sum(len(job.outputs) for job in plan.jobs)
+    counts.append(f'{planned} to write' if outcome is None else f'{len(outcome.written)} written')
     if plan.kept:
         counts.append(f'{len(plan.kept)} kept (they exist; --overwrite replaces them)')
     if failures:
         counts.append(f'{len(failures)} failed')
-    if interrupted:
-        counts.append(f'{planned - written} of {planned} not done')
+    if outcome is not None and outcome.undone:
+        counts.append(f'{outcome.undone} of {len(plan.jobs)} pictures not done')
     summary = [f'gsasr upscale: {", ".join(counts)}']
-    for line in problems if arguments.quiet else told + problems + summary:
+    for line in problems if arguments.quiet and not interrupted else told + problems + summary:
         print(line, file=sys.stderr)
     return EXIT_INTERRUPTED if interrupted else 1 if failures else 0

@@ -4,20 +4,20 @@ The failure of one does not stop the others.
 """
 
 import dataclasses
+import errno
 import threading
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gsasr_plugin.archs.tile_memory import free_budget
 from gsasr_plugin.free_memory import give_back
 from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, completes, needed_bytes
-from gsasr_plugin.upscaling.lanes import in_lanes
+from gsasr_plugin.upscaling.lanes import Gate, in_lanes
+from gsasr_plugin.upscaling.pictures.formats import LOSSY
 from gsasr_plugin.upscaling.pictures.picture import Picture
 from gsasr_plugin.upscaling.pictures.reading import read_picture
 from gsasr_plugin.upscaling.pictures.writing import losses, write_picture
@@ -26,15 +26,30 @@ from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
 # Of pictures that take turns at the network: one is read and one written meanwhile.
 MOST_IN_TURN = 3
+# Errors after which no further result needs to be computed.
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+class _NoPlaceError(Exception):
+    """No further file can be written."""
 
 
 @dataclass
 class Outcome:
-    """What became of the pictures: files written, failures and remarks by the picture's name; whether Ctrl-C came."""
+    """What became of the pictures.
+
+    Attributes:
+        written: files.
+        failures: by the picture's name.
+        remarks: likewise.
+        undone: how many pictures were not done, or not wholly, when the run ended before its time.
+        interrupted: whether Ctrl-C ended it.
+    """
 
     written: list[Path | None] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[tuple[str, str]] = field(default_factory=list)
+    undone: int = 0
     interrupted: bool = False
 
 
@@ -84,8 +99,8 @@ def upscale_pictures(
 ) -> Outcome:
     """Upscales pictures; each file appears whole or not at all. What one picture raises does not stop the others.
 
-    Several are worked on at once, where the memory holds them: see `_Lot`. Ctrl-C ends all of them, and what is known
-    by then is returned.
+    Several are worked on at once, where the memory holds them: see `_Lot`. Ctrl-C and a full disk end all of them, and
+    what is known by then is returned.
 
     Args:
         progress: see `Upscaler.gaussians`; called by one thread at a time, in total with all pixels of each picture
@@ -102,9 +117,11 @@ def upscale_pictures(
             run.work_off(lot)
     except KeyboardInterrupt:
         interrupted = True
+    except _NoPlaceError:
+        pass  # which is among the failures
     if len(run.unexpected) == len(jobs) > 0 and not any(outcome.written for outcome in run.outcomes.values()):
         raise run.unexpected[min(run.unexpected)]
-    total = Outcome(interrupted=interrupted)
+    total = Outcome(undone=len(jobs) - run.ended, interrupted=interrupted)
     for _, outcome in sorted(run.outcomes.items()):  # in the order of the pictures, whichever was done first
         total.written += outcome.written
         total.failures += outcome.failures
@@ -160,16 +177,17 @@ class _Run:
         self.progress = progress
         self.done = done
         self.lock = threading.Lock()  # of those who watch
-        self.network = threading.Semaphore()
+        self.network = Gate(1)
+        self.ended = 0
         self.outcomes: dict[int, Outcome] = {}  # by number, as are the errors of the network
         self.unexpected: dict[int, RuntimeError] = {}
 
     def work_off(self, lot: _Lot) -> None:
         before = torch.get_num_threads()
-        self.network = threading.Semaphore(lot.networks)
+        self.network = Gate(lot.networks)
         torch.set_num_threads(lot.threads)  # for the threads that are started from now on
         try:
-            in_lanes(self.do, lot.jobs, min(lot.lanes, len(lot.jobs)))
+            in_lanes(self.do, lot.jobs, min(lot.lanes, len(lot.jobs)), self.network)
         finally:
             torch.set_num_threads(before)
 
@@ -197,6 +215,7 @@ class _Run:
                 give_back(self.upscaler.device)
         progress(left)
         with self.lock:
+            self.ended += 1
             self.done(job)
 
 
@@ -206,9 +225,9 @@ def _upscale_picture(
     options: BatchOptions,
     outcome: Outcome,
     progress: PixelsDone,
-    network: AbstractContextManager[Any],
+    network: Gate,
 ) -> None:
-    """Reads a picture, enlarges it while it holds `network`, and writes its results."""
+    """Reads a picture, enlarges it behind the gate to the network, and writes its results."""
     try:
         picture = read_picture(job.content, max_pixels=options.max_pixels)
         outputs = _asked_of(picture, job)
@@ -238,13 +257,18 @@ def _upscale_picture(
                 metadata=metadata.of_size(output.size),
                 lossless=picture.lossless or options.lossless,
             )
-            outcome.remarks += [(str(job.source), loss) for loss in losses(large) if number == 0]
+            lost = losses(large)
+            if options.lossless and job.format in LOSSY:
+                lost.append(f'{job.format} files are not without loss: --format png or webp is')
+            outcome.remarks += [(str(job.source), loss) for loss in lost if number == 0]
             write_picture(large, output.path, quality=options.quality)
             outcome.written.append(output.path)
         except MemoryError:
             raise
         except Exception as error:  # each of the encoders has its own
             outcome.failures.append((str(job.source), f'the result cannot be written: {told(error)}'))
+            if isinstance(error, OSError) and error.errno in NO_PLACE:
+                raise _NoPlaceError from error
 
 
 def _asked_of(picture: Picture, job: PictureJob) -> list[Output]:

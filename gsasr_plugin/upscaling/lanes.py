@@ -13,26 +13,63 @@ from typing import Any, Generic, TypeVar
 
 Job = TypeVar('Job')
 POLLING_S = 0.01
+MANY = 10_000
 
 
-def in_lanes(work: Callable[[Job], None], jobs: Iterable[Job], lanes: int) -> None:
+class Gate:
+    """Lets so many threads in at a time; when it is closed, they leave what they do inside by a KeyboardInterrupt.
+
+    Inside there must be no callbacks of libraries, which do not hand on what is raised in them.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.Semaphore(places)
+        self._lock = threading.Lock()
+        self._inside: set[int] = set()  # threads
+        self._closed = False
+
+    def __enter__(self) -> None:
+        self._places.acquire()
+        with self._lock:
+            if self._closed:
+                raise KeyboardInterrupt
+            self._inside.add(threading.get_ident())
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside.discard(threading.get_ident())
+        self._places.release()
+
+    def close(self) -> None:
+        """Throws out who is inside, for good: who waits for a place is told so."""
+        with self._lock:
+            self._closed = True
+            for thread in self._inside:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
+            self._inside.clear()
+        self._places.release(MANY)
+
+
+def in_lanes(work: Callable[[Job], None], jobs: Iterable[Job], lanes: int, gate: Gate) -> None:
     """Does jobs in so many threads, each of which takes the next job when it is done with one.
 
+    Args:
+        gate: closed when the work ends before its time. What jobs do outside is brought to its end.
+
     Raises:
-        KeyboardInterrupt: Ctrl-C, when all jobs that had begun have been left by this exception. A second Ctrl-C ends
-            the process.
-        Exception: what the first job raised that raised anything; the others are ended likewise.
+        KeyboardInterrupt: Ctrl-C, when all jobs that had begun are ended. A second Ctrl-C ends the process.
+        Exception: what the first job raised that raised anything; no other begins then.
     """
-    _Lanes(work, jobs).run(lanes)
+    _Lanes(work, jobs, gate).run(lanes)
 
 
 class _Lanes(Generic[Job]):
-    def __init__(self, work: Callable[[Job], None], jobs: Iterable[Job]) -> None:
+    def __init__(self, work: Callable[[Job], None], jobs: Iterable[Job], gate: Gate) -> None:
         self.work = work
         self.waiting = iter(jobs)
+        self.gate = gate
         self.none = object()  # in place of a job, where there is none left
         self.ended = False
-        self.at_work: set[int] = set()  # threads
         self.lock = threading.Lock()
         self.error: BaseException | None = None
 
@@ -51,32 +88,22 @@ class _Lanes(Generic[Job]):
             raise self.error
 
     def _lane(self) -> None:
-        me = threading.get_ident()
         try:
-            for job in iter(lambda: self._next(me), self.none):
+            for job in iter(self._next, self.none):
                 self.work(job)
-                with self.lock:
-                    self.at_work.discard(me)
         except BaseException as error:
             with self.lock:
-                self.at_work.discard(me)
                 self.error = self.error or error
             self._end()
 
-    def _next(self, me: int) -> Any:
+    def _next(self) -> Any:
         with self.lock:
-            job = self.none if self.ended else next(self.waiting, self.none)
-            if job is not self.none:
-                self.at_work.add(me)
-        return job
+            return self.none if self.ended else next(self.waiting, self.none)
 
     def _end(self) -> None:
-        """No job begins any more, and those that have begun are left as Ctrl-C leaves what the main thread does."""
         with self.lock:
             self.ended = True
-            for thread in self.at_work:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt))
-            self.at_work.clear()
+        self.gate.close()
 
 
 def _wait_for(threads: list[threading.Thread]) -> None:

@@ -1,5 +1,8 @@
 """Which pictures become which files, settled before any work is done."""
 
+import mimetypes
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,12 +10,15 @@ from pathlib import Path
 from PIL import Image
 
 from gsasr_plugin.sizes import Size
+from gsasr_plugin.upscaling.names import NameTemplate
 from gsasr_plugin.upscaling.pictures.formats import FORMATS, Format, format_of_path
 from gsasr_plugin.upscaling.pictures.picture import PictureError
 from gsasr_plugin.upscaling.pictures.reading import picture_header
 from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, Source
 from gsasr_plugin.upscaling.pictures.writing import cannot_hold
 from gsasr_plugin.upscaling.target import Target
+
+TRIAL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,12 @@ class PictureJob:
 
 @dataclass
 class Plan:
-    """All jobs; the files that exist and are kept; and, by name, what cannot be done and why."""
+    """All jobs; the files that exist and are kept; and, by name, what cannot be done and why, and remarks."""
 
     jobs: list[PictureJob] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,11 @@ class Destination:
     is_folder: bool
     format: Format | None
 
-    def file_of(self, name: Path, label: str, format: Format) -> Path | None:
-        """The file of a result of the picture of that name; None for the standard output."""
+    def file_of(self, name: Path, format: Format) -> Path | None:
+        """The file of a result of that name, below the folder and without its ending; None for the standard output."""
         if self.path is None or not self.is_folder:
             return self.path
-        return self.path / name.with_name(f'{name.stem}_{label}{format.suffixes[0]}')
+        return self.path / name.with_name(name.name + format.suffixes[0])
 
 
 def destination(out: str, results: int, format_name: str | None) -> Destination:
@@ -82,13 +89,15 @@ def destination(out: str, results: int, format_name: str | None) -> Destination:
         if results > 1:
             raise ValueError(f'the standard output takes one result, not {results}: name a folder')
         return Destination(None, False, format)
+    if not out:
+        raise ValueError('the name is empty; the current folder is ./')
     path = Path(out).expanduser()
     named = format_of_path(path)
-    if path.is_dir() or out.endswith(('/', '\\')) or (named is None and not _ends_like_a_picture(path)):
+    if path.is_dir() or out.endswith(('/', '\\')) or (named is None and not _ends_like_a_file(path)):
         return Destination(path, True, format)
     if named is None:
         endings = ', '.join(suffix for known in FORMATS.values() for suffix in known.suffixes)
-        raise ValueError(f'{out} ends in {path.suffix}; accepted: {endings}, or the name of a folder')
+        raise ValueError(f'{out} ends in {path.suffix}; accepted: {endings}, or the name of a folder, such as {out}/')
     if results > 1:
         raise ValueError(f'{out} is one file, and there are {results} results: name a folder')
     if format is not None and format != named:
@@ -96,8 +105,30 @@ def destination(out: str, results: int, format_name: str | None) -> Destination:
     return Destination(path, False, named)
 
 
-def _ends_like_a_picture(path: Path) -> bool:
-    return path.suffix.lower() in Image.registered_extensions()
+def _ends_like_a_file(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    return suffix in Image.registered_extensions() or suffix in mimetypes.MimeTypes().types_map[True]
+
+
+def check_target(plan: Plan) -> None:
+    """Writes where the results go to, and leaves nothing there: what cannot be written should not be computed first.
+
+    Raises:
+        ValueError: it fails, because of rights or a full disk; the message names the folder.
+    """
+    paths = [output.path for job in plan.jobs for output in job.outputs if output.path is not None]
+    for folder in dict.fromkeys(_existing(path.parent) for path in paths):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(TRIAL_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ValueError(f'no file can be written to {folder}: {error.strerror or error}') from None
+
+
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.parent)
 
 
 def make_plan(
@@ -107,16 +138,22 @@ def make_plan(
     *,
     overwrite: bool,
     max_pixels: float | None = None,
+    names: NameTemplate | None = None,
 ) -> Plan:
     """Reads the headers of the pictures, and settles sizes and names.
 
     Args:
         max_pixels: see `read_picture`.
+        names: of results in a folder.
+
+    Raises:
+        ValueError: several results of one picture would have one name.
     """
-    plan = Plan()
+    plan, names = Plan(), names or NameTemplate()
+    sources = _without_results(sources, destination, names, plan)
     pictures = {source.path.resolve(): source for source in sources if source.path is not None}
-    taken: dict[Path, str] = {}  # by whom
-    for source in sources:
+    taken: dict[Path, Source] = {}  # by whom
+    for number, source in enumerate(sources, 1):
         if source.problem is not None:
             plan.failures.append((str(source), source.problem))
             continue
@@ -130,17 +167,15 @@ def make_plan(
         format = destination.format or FORMATS[header.format]
         outputs = []
         for target, size in sizes:
-            path = destination.file_of(source.name, target.label(size), format)
-            complaint = None if path is None else _complaint(path, source, taken)
-            replaced = pictures.get(path.resolve()) if path is not None and overwrite else None
-            if replaced is not None and not complaint:
-                complaint = f'its result would replace another picture of the same command: {replaced}'
+            name = names.of(source.name.stem, target, size, header.size, number)
+            path = destination.file_of(source.name.with_name(name), format)
+            complaint = None if path is None else _complaint(path, source, taken, pictures, overwrite)
             complaint = complaint or cannot_hold(size, format.name, alpha=header.alpha)
             if complaint:
                 plan.failures.append((str(source), complaint))
                 continue
             if path is not None:
-                taken[path] = str(source)
+                taken[path] = source
             if path is not None and path.exists() and not overwrite:
                 plan.kept.append(path)
             else:
@@ -148,6 +183,26 @@ def make_plan(
         if outputs:
             plan.jobs.append(PictureJob(source, content, header.size, format.name, tuple(outputs)))
     return plan
+
+
+def _without_results(
+    sources: Sequence[Source], destination: Destination, names: NameTemplate, plan: Plan
+) -> list[Source]:
+    """Leaves out, with a remark, what looks like the result of another picture beside it, if results go there again.
+
+    Pictures that the user named one by one stay.
+    """
+    results = names.results_among(sources) if destination.is_folder else {}
+    left = []
+    for source in sources:
+        original = results.get(source)
+        place = None if destination.path is None else destination.path / source.name
+        here = place is not None and source.path is not None and place.resolve() == source.path.resolve()
+        if original is None or source.named or not here:
+            left.append(source)
+        else:
+            plan.remarks.append((str(source), f'left out, as the result of {original}; by its own name it is enlarged'))
+    return left
 
 
 def told(error: Exception) -> str:
@@ -159,11 +214,20 @@ def told(error: Exception) -> str:
     return f'{type(error).__name__}: {str(error).partition(chr(10))[0]}'
 
 
-def _complaint(path: Path, source: Source, taken: dict[Path, str]) -> str | None:
+def _complaint(
+    path: Path, source: Source, taken: dict[Path, Source], pictures: dict[Path, Source], overwrite: bool
+) -> str | None:
+    """Why a result of a picture cannot have that path, None where it can."""
+    if taken.get(path) is source:
+        raise ValueError(
+            f'two results of {source} would have one name, {path}: {{label}} or {{scale}} tells them apart'
+        )
     if path in taken:
         return f'its result would have the name of that of {taken[path]}: {path}'
     if source.path is not None and path.resolve() == source.path.resolve():
         return 'its result would replace the picture itself'
     if path.is_dir():
         return f'its result would have the name of a folder: {path}'
+    if overwrite and path.resolve() in pictures:
+        return f'its result would replace another picture of the same command: {pictures[path.resolve()]}'
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -251,6 +253,19 @@ def test_a_checkpoint_needs_its_option_file(pictures: Path, net: GSASR, capsys: 
             'tile_overlap must be less',
         ),
         (['in/a.png', '-o', 'x.png', '--scale', '2', '--memory', '0'], '--memory is a number of GiB above 0'),
+        (['in/a.png', '-o', '', '--scale', '2'], 'the name is empty'),
+        (['in/a.png', '-o', 'result.txt', '--scale', '2'], r'ends in \.txt; .* a folder, such as result\.txt/'),
+        (['in/a.png', '-o', 'x.png', '--scale', '2', '--name', '{stem}'], '--name is for results in a folder'),
+        (['in/a.png', '-o', 'x/', '--scale', '2', '--name', '{oops}'], r"--name '\{oops\}': there is no field"),
+        (
+            ['in/a.png', '-o', 'x/', '--scale', '2', '--scale', '3', '--name', '{stem}'],
+            'two results of in/a.png would have one name, x/a.png',
+        ),
+        (['in/a.png', '-o', 'x/', '--scale', '2', '--overwrite', '--skip-existing'], 'give one of'),
+        (['in/a.png', '-o', 'x.jpg', '--scale', '2', '--lossless'], '--lossless: JPEG files are not without loss'),
+        (['in/a.png', '-o', 'x/', '--scale', '2', '--lossless', '--format', 'avif'], 'AVIF files are not without'),
+        (['in/a.png', '-o', '/proc/none/', '--scale', '2'], 'no file can be written to /proc: '),
+        (['in/a.png', '-o', 'in/a.png/x/', '--scale', '2'], 'no file can be written to in/a.png: '),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -303,7 +318,7 @@ def test_a_dry_run_refuses_what_the_run_would(pictures: Path, gsasr, capsys: pyt
     assert gsasr('in/a.png', '-o', 'big.png', '--size', '900000x900000', '--dry-run') == 1
     assert 'does not fit into memory' in (said := capsys.readouterr().err) and '0 to write, 1 failed' in said
     assert gsasr('in/a.png', '-o', 'x.png', '--scale', '2', '--max-input-pixels', '100', '--dry-run') == 1
-    assert 'more than the 0.0001 million that are allowed' in capsys.readouterr().err
+    assert 'holds 18 x 12 = 216 pixels, and 100 pixels are allowed (--max-input-pixels)' in capsys.readouterr().err
 
 
 def test_colors_under_transparency_are_kept_if_asked_for(pictures: Path, gsasr) -> None:
@@ -370,3 +385,57 @@ def test_several_pictures_at_once_give_the_same_bytes_and_the_same_summary(
     assert files(pictures / 'one') == files(pictures / 'two') and len(files(pictures / 'one')) == 6
     for name in files(pictures / 'one'):
         assert (pictures / 'one' / name).read_bytes() == (pictures / 'two' / name).read_bytes()
+
+
+def test_what_is_lossy_in_a_folder_is_named(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gsasr('in/a.png', 'in/b.jpg', '-o', 'out/', '--scale', '2', '--lossless') == 0
+    said = capsys.readouterr().err
+    assert 'in/b.jpg: JPEG files are not without loss' in said and 'in/a.png' not in said
+
+
+def test_names_of_results(pictures: Path, gsasr) -> None:
+    (pictures / 'in' / 'broken.png').unlink()
+    assert gsasr('in', '-o', 'out/', '--scale', '2', '--name', '{number:02}_{stem}_x{scale}', '--format', 'png') == 0
+    assert files(pictures / 'out') == ['01_a_x2.png', '02_b_x2.png', '03_d_x2.png', 'deep/04_c_x2.png']
+
+
+def test_results_beside_their_pictures_are_not_enlarged_again(
+    pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (pictures / 'in' / 'broken.png').unlink()
+    assert gsasr('in', '-o', 'in', '--scale', '2') == 0
+    there = files(pictures / 'in')
+    assert 'a_x2.png' in there and 'deep/c_x2.webp' in there
+    capsys.readouterr()
+    assert gsasr('in', '-o', 'in', '--scale', '3', '--no-recursive') == 0
+    assert files(pictures / 'in') == sorted([*there, 'a_x3.png', 'b_x3.jpg', 'd_x3.tif'])
+    said = capsys.readouterr().err
+    assert 'in/a_x2.png: left out, as the result of in/a.png' in said and 'in/deep/' not in said
+    assert gsasr('in/a_x2.png', '-o', 'in', '--scale', '2') == 0  # asked for by name
+    assert (pictures / 'in' / 'a_x2_x2.png').exists()
+
+
+@pytest.mark.parametrize('threads', ['1', '2'])
+def test_a_disk_that_becomes_full_ends_the_run(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], threads: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    names = [f'{number}.png' for number in range(30)]
+    for name in names:
+        Image.fromarray(PHOTO).save(name)
+    real, seen = Upscaler.pixels, []
+    monkeypatch.setattr(Upscaler, 'pixels', lambda *given, **named: seen.append(1) or real(*given, **named))
+    monkeypatch.setattr(batch, 'write_picture', full)
+    monkeypatch.setattr(torch, 'set_num_threads', lambda _: None)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: int(threads))
+    assert gsasr(*names, '-o', 'out/', '--scale', '2') == 1
+    said = capsys.readouterr().err
+    assert 'the result cannot be written: No space left on device' in said and '0 written, ' in said
+    assert re.search(r'\d+ of 30 pictures not done', said) and len(seen) <= 6
+
+
+def test_only_failures_are_told_if_asked_for(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gsasr('in/d.tif', 'in/broken.png', '-o', 'out/', '--scale', '2', '--format', 'jpeg', '--quiet') == 1
+    assert re.fullmatch('in/broken.png: failed: .*\n', capsys.readouterr().err)

@@ -62,10 +62,15 @@ def test_the_list_holds_the_pairs_that_can_be_read(
     assert listing.read_text() == 'whole.png\n'
 
 
-def test_arguments_that_do_not_fit_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_do_not_fit_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'names.txt').write_text('precious')
     for arguments, message in (
+        (['a', '--lq', 'b', '--list', str(tmp_path / 'none' / 'f')], f'f: there is no folder {tmp_path / "none"}'),
+        (['a', '--lq', 'b', '--list', str(tmp_path)], 'is a folder'),
+        (['a', '--lq', 'b', '--list', str(tmp_path / 'names.txt')], 'names.txt exists; --overwrite replaces it'),
         (['a', 'b', '--lq', 'c'], '--lq goes with one root'),
         (['a', '--list', 'f'], '--list goes with'),
     ):
         assert main(['check-data', *arguments]) == 2
         assert message in capsys.readouterr().err
+    assert (tmp_path / 'names.txt').read_text() == 'precious'

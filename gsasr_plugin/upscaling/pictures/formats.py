@@ -38,6 +38,7 @@ FORMATS = {
         Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',)),
     )
 }
+LOSSY = ('JPEG', 'AVIF')  # Pillow's AVIF files are off by 3 levels at best
 DEFAULT_QUALITY = 95  # of JPEG, WebP and AVIF
 GAUSSIANS_SUFFIX = '.npz'  # of what 'gsasr gaussians' writes
 # Further names of the formats above, and of those that are only read: see `READERS`.

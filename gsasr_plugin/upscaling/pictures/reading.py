@@ -182,12 +182,16 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _check_size(size: tuple[int, int], max_pixels: float | None) -> None:
     count = size[0] * size[1]
-    what = f'holds {size[1]} x {size[0]} = {count / 1e6:.1f} million pixels'
+    what = f'holds {size[1]} x {size[0]} = {_pixels(count)}'
     if max_pixels is not None and count > max_pixels:
-        raise PictureError(f'{what}, more than the {max_pixels / 1e6:g} million that are allowed')
+        raise PictureError(f'{what}, and {_pixels(max_pixels)} are allowed (--max-input-pixels)')
     needed, free = READING_BYTES * count, free_bytes(torch.device('cpu'))
     if max_pixels is None and needed > free:
         raise PictureError(f'{what}, which take {needed / 2**30:.1f} GiB to read; {free / 2**30:.1f} GiB are free')
+
+
+def _pixels(count: float) -> str:
+    return f'{count / 1e6:.1f} million pixels' if count >= 1e6 else f'{count:.0f} pixels'
 
 
 def _read_png(content: bytes, max_pixels: float | None) -> Picture:

@@ -43,3 +43,26 @@ def test_what_is_not_there_is_named(folder: Path) -> None:
         'no file fits the pattern',
         'the folder holds no pictures',
     ]
+
+
+def test_patterns_keep_folders_and_meet_each_folder_once(folder: Path) -> None:
+    (folder / 'deep' / 'circle').symlink_to(folder, target_is_directory=True)
+    (folder / 'deep' / 'again').symlink_to(folder, target_is_directory=True)
+    (folder / 'linked').symlink_to(folder / 'out', target_is_directory=True)
+    (folder / '.git').mkdir()
+    (folder / '.git' / 'd.png').touch()
+    found = find_sources([f'{folder}/**/*.[pw]*'])
+    assert [source.name.as_posix() for source in found] == ['deep/c.webp', 'out/a_x2.png']
+    assert not any(source.named for source in found)
+    for pattern, names in {
+        'deep/**': ['again/a.jpg', 'again/b.PNG', 'again/notes.txt', 'again/out/a_x2.png', 'c.webp'],
+        '**/deep/**/*.webp': ['deep/c.webp'],
+        'd*/**/*.webp': ['deep/c.webp'],
+        '*/*.webp': ['c.webp'],
+    }.items():
+        assert [source.name.as_posix() for source in find_sources([pattern]) if source.path.is_file()] == names, pattern
+
+
+def test_folders_without_those_in_them(folder: Path) -> None:
+    found = find_sources([str(folder)], recursive=False)
+    assert [source.name.as_posix() for source in found] == ['a.jpg', 'b.PNG']
