@@ -111,7 +111,9 @@ def _start_worker(then: Callable[[int], None] | None, worker: int) -> None:
 
 
 def _build_model(original: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """A model that outlives its validations, and begins a resumed run with the one that it owes.
+    """A model that outlives its validations, and begins a run with the one that it owes.
+
+    A run that starts from weights owes that of these weights, with which all that follow compare.
 
     BasicSR saves an iteration before it validates it: a run that is killed in between resumes after that iteration and
     never validates it; one that is killed later has forgotten what it found. So a resumed run begins with the
@@ -137,14 +139,20 @@ def _build_model(original: Callable[[dict[str, Any]], Any]) -> Callable[[dict[st
                     f'on without it: {type(error).__name__}: {error}'
                 )
 
+        def validate_all(iteration: int) -> None:
+            for loader in _run['val_loaders']:
+                validation(loader, iteration, _run['tb_logger'], val_opt['save_img'])
+
         def resume_training(state: dict[str, Any]) -> None:
             resume(state)
-            val_opt = opt.get('val')
             if val_opt and state['iter'] % val_opt['val_freq'] == 0 and not state.get('validated'):
-                for loader in _run['val_loaders']:
-                    validation(loader, state['iter'], _run['tb_logger'], val_opt['save_img'])
+                validate_all(state['iter'])
 
+        val_opt = opt.get('val')
         model.validation, model.resume_training = validation, resume_training
+        path = opt['path']
+        if val_opt and path.get('pretrain_network_g') is not None and path.get('resume_state') is None:
+            validate_all(0)
         return model
 
     return build_model
@@ -182,7 +190,8 @@ TRAIN_LOOP = (
     ),
     Repair(
         'basicsr.train.build_model',
-        'saves before it validates, and never makes up for a validation that was cut off; one that fails ends the run',
+        'saves before it validates, never makes up for a validation that was cut off, says nothing of the weights that '
+        'it starts from, and ends with a validation that fails',
         _build_model,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from basicsr.archs.edsr_arch import EDSR
+from basicsr.metrics import calculate_psnr
 
 from gsasr_plugin import cli
 from gsasr_plugin.checkpoints import kept_models, state_file
@@ -251,6 +253,33 @@ def test_a_run_reads_its_weights_once(
     assert cli.main(['train', '-opt', str(write_options(options, project / 'train.yml'))]) == 0
     assert reads == ['authors/encoder.pth', 'authors/decoder.pth']
     assert kept and not any(kept)  # the memory is free while the run works
+
+
+def test_a_fine_tuning_begins_with_the_value_before_the_first_step(project: Path, fine_tuning: Options) -> None:
+    """Of the weights that it starts from; a resumed run does not repeat it, one from scratch has none."""
+    fine_tuning['train']['total_iter'] = 2
+    fine_tuning['val']['val_freq'] = 2
+    fine_tuning['logger']['save_checkpoint_freq'] = 2
+    fine_tuning['datasets']['val']['scales'] = [2]
+    for name, source, resumed in (('tuned', 'authors', False), ('tuned', 'authors', True), ('new', None, False)):
+        fine_tuning['name'] = name
+        fine_tuning['path']['pretrain_network_g'] = source
+        total_iter = ['--force_yml', 'train:total_iter=4', '--auto_resume'] if resumed else []
+        assert cli.main(['train', '-opt', str(write_options(fine_tuning, project / 'o.yml')), *total_iter]) == 0
+    rows = {
+        name: list(csv.DictReader(Path(f'experiments/{name}/metrics.csv').read_text().splitlines()))
+        for name in ('tuned', 'new')
+    }
+    assert [row['iteration'] for row in rows['tuned']] == ['0', '2', '4']
+    assert [row['iteration'] for row in rows['new']] == ['2']
+    net, values = load('authors'), []
+    for index in range(4):
+        gt = cv2.imread(f'gt/{index}.png')
+        with torch.inference_mode():
+            sr = net(torch.from_numpy(make_lq(gt)), size=(32, 32))[0].flip(0).permute(1, 2, 0)
+        sr = np.rint(sr.clamp(0, 1).numpy() * 255)
+        values.append(calculate_psnr(sr, gt, crop_border=2, test_y_channel=True))
+    assert float(rows['tuned'][0]['model']) == pytest.approx(np.mean(values), abs=1e-3)
 
 
 def make_lq(gt: np.ndarray) -> np.ndarray:
