@@ -20,7 +20,7 @@ from gsasr_plugin.archs.base_colors import base_colors, local_contrast
 from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.cuda_graphs import Recorder
 from gsasr_plugin.archs.decoder import GaussianDecoder
-from gsasr_plugin.archs.encoders import build_encoder
+from gsasr_plugin.archs.encoders import build_encoder, split_encoder_opt
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.padding import pad_to_multiple, up_to_multiple
 from gsasr_plugin.archs.rendering import SUPPORT, render
@@ -133,6 +133,7 @@ class GSASR(nn.Module):
         _check_together(options)
         self.options = copy.deepcopy(options)
         self.encoder = build_encoder(encoder_opt)
+        self.options['encoder_opt'], _ = split_encoder_opt(self.options['encoder_opt'])
         of_decoder = {name: value for name, value in own.items() if name not in OF_DRAWING}
         self.decoder = GaussianDecoder(num_features=self.encoder.num_features, **of_decoder)
         self.padding_multiple = math.lcm(self.encoder.multiple, self.decoder.multiple)

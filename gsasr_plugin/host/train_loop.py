@@ -139,6 +139,8 @@ def _build_model(original: Callable[[dict[str, Any]], Any]) -> Callable[[dict[st
                     f'on without it: {type(error).__name__}: {error}'
                 )
 
+        val_opt = opt.get('val') or {}
+
         def validate_all(iteration: int) -> None:
             for loader in _run['val_loaders']:
                 validation(loader, iteration, _run['tb_logger'], val_opt['save_img'])
@@ -148,7 +150,6 @@ def _build_model(original: Callable[[dict[str, Any]], Any]) -> Callable[[dict[st
             if val_opt and state['iter'] % val_opt['val_freq'] == 0 and not state.get('validated'):
                 validate_all(state['iter'])
 
-        val_opt = opt.get('val')
         model.validation, model.resume_training = validation, resume_training
         path = opt['path']
         if val_opt and path.get('pretrain_network_g') is not None and path.get('resume_state') is None:

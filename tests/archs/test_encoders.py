@@ -2,13 +2,16 @@
 
 import copy
 import inspect
+import warnings
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional as F
 
-from gsasr_plugin.archs.encoders import Encoder, build_encoder, encoder_class, encoder_types
+from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs.encoders import Encoder, build_encoder, encoder_class, encoder_options, encoder_types
 
 # Small options -> (num_features, multiple).
 SMALL = {
@@ -137,7 +140,12 @@ def test_signature_names_the_arguments():
             {'type': 'EDSR', 'num_feats': 8},
             ['encoder_opt: EDSR: unknown option', "'num_feats'; did you mean 'num_feat'?"],
         ),
-        ({'type': 'EDSR', 'upscale': 4}, ["unknown option 'upscale'", 'known are global_skip, img_range, num_block']),
+        ({'type': 'EDSR', 'upscaler': 4}, ["unknown option 'upscaler'", 'known are global_skip, img_range, num_block']),
+        ({'type': 'EDSR', 'num_in_ch': 4}, ['encoder_opt: EDSR: num_in_ch: given 4; accepted: 3']),
+        ({'type': 'SwinIR', 'in_chans': 1}, ['SwinIR: in_chans: given 1; accepted: 3']),
+        ({'type': 'HAT', 'resi_connection': '3conv'}, ["HAT: resi_connection: given '3conv'", 'accepted: 1conv']),
+        ({'type': 'HAT', 'img_range': 255.0}, ['HAT: img_range: given 255.0; accepted: 1']),
+        ({'type': 'RRDBNet', 'num_out_ch': 1}, ['RRDBNet: num_out_ch: given 1; accepted: 3']),
         ({'type': 'EDSR', 'num_feat': '8'}, ['EDSR: num_feat: given', "'8'; accepted: a whole number, at least 1"]),
         ({'type': 'EDSR', 'rgb_mean': [0.5]}, ['rgb_mean: given [0.5]; accepted: a list of 3: a number']),
         ({'type': 'HAT', 'depths': [2, 2]}, ['depths', 'num_heads', '2', '12']),
@@ -152,7 +160,6 @@ def test_signature_names_the_arguments():
         ({'type': 'SRVGGNetCompact', 'act_type': 'gelu'}, ["'gelu'", 'leakyrelu']),
         ({'type': 'SwinIR', 'depths': [2, 2]}, ['depths', 'num_heads', '2', '6']),
         ({'type': 'SwinIR', 'embed_dim': 100}, ['num_heads', '100']),
-        ({'type': 'SwinIR', 'upsampler': 'pixelshuffle'}, ["unknown option 'upsampler'"]),
         ({'type': 'VGGStyleDiscriminator', 'num_feat': 8}, ['num_in_ch: missing']),
         ({'type': 'SRVGGNetCompact_basicsr', 'num_feat': 4}, ['SRVGGNetCompact_basicsr', '(1, 3, 36, 44)', '(1, C, h']),
     ],
@@ -162,6 +169,66 @@ def test_errors_say_what_is_accepted(encoder_opt, words):
         build_encoder(encoder_opt)
     for word in words:
         assert word in str(raised.value)
+
+
+# As BasicSR's and HAT's option files have them, but small: their keys, and what of them an encoder does not use.
+FILES = {
+    'EDSR': (
+        'num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 1, upscale: 2, res_scale: 1, img_range: 255.',
+        'upscale',
+    ),
+    'MSRResNet': ('num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 1, upscale: 4', 'upscale'),
+    'RCAN': (
+        'num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_group: 1, num_block: 1, squeeze_factor: 2, upscale: 2, '
+        'res_scale: 1, img_range: 255., rgb_mean: [0.4488, 0.4371, 0.4040]',
+        'upscale',
+    ),
+    'RDN': (
+        'num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 1, num_layer: 2, num_grow_ch: 4, upscale: 4',
+        'upscale',
+    ),
+    'RRDBNet': ('num_in_ch: 3, num_out_ch: 3, scale: 2, num_feat: 8, num_block: 1, num_grow_ch: 4', ''),
+    'SRVGGNetCompact': (
+        'num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_conv: 2, upscale: 4, act_type: prelu',
+        'upscale',
+    ),
+    'SwinIR': (
+        'upscale: 2, in_chans: 3, img_size: 48, window_size: 4, img_range: 1., depths: [2], embed_dim: 12, '
+        'num_heads: [2], mlp_ratio: 2, upsampler: pixelshuffle, resi_connection: 1conv',
+        'upscale, img_size, upsampler',
+    ),
+    'HAT': (
+        'upscale: 4, in_chans: 3, img_size: 64, window_size: 4, compress_ratio: 3, squeeze_factor: 4, '
+        'conv_scale: 0.01, overlap_ratio: 0.5, img_range: 1., depths: [2], embed_dim: 24, num_heads: [2], '
+        'mlp_ratio: 2, upsampler: pixelshuffle, resi_connection: 1conv',
+        'upscale, img_size, upsampler',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_section_of_basicsr_is_taken_as_it_stands(name):
+    """The features are those of the section without what is not the encoder's, and so are a network's options."""
+    text, ignored = FILES[name]
+    section = {'type': name, **yaml.safe_load('{' + text + '}')}
+    own = {key: value for key, value in section.items() if key == 'type' or key in encoder_options(name).options}
+    given = copy.deepcopy(section)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        torch.manual_seed(0)
+        encoder = build_encoder(section).eval()
+    assert section == given
+    remarks = [str(one.message) for one in said if 'encoder_opt' in str(one.message)]
+    assert remarks == ([f'encoder_opt: not used, for GSASR has no up-sampler: {ignored}'] if ignored else [])
+    torch.manual_seed(0)
+    lq = torch.rand(1, 3, 16, 16)
+    torch.manual_seed(0)
+    expected = build_encoder(own).eval()
+    with torch.no_grad():
+        assert torch.equal(encoder(lq), expected(lq))
+    small = {'embed_dim': 8, 'num_heads': 2, 'window_size': 4, 'num_injection_layers': 1}
+    net = GSASR(encoder_opt=section, num_interaction_blocks=1, num_interaction_layers=1, gaussian_density=1, **small)
+    assert net.options['encoder_opt'] == own
 
 
 def test_options_have_to_be_a_mapping():

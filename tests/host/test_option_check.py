@@ -132,6 +132,7 @@ def test_no_number_is_infinite(gsasr_options: Options, project: Path, key: str, 
 FAULTS_OF_THE_PLUGIN = [
     # network
     ('network_g__encoder_opt__num_feet', 64, 'unknown key (given 64)', 'num_feat', 'num_feat'),
+    ('network_g__encoder_opt__num_in_ch', 4, 'given 4', '3', None),
     ('network_g__encoder_opt__num_feat', '64', "given '64'", 'a whole number', None),
     ('network_g__encoder_opt__num_feat', True, 'given true', 'a whole number', None),
     ('network_g__encoder_opt__num_block', 1.5, 'given 1.5', 'a whole number', None),
@@ -400,6 +401,17 @@ def test_testing_needs_val_and_its_own_data_sections(project: Path, edsr_options
     assert paths == ['val']
     paths = [dotted(problem.path) for problem in errors(changed(edsr_options), project, is_train=False)]
     assert paths == ['datasets.train']
+
+
+def test_a_network_section_of_basicsr_is_an_encoder(project: Path, gsasr_options: Options) -> None:
+    """What is not used is a remark with its line, and does not reach the network."""
+    theirs = {'type': 'MSRResNet', 'num_in_ch': 3, 'num_out_ch': 3, 'num_feat': 8, 'num_block': 1, 'upscale': 4}
+    path = write_options(changed(gsasr_options, network_g__encoder_opt=theirs), project / 'options.yml')
+    file = read_option_file(str(path))
+    (warning,) = check_options(file, is_train=True)
+    assert not warning.is_error and dotted(warning.path) == 'network_g.encoder_opt.upscale' and warning.line
+    assert 'not used' in warning.fault
+    assert file.options['network_g']['encoder_opt'] == {'type': 'MSRResNet', 'num_feat': 8, 'num_block': 1}
 
 
 def test_validation_data_without_val_section_is_a_warning(project: Path, edsr_options: Options) -> None:

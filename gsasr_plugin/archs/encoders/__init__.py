@@ -10,6 +10,8 @@
 
 Each is imported when it is asked for: BasicSR takes seconds, and neither EDSR, RDN nor HAT needs it.
 
+A section of BasicSR's option files is taken as it stands, up-sampler and all (``basicsr_sections.py``).
+
 The channel count C and the multiple to which the input has to be padded are worked out when the encoder is built
 (``encoder.py``); no option repeats them.
 """
@@ -17,16 +19,27 @@ The channel count C and the multiple to which the input has to be padded are wor
 import dataclasses
 import importlib
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
 
+from gsasr_plugin.archs.encoders.basicsr_sections import FOREIGN, split_section, unused
 from gsasr_plugin.archs.encoders.encoder import Encoder
 from gsasr_plugin.option_types import Accepted, Option, accepted_by_call, check_values, closest, is_plain
 
-__all__ = ['Encoder', 'build_encoder', 'encoder_class', 'encoder_options', 'encoder_types']
+__all__ = [
+    'Encoder',
+    'build_encoder',
+    'encoder_class',
+    'encoder_options',
+    'encoder_types',
+    'section_options',
+    'split_encoder_opt',
+    'unused',
+]
 
 # Name in the option file -> file of this room, class in it.
 _HOMES = {
@@ -58,6 +71,19 @@ def encoder_options(type_name: str) -> Accepted:
     return accepted.with_options(**counts)
 
 
+def section_options(type_name: str) -> Accepted:
+    """What a section may have: `encoder_options`, and for the encoders of this room what BasicSR's files say beside."""
+    accepted = encoder_options(type_name)
+    return accepted.with_options(**FOREIGN.without(accepted.options).options) if type_name in _HOMES else accepted
+
+
+def split_encoder_opt(encoder_opt: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A section with what its encoder reads, and what else of BasicSR's sections there is in it."""
+    if encoder_opt.get('type') not in _HOMES:
+        return dict(encoder_opt), {}
+    return split_section(encoder_opt, encoder_options(encoder_opt['type']).options)
+
+
 def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
     """Build the feature encoder (the paper's Sec. 3.2) that an option section describes.
 
@@ -74,7 +100,7 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
     """
     if not isinstance(encoder_opt, Mapping):
         raise TypeError(f'encoder_opt: got {encoder_opt!r}; a mapping with the key "type" is needed')
-    arguments = dict(encoder_opt)
+    arguments, foreign = split_encoder_opt(encoder_opt)
     type_name = arguments.pop('type', None)
     if not isinstance(type_name, str):
         raise ValueError(f'encoder_opt: type is {type_name!r}; a name is needed, one of: {", ".join(encoder_types())}')
@@ -84,6 +110,9 @@ def build_encoder(encoder_opt: Mapping[str, Any]) -> Encoder:
     # What is passed in Python, and cannot stand in a file, is left to the class.
     objects = {key: Option() for key, value in arguments.items() if key in accepted.options and not is_plain(value)}
     check_values(accepted.with_options(**objects), arguments, f'encoder_opt: {type_name}: ')
+    check_values(FOREIGN, foreign, f'encoder_opt: {type_name}: ')
+    if ignored := unused(foreign):
+        warnings.warn(f'encoder_opt: not used, for GSASR has no up-sampler: {", ".join(ignored)}', stacklevel=3)
     try:
         net = cls(**arguments)
     except Exception as error:  # whatever a class from elsewhere raises, the user has to learn which option caused it

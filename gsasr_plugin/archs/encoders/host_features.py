@@ -3,8 +3,8 @@
 Each class is the host's own, built by its own constructor, so that blocks, initialization and parameter names stay the
 host's: a checkpoint of the host's network fits after its up-sampler's keys are left out. The up-sampler's modules are
 deleted, for parameters without gradient would sit in the optimizer, the EMA and the checkpoints, and stop
-DistributedDataParallel. Arguments keep the host's names; those of the up-sampler (upscale, num_out_ch) and num_in_ch,
-always 3 here, are not accepted.
+DistributedDataParallel. Arguments keep the host's names, without those of the up-sampler (upscale, num_out_ch) and
+num_in_ch, always 3 here.
 """
 
 from collections.abc import Sequence

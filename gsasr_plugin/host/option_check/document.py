@@ -16,7 +16,7 @@ from basicsr.archs.discriminator_arch import UNetDiscriminatorSN, VGGStyleDiscri
 from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY, Registry
 
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.encoders import encoder_options, encoder_types
+from gsasr_plugin.archs.encoders import encoder_options, encoder_types, section_options
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.host.option_check import host_sections as basicsr
 from gsasr_plugin.host.option_check.dataset_check import dataset_options
@@ -160,7 +160,7 @@ def schema() -> Schema:
             'network_d': _by_type(discriminators()),
         },
     }
-    encoders = _by_type({name: encoder_options(name) for name in encoder_types()})
+    encoders = _by_type({name: section_options(name) for name in encoder_types()})
     path = _closed(accepted_by_dataclass(basicsr.PathOptions))
     path['patternProperties'] = {f'^{key}': {} for key in basicsr.PATH_KEYS_PER_NETWORK}
     patterns = {}

@@ -10,7 +10,8 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, Registry
 from torch import nn
 
-from gsasr_plugin.archs.encoders import encoder_options, encoder_types
+from gsasr_plugin.archs.encoders import encoder_options, encoder_types, split_encoder_opt, unused
+from gsasr_plugin.archs.encoders.basicsr_sections import FOREIGN
 from gsasr_plugin.host.option_check.host_sections import SCHEDULERS
 from gsasr_plugin.host.option_check.problems import KeyPath, leaves
 from gsasr_plugin.host.option_check.registered import registered, registered_names
@@ -40,6 +41,8 @@ _LESS_IS_BETTER = ('calculate_niqe', 'calculate_fid')
 def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> type | None:
     """Check a `network_*` section against the constructor of its class, and `encoder_opt` against the encoder's.
 
+    Of `encoder_opt` what the encoder reads stays: a network section of BasicSR's is taken as it is.
+
     Returns:
         The class, if there is one.
     """
@@ -57,7 +60,11 @@ def check_network(report: Report, section: dict[str, Any], path: KeyPath) -> typ
             report, encoder_opt, encoder_path, names, listed(encoder_types()) + ', or a registered network'
         )
         if name is not None:
-            check_arguments(report, encoder_opt, encoder_path, encoder_options(name))
+            section['encoder_opt'], foreign = split_encoder_opt(encoder_opt)
+            check_arguments(report, section['encoder_opt'], encoder_path, encoder_options(name))
+            check_arguments(report, foreign, encoder_path, FOREIGN)
+            for key in unused(foreign):
+                report.warn((*encoder_path, key), 'not used: GSASR draws at any scale, without an up-sampler')
     largest = stated(cls, NetworkContract, 'largest_size')
     if largest is None:
         return cls
