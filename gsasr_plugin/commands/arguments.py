@@ -20,6 +20,7 @@ from gsasr_plugin.upscaling.target import Target, parse_pixels, parse_scale, par
 
 if TYPE_CHECKING:
     from gsasr_plugin.upscaling.pictures.picture import Picture
+    from gsasr_plugin.upscaling.pictures.writing import Color
     from gsasr_plugin.upscaling.plan import Destination
     from gsasr_plugin.upscaling.upscaler import Upscaler
 
@@ -273,6 +274,19 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> argparse._ArgumentG
     group.add_argument('--quality', type=int, help=f'of JPEG, WebP and AVIF, 1 to 100 (default: {DEFAULT_QUALITY})')
     group.add_argument('--overwrite', action='store_true', help='replace existing files')
     return group
+
+
+def background_of(arguments: argparse.Namespace) -> Color | None:
+    """--background: RGB in 0..1, None where it is not given."""
+    if arguments.background is None:
+        return None
+    from PIL import ImageColor
+
+    with told_as_command_error('--background: ', ValueError):
+        levels = ImageColor.getrgb(arguments.background)
+    if len(levels) == 4 and levels[3] < 255:
+        raise CommandError(f'--background is a colour that is opaque, got {arguments.background!r}')
+    return levels[0] / 255, levels[1] / 255, levels[2] / 255
 
 
 def checked_quality(arguments: argparse.Namespace) -> int | None:

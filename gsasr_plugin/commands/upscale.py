@@ -11,6 +11,7 @@ from gsasr_plugin.commands.arguments import (
     add_model_arguments,
     add_result_arguments,
     add_target_arguments,
+    background_of,
     checked_quality,
     destination_of,
     load_upscaler,
@@ -90,6 +91,11 @@ def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--strip', action='store_true', help='no metadata in the results but profiles, on which the colours depend'
     )
+    group.add_argument(
+        '--background',
+        metavar='COLOR',
+        help="what transparent pictures are laid on where the format holds no alpha: as in HTML, white or '#102030'",
+    )
 
 
 def _add_picture_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,6 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError('give one of --lossless and --quality')
     if arguments.skip_existing and arguments.overwrite:
         raise CommandError('give one of --skip-existing and --overwrite')
+    background_of(arguments)  # its faults are told at once
     if not arguments.inputs:
         raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
     # What takes its time before the first picture, the imports above all, leaves nothing behind.
@@ -196,7 +203,15 @@ def _prepared(
     if arguments.lossless and goal.format is not None and goal.format.name in LOSSY:
         raise CommandError(f'--lossless: {goal.format.name} files are not without loss; PNG, WebP, TIFF and BMP are')
     with told_as_command_error('', ValueError):
-        plan = make_plan(sources, targets, goal, overwrite=arguments.overwrite, max_pixels=max_pixels, names=names)
+        plan = make_plan(
+            sources,
+            targets,
+            goal,
+            overwrite=arguments.overwrite,
+            max_pixels=max_pixels,
+            names=names,
+            background=arguments.background is not None,
+        )
     with told_as_command_error('-o: ', ValueError):
         check_target(plan)
     if not plan.jobs:
@@ -217,6 +232,7 @@ def _batch_options(arguments: argparse.Namespace, quality: int | None, max_pixel
         fill_hidden=arguments.alpha == 'fill',
         strip=arguments.strip,
         max_pixels=max_pixels,
+        background=background_of(arguments),
     )
 
 

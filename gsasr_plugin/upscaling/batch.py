@@ -20,7 +20,7 @@ from gsasr_plugin.upscaling.lanes import Gate, in_lanes
 from gsasr_plugin.upscaling.pictures.formats import LOSSY
 from gsasr_plugin.upscaling.pictures.picture import Picture
 from gsasr_plugin.upscaling.pictures.reading import read_picture
-from gsasr_plugin.upscaling.pictures.writing import losses, write_picture
+from gsasr_plugin.upscaling.pictures.writing import Color, fit_for_format, losses, write_picture
 from gsasr_plugin.upscaling.plan import Output, PictureJob, Plan, told
 from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
@@ -64,6 +64,7 @@ class BatchOptions:
         fill_hidden: see `Upscaler.pixels`.
         strip: whether results get no metadata but what their colours depend on.
         max_pixels: see `read_picture`.
+        background: see `fit_for_format`.
     """
 
     one_encoding: bool = False
@@ -72,6 +73,7 @@ class BatchOptions:
     fill_hidden: bool = True
     strip: bool = False
     max_pixels: float | None = None
+    background: Color | None = None
 
 
 def refuse_beyond_memory(plan: Plan, upscaler: Upscaler, max_pixels: float | None = None) -> None:
@@ -257,6 +259,7 @@ def _upscale_picture(
                 metadata=metadata.of_size(output.size),
                 lossless=picture.lossless or options.lossless,
             )
+            large = fit_for_format(large, options.background)
             lost = losses(large)
             if options.lossless and job.format in LOSSY:
                 lost.append(f'{job.format} files are not without loss: --format png or webp is')

@@ -6,7 +6,7 @@ import torch
 
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, free_bytes, network_bytes
 from gsasr_plugin.sizes import Size
-from gsasr_plugin.upscaling.pictures.reading import READING_BYTES
+from gsasr_plugin.upscaling.pictures.opened import READING_BYTES
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
 # Bytes per output pixel beside the drawing: the sum over turns, and the pixels as floats and as levels when written.

@@ -13,7 +13,7 @@ from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.names import NameTemplate
 from gsasr_plugin.upscaling.pictures.formats import FORMATS, Format, format_of_path
 from gsasr_plugin.upscaling.pictures.picture import PictureError
-from gsasr_plugin.upscaling.pictures.reading import picture_header
+from gsasr_plugin.upscaling.pictures.reading import picture_header, read_picture
 from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, Source
 from gsasr_plugin.upscaling.pictures.writing import cannot_hold
 from gsasr_plugin.upscaling.target import Target
@@ -139,12 +139,14 @@ def make_plan(
     overwrite: bool,
     max_pixels: float | None = None,
     names: NameTemplate | None = None,
+    background: bool = False,
 ) -> Plan:
     """Reads the headers of the pictures, and settles sizes and names.
 
     Args:
         max_pixels: see `read_picture`.
         names: of results in a folder.
+        background: whether there is one for pictures whose format holds no alpha.
 
     Raises:
         ValueError: several results of one picture would have one name.
@@ -165,12 +167,13 @@ def make_plan(
             plan.failures.append((str(source), told(error)))
             continue
         format = destination.format or FORMATS[header.format]
+        alpha = header.alpha and not background and not (format.alpha or _is_opaque(content, max_pixels))
         outputs = []
         for target, size in sizes:
             name = names.of(source.name.stem, target, size, header.size, number)
             path = destination.file_of(source.name.with_name(name), format)
             complaint = None if path is None else _complaint(path, source, taken, pictures, overwrite)
-            complaint = complaint or cannot_hold(size, format.name, alpha=header.alpha)
+            complaint = complaint or cannot_hold(size, format.name, alpha=alpha)
             if complaint:
                 plan.failures.append((str(source), complaint))
                 continue
@@ -203,6 +206,15 @@ def _without_results(
         else:
             plan.remarks.append((str(source), f'left out, as the result of {original}; by its own name it is enlarged'))
     return left
+
+
+def _is_opaque(content: Path | bytes, max_pixels: float | None) -> bool:
+    """Whether the alpha channel of a picture says nothing, which its pixels tell; False where they cannot be read."""
+    try:
+        alpha = read_picture(content, max_pixels=max_pixels).alpha
+    except Exception:
+        return False
+    return alpha is None or not (alpha < 1).any()
 
 
 def told(error: Exception) -> str:

@@ -152,6 +152,39 @@ def test_results_of_one_name_and_formats_that_cannot_hold_a_picture(
     assert files(pictures / 'out') == ['a_x2.jpg', 'd_x2.jpg']
 
 
+def test_transparent_pictures_are_laid_on_a_background(
+    pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As Pillow lays the result of a format with alpha; in a format that holds it, nothing changes."""
+    alpha = np.broadcast_to(np.linspace(0, 255, 18).astype(np.uint8), (12, 18))
+    Image.fromarray(np.dstack([PHOTO, alpha])).save(pictures / 'a.png')
+    Image.fromarray(np.dstack([PHOTO[..., 0], alpha])).save(pictures / 'grey.png')
+    for name, color in (('a', 'Orange'), ('grey', '#fff'), ('grey', 'red')):
+        both = [f'{name}.png', '--scale', '2', '--background', color, '--overwrite']
+        assert gsasr(*both, '-o', 'x.png') == 0 and gsasr(*both, '-o', 'x.bmp') == 0
+        seen, found = Image.open(pictures / 'x.png'), Image.open(pictures / 'x.bmp')
+        assert seen.mode == {'a': 'RGBA', 'grey': 'LA'}[name]
+        expected = Image.new('RGBA', seen.size, color)
+        expected.alpha_composite(seen.convert('RGBA'))
+        assert found.mode == ('L' if color == '#fff' else 'RGB')
+        difference = np.asarray(found.convert('RGB'), int) - np.asarray(expected.convert('RGB'), int)
+        assert np.abs(difference).max() <= 1  # Pillow rounds twice
+    capsys.readouterr()
+    for wrong, why in (('nocolor', 'unknown color'), ('#10203040', 'is a colour that is opaque')):
+        assert gsasr('a.png', '--scale', '2', '-o', 'y.jpg', '--background', wrong) == 2
+        assert why in capsys.readouterr().err
+    assert not (pictures / 'y.jpg').exists()
+
+
+def test_alpha_that_is_wholly_opaque_needs_no_background(
+    pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.dstack([PHOTO, np.full((12, 18), 255, np.uint8)])).save(pictures / 'a.png')
+    assert gsasr('a.png', '--scale', '2', '-o', 'x.jpg') == 0
+    assert capsys.readouterr().err == 'gsasr upscale: 1 written\n'
+    assert Image.open(pictures / 'x.jpg').mode == 'RGB'
+
+
 def test_what_does_not_fit_into_memory_does_not_stop_the_others(
     pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

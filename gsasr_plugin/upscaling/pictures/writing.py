@@ -1,5 +1,6 @@
 """Writing pictures, with their metadata: libvips encodes PNG, tiff.py TIFF files, Pillow all others."""
 
+import dataclasses
 import io
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from gsasr_plugin.upscaling.pictures.tiff import tiff_content
 from gsasr_plugin.upscaling.pictures.vips import encoded_png
 from gsasr_plugin.whole_file import write_whole
 
+Color = tuple[float, float, float]  # RGB, 0..1, in the colour space of the picture
 LOSSLESS_EFFORT = 80  # of WebP's encoder, 0 to 100
 
 
@@ -24,7 +26,9 @@ def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool) -> str | Non
     known = FORMATS[format]
     if alpha and not known.alpha:
         able = ', '.join(other.name for other in FORMATS.values() if other.alpha)
-        return f'{format} files hold no alpha channel, which the picture has: choose one of {able}'
+        return (
+            f'{format} files hold no alpha channel, which the picture has: choose one of {able}, or give --background'
+        )
     if max(size) > known.max_side:
         return f'{format} files hold at most {known.max_side} pixels per side, not {size[1]} x {size[0]}'
     return None
@@ -43,6 +47,23 @@ def write_picture(picture: Picture, path: Path | None, *, quality: int | None = 
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content)
+
+
+def fit_for_format(picture: Picture, background: Color | None) -> Picture:
+    """The picture as a file of its `format` holds it: where that has no alpha, laid on a background.
+
+    Args:
+        background: None: only what is wholly opaque loses its alpha channel.
+    """
+    if picture.alpha is None or FORMATS[picture.format].alpha:
+        return picture
+    if not (picture.alpha < 1).any():
+        return dataclasses.replace(picture, alpha=None)
+    if background is None:
+        return picture
+    behind = np.array(background[:1] if len(set(background)) == 1 else background, np.float32)  # grey stays grey
+    alpha = picture.alpha[..., None]
+    return dataclasses.replace(picture, color=np.clip(picture.color, 0, 1) * alpha + behind * (1 - alpha), alpha=None)
 
 
 def losses(picture: Picture) -> list[str]:

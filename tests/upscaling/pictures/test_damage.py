@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,12 @@ def whole_files() -> list[bytes]:
     file = io.BytesIO()
     Image.fromarray(rgba).quantize(8).save(file, 'PNG', pnginfo=texts, dpi=(72, 72), icc_profile=b'p' * 300)
     files.append(file.getvalue())
+    if importlib.util.find_spec('pillow_jxl'):
+        import pillow_jxl  # noqa: F401
+
+        file = io.BytesIO()
+        Image.fromarray(rgba[..., :3]).save(file, 'JXL')
+        files.append(file.getvalue())
     deep = rgba.astype(np.uint16) * 257
     for planes in ('contig', 'separate'):
         pixels = np.moveaxis(deep[..., :3], -1, 0) if planes == 'separate' else deep[..., :3]

@@ -16,6 +16,7 @@ import pyvips
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
+from gsasr_plugin.upscaling.pictures.depth import bits_in_file
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.reading import picture_header, read_picture
@@ -211,6 +212,51 @@ def test_orientation_that_stands_behind_the_pixels_or_in_xmp() -> None:
     for format in ('JPEG', 'WEBP'):
         content = saved(pixels, format, xmp=XMP6)
         assert picture_header(content).size == read_picture(content).size == (40, 24)
+
+
+def test_the_profile_of_a_bmp_file_is_read() -> None:
+    """As of version 5, behind the pixels, where GIMP writes it."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    plain = saved(RGBA8[..., :3], 'BMP')
+    rows = plain[54:]
+    header = struct.pack('<I', 124) + plain[18:54] + bytes(16) + b'DEBM' + bytes(52)
+    header += struct.pack('<3I', 124 + len(rows), len(profile), 0)
+    assert len(header) == 124
+    content = b'BM' + struct.pack('<IHHI', 14 + 124 + len(rows) + len(profile), 0, 0, 138) + header + rows + profile
+    found = read_picture(content)
+    assert found.metadata.icc == profile
+    np.testing.assert_array_equal(levels(found), RGBA8[..., :3])
+    assert read_picture(content[:-1]).metadata.icc is None and read_picture(plain).metadata.icc is None
+    assert losses(found) == ['its profile: BMP files hold none (left out)']
+
+
+@pytest.mark.parametrize('container', [False, True])
+@pytest.mark.parametrize('fields', [((0, 2),), ((1, 2),), ((2, 2),), ((3, 2), (15, 6))])
+def test_bits_of_jpeg_xl(fields: tuple[tuple[int, int], ...], container: bool) -> None:
+    """A header as its specification has it: 40 x 24, not all as usual, more of it or not, whole numbers, their bits."""
+    depth = {0: 8, 1: 10, 2: 12, 3: 16}[fields[0][0]]
+    for more in ([(0, 1)], [(1, 1), (0, 3), (0, 1), (0, 1), (1, 1), (0, 2), (0, 2), (0, 2), (0, 1)]):
+        stored = [(1, 1), (24 // 8 - 1, 5), (0, 3), (40 // 8 - 1, 5), (0, 1), *more, (0, 1), *fields]
+        number = place = 0
+        for value, count in stored:
+            number |= value << place
+            place += count
+        codestream = b'\xff\x0a' + number.to_bytes(20, 'little')
+        signature = b'\0\0\0\x0cJXL \r\n\x87\n'
+        content = signature + b'\0\0\0\x1ejxlc' + codestream if container else codestream
+        image = Image.new('RGB', (40, 24))
+        image.format = 'JXL'
+        assert bits_in_file(image, content) == depth
+
+
+@pytest.mark.parametrize(('mode', 'bits'), [('RGB', 8), ('I;16', 16)])
+def test_jpeg_xl_as_its_encoder_writes_it(mode: str, bits: int) -> None:
+    pytest.importorskip('pillow_jxl')
+    pixels = RGBA16[..., 0] if bits == 16 else RGBA8[..., :3]
+    content = saved(pixels, 'JXL', lossless=True)
+    found = read_picture(content)
+    assert found.bits == bits and not found.remarks
+    np.testing.assert_array_equal(levels(found).squeeze(), pixels)
 
 
 def test_a_grey_profile_stays_in_grey_files() -> None:
