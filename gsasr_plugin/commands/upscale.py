@@ -23,7 +23,7 @@ from gsasr_plugin.commands.progress import ProgressLine
 from gsasr_plugin.run_errors import CommandError, told_as_command_error
 from gsasr_plugin.stop_signals import EXIT_INTERRUPTED, left_at_once
 from gsasr_plugin.upscaling.names import FIELDS, NameTemplate
-from gsasr_plugin.upscaling.pictures.formats import LOSSY
+from gsasr_plugin.upscaling.pictures.formats import HOLD_FRAMES, LOSSY
 
 if TYPE_CHECKING:
     from gsasr_plugin.upscaling.batch import BatchOptions, Outcome
@@ -100,6 +100,13 @@ def _add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('the pictures')
+    group.add_argument(
+        '--frames',
+        choices=['first', 'all'],
+        default='first',
+        help='of animations (GIF, APNG, WebP) and of TIFF files with pages: the first picture, or all, with their '
+        f'durations, into {", ".join(HOLD_FRAMES)} (default: first)',
+    )
     group.add_argument(
         '--recursive',
         action=argparse.BooleanOptionalAction,
@@ -211,6 +218,7 @@ def _prepared(
             max_pixels=max_pixels,
             names=names,
             background=arguments.background is not None,
+            all_frames=arguments.frames == 'all',
         )
     with told_as_command_error('-o: ', ValueError):
         check_target(plan)
@@ -239,10 +247,7 @@ def _batch_options(arguments: argparse.Namespace, quality: int | None, max_pixel
 def _work(jobs: list[PictureJob], upscaler: Upscaler, options: BatchOptions, *, quiet: bool) -> Outcome:
     from gsasr_plugin.upscaling.batch import upscale_pictures
 
-    total = sum(
-        job.lq_size[0] * job.lq_size[1] * upscaler.passes(len(job.outputs), one_encoding=options.one_encoding)
-        for job in jobs
-    )
+    total = sum(job.pixels * upscaler.passes(len(job.outputs), one_encoding=options.one_encoding) for job in jobs)
     with ProgressLine(pictures=len(jobs), pixels=total, quiet=quiet) as line:
         return upscale_pictures(upscaler, jobs, options, progress=line.pixels, done=lambda job: line.picture())
 
@@ -259,8 +264,9 @@ def _show_plan(plan: Plan, upscaler: Upscaler) -> None:
             target = 'standard output' if output.path is None else output.path
             h, w = job.lq_size
             H, W = output.size
+            frames = f', {job.frames} pictures' if job.frames > 1 else ''
             parts = f', in {len(tiles)} tiles' if len(tiles) > 1 else ''
-            print(f'{job.source} ({w} x {h}{parts}) -> {target} ({W} x {H}, {job.format})', file=sys.stderr)
+            print(f'{job.source} ({w} x {h}{parts}) -> {target} ({W} x {H}, {job.format}){frames}', file=sys.stderr)
     print(
         f'on {upscaler.device} in {name_of(upscaler.dtype)}: about {peak / 2**30:.2f} GiB at most, beside the network',
         file=sys.stderr,

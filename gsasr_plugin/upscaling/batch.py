@@ -15,6 +15,7 @@ import torch
 
 from gsasr_plugin.archs.tile_memory import free_budget
 from gsasr_plugin.free_memory import give_back
+from gsasr_plugin.upscaling.animations import upscale_frames
 from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, completes, needed_bytes
 from gsasr_plugin.upscaling.lanes import Gate, in_lanes
 from gsasr_plugin.upscaling.pictures.formats import LOSSY
@@ -197,7 +198,7 @@ class _Run:
         number, job = numbered
         outcome = self.outcomes[number] = Outcome()
         passes = self.upscaler.passes(len(job.outputs), one_encoding=self.options.one_encoding)
-        left = float(job.lq_size[0] * job.lq_size[1] * passes)
+        left = float(job.pixels * passes)
 
         def progress(pixels: float) -> None:
             nonlocal left
@@ -230,6 +231,9 @@ def _upscale_picture(
     network: Gate,
 ) -> None:
     """Reads a picture, enlarges it behind the gate to the network, and writes its results."""
+    if job.frames > 1:
+        _upscale_frames(upscaler, job, options, outcome, progress, network)
+        return
     try:
         picture = read_picture(job.content, max_pixels=options.max_pixels)
         outputs = _asked_of(picture, job)
@@ -272,6 +276,24 @@ def _upscale_picture(
             outcome.failures.append((str(job.source), f'the result cannot be written: {told(error)}'))
             if isinstance(error, OSError) and error.errno in NO_PLACE:
                 raise _NoPlaceError from error
+
+
+def _upscale_frames(
+    upscaler: Upscaler, job: PictureJob, options: BatchOptions, outcome: Outcome, progress: PixelsDone, network: Gate
+) -> None:
+    asked = dataclasses.asdict(options)
+    del asked['max_pixels'], asked['background']
+    try:
+        remarks = upscale_frames(upscaler, job, progress=progress, network=network, **asked)
+    except (MemoryError, RuntimeError):
+        raise
+    except Exception as error:
+        outcome.failures.append((str(job.source), told(error)))
+        if isinstance(error, OSError) and error.errno in NO_PLACE:
+            raise _NoPlaceError from error
+        return
+    outcome.remarks += [(str(job.source), remark) for remark in remarks]
+    outcome.written += [output.path for output in job.outputs]
 
 
 def _asked_of(picture: Picture, job: PictureJob) -> list[Output]:

@@ -38,6 +38,8 @@ class PictureJob:
         content: the file, or what the standard input gave.
         lq_size: (h, w).
         outputs: at least one.
+        frames: how many pictures of the file are enlarged.
+        max_pixels: of each, see `read_picture`.
     """
 
     source: Source
@@ -45,6 +47,13 @@ class PictureJob:
     lq_size: Size
     format: str
     outputs: tuple[Output, ...]
+    frames: int = 1
+    max_pixels: float | None = None
+
+    @property
+    def pixels(self) -> int:
+        """Of all its pictures, which may be of several sizes, as if they were of one."""
+        return self.lq_size[0] * self.lq_size[1] * self.frames
 
 
 @dataclass
@@ -140,6 +149,7 @@ def make_plan(
     max_pixels: float | None = None,
     names: NameTemplate | None = None,
     background: bool = False,
+    all_frames: bool = False,
 ) -> Plan:
     """Reads the headers of the pictures, and settles sizes and names.
 
@@ -147,6 +157,7 @@ def make_plan(
         max_pixels: see `read_picture`.
         names: of results in a folder.
         background: whether there is one for pictures whose format holds no alpha.
+        all_frames: of animations and pages all pictures, not the first.
 
     Raises:
         ValueError: several results of one picture would have one name.
@@ -166,14 +177,15 @@ def make_plan(
         except Exception as error:  # whatever one picture raises, the others are done
             plan.failures.append((str(source), told(error)))
             continue
-        format = destination.format or FORMATS[header.format]
+        frames = header.frames if all_frames else 1
+        format = destination.format or FORMATS[header.frames_format if frames > 1 else header.format]
         alpha = header.alpha and not background and not (format.alpha or _is_opaque(content, max_pixels))
         outputs = []
         for target, size in sizes:
             name = names.of(source.name.stem, target, size, header.size, number)
             path = destination.file_of(source.name.with_name(name), format)
             complaint = None if path is None else _complaint(path, source, taken, pictures, overwrite)
-            complaint = complaint or cannot_hold(size, format.name, alpha=alpha)
+            complaint = complaint or cannot_hold(size, format.name, alpha=alpha, frames=frames)
             if complaint:
                 plan.failures.append((str(source), complaint))
                 continue
@@ -184,7 +196,8 @@ def make_plan(
             else:
                 outputs.append(Output(size, path, target))
         if outputs:
-            plan.jobs.append(PictureJob(source, content, header.size, format.name, tuple(outputs)))
+            job = PictureJob(source, content, header.size, format.name, tuple(outputs), frames, max_pixels)
+            plan.jobs.append(job)
     return plan
 
 

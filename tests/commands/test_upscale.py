@@ -176,6 +176,33 @@ def test_transparent_pictures_are_laid_on_a_background(
     assert not (pictures / 'y.jpg').exists()
 
 
+def test_all_frames_of_an_animation(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each as if it were a picture of its own."""
+    frames = [Image.fromarray(np.roll(PHOTO, 3 * k, 1)) for k in range(3)]
+    frames[0].save(pictures / 'a.webp', save_all=True, append_images=frames[1:], duration=[40, 50, 60], lossless=True)
+    frames[0].save(pictures / 'a.tif', save_all=True, append_images=frames[1:])
+    for k, frame in enumerate(frames):
+        frame.save(pictures / f'{k}.png')
+    scale = ['--scale', '2']
+    assert gsasr('a.webp', *scale, '-o', 'first.webp') == 0
+    assert 'only the first of its 3 pictures is used' in capsys.readouterr().err
+    assert getattr(Image.open(pictures / 'first.webp'), 'n_frames', 1) == 1
+    assert gsasr('a.webp', *scale, '-o', 'x.jpg', '--frames', 'all') == 1
+    assert 'it has 3: choose one of PNG, WEBP, TIFF, GIF' in capsys.readouterr().err
+    assert gsasr('a.webp', 'a.tif', *scale, '-o', 'o/', '--frames', 'all', '--dry-run') == 0
+    assert '(18 x 12) -> o/a_x2.webp (36 x 24, WEBP), 3 pictures' in capsys.readouterr().err
+    assert gsasr('a.webp', 'a.tif', '0.png', '1.png', '2.png', *scale, '-o', 'o/', '--frames', 'all') == 0
+    assert capsys.readouterr().err == 'gsasr upscale: 5 written\n'
+    for name in ('a_x2.webp', 'a_x2.tif'):
+        image = Image.open(pictures / 'o' / name)
+        for k in range(image.n_frames):
+            image.seek(k)
+            image.load()
+            assert name.endswith('tif') or image.info['duration'] == [40, 50, 60][k]
+            np.testing.assert_array_equal(image, Image.open(pictures / 'o' / f'{k}_x2.png'))
+        assert k == 2
+
+
 def test_alpha_that_is_wholly_opaque_needs_no_background(
     pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ EXIF_HEADER = b'Exif\0\0'
 BYTE, SHORT, LONG, RATIONAL, UNDEFINED = 1, 3, 4, 5, 7
 BYTES_OF_KIND = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 CODES = {1: 'B', 3: 'H', 4: 'I', 5: 'II', 6: 'b', 7: 'B', 8: 'h', 9: 'i', 10: 'ii', 13: 'I', 16: 'Q', 18: 'Q'}
+WIDE_KINDS = (11, 12)  # floating-point numbers, which nobody asks for
 LONG_KINDS = {16: LONG, 18: LONG}  # which BigTIFF alone has
 # Tags that lead to further directories: in which they stand does not matter.
 DIRECTORIES = (IFD.Exif, IFD.GPSInfo, IFD.Interop)
@@ -40,6 +41,20 @@ class Directory:
 
     entries: dict[int, Entry] = field(default_factory=dict)
     below: dict[int, Directory] = field(default_factory=dict)
+
+    @property
+    def next(self) -> int:
+        """How far behind its beginning it says where the next page is."""
+        return 2 + 12 * len({*self.entries, *self.below})
+
+    def swapped(self) -> Directory:
+        """The same in the other order of bytes."""
+        entries = {}
+        for tag, (kind, length, data) in self.entries.items():
+            step = struct.calcsize(CODES.get(kind, 'B')[0]) if kind not in WIDE_KINDS else BYTES_OF_KIND[kind]
+            data = b''.join(data[place : place + step][::-1] for place in range(0, len(data), step))
+            entries[tag] = Entry(kind, length, data)
+        return Directory(entries, {tag: below.swapped() for tag, below in self.below.items()})
 
 
 @dataclass
@@ -83,7 +98,15 @@ class Exif:
     def file_start(self) -> bytes:
         """What a TIFF file begins with: its header and the directories."""
         header = {'<': b'II*\0', '>': b'MM\0*'}[self.order] + struct.pack(self.order + 'I', 8)
-        return header + _directory_bytes(self.main, self.order, len(header))
+        return header + self.directory(len(header))
+
+    def directory(self, start: int) -> bytes:
+        """The directories as they stand at that place of a file; that of the next page is 0, see `Directory.next`."""
+        return _directory_bytes(self.main, self.order, start)
+
+    def in_order(self, order: str) -> Exif:
+        """The same in another order of bytes."""
+        return self if order == self.order else Exif(order, self.main.swapped(), self.damaged)
 
 
 def is_tiff(content: Buffer) -> bool:
@@ -110,25 +133,29 @@ def parse_exif(content: Buffer) -> Exif:
     return exif
 
 
-def pages(content: Buffer) -> int:
-    """How many pictures a TIFF file has, reduced copies aside."""
-    count = 0
+def page_offsets(content: Buffer) -> list[int]:
+    """Where the directories of a TIFF file's pictures stand, reduced copies aside."""
+    found = []
     for offset in _directory_offsets(content):
         exif = Exif(order=_Layout.of(content).order)
         exif.main = _directory(content, offset, exif, depth=0)
-        count += not exif.number(254, 0) & 1
-    return count
+        if not exif.number(254, 0) & 1:
+            found.append(offset)
+    return found
 
 
-def first_page(content: bytes) -> bytes:
-    """A TIFF file that ends, for its readers, with its first directory: damage behind it is not their concern."""
-    offset = next(_directory_offsets(content), None)
+def only_page(content: bytes, offset: int | None = None) -> bytes:
+    """A TIFF file of one picture, the first if no other is named: damage in others is of no concern to its readers."""
+    offset = next(_directory_offsets(content), None) if offset is None else offset
     if offset is None:
         return content
     layout = _Layout.of(content)
     start, count = layout.entries(content, offset)
     place, length = start + layout.entry_bytes * count, struct.calcsize(layout.offset_code)
-    return content[:place] + bytes(length) + content[place + length :]
+    changed = bytearray(content)
+    changed[place : place + length] = bytes(length)
+    changed[length : 2 * length] = struct.pack(layout.offset_code, offset)
+    return bytes(changed)
 
 
 class _Layout(NamedTuple):

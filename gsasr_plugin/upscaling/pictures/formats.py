@@ -35,15 +35,17 @@ FORMATS = {
         Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp')),
         Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp')),
         Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi')),
+        Format('GIF', ('.gif',), False, True, 65535, True, ('comment',)),
         Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',)),
     )
 }
+HOLD_FRAMES = ('PNG', 'WEBP', 'TIFF', 'GIF')  # several pictures: animations, pages
 LOSSY = ('JPEG', 'AVIF')  # Pillow's AVIF files are off by 3 levels at best
 DEFAULT_QUALITY = 95  # of JPEG, WebP and AVIF
 GAUSSIANS_SUFFIX = '.npz'  # of what 'gsasr gaussians' writes
 # Further names of the formats above, and of those that are only read: see `READERS`.
 READ_SUFFIXES = (
-    *('.apng', '.bmp', '.dib', '.jpe', '.jfif', '.mpo', '.gif', '.jp2', '.j2k', '.jpx', '.ppm', '.pgm', '.pbm', '.pnm'),
+    *('.apng', '.bmp', '.dib', '.jpe', '.jfif', '.mpo', '.jp2', '.j2k', '.jpx', '.ppm', '.pgm', '.pbm', '.pnm'),
     *('.tga', '.ico', '.icns', '.psd', '.pcx', '.sgi', '.dds', '.qoi', '.heic', '.heif', '.jxl'),
 )
 SUFFIXES = tuple(dict.fromkeys([*(s for known in FORMATS.values() for s in known.suffixes), *READ_SUFFIXES]))

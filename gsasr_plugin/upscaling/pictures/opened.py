@@ -48,7 +48,7 @@ def as_picture(file: StoredFile, color: np.ndarray, alpha: np.ndarray | None, bi
 
 def result_format(name: str, *, alpha: bool) -> str:
     """The name in `FORMATS` of results of a file of that format: its own, or one that holds them without loss."""
-    name = {'MPO': 'JPEG', 'DIB': 'BMP'}.get(name, name)
+    name = {'MPO': 'JPEG', 'DIB': 'BMP', 'GIF': 'PNG'}.get(name, name)
     return name if name in FORMATS and (FORMATS[name].alpha or not alpha) else 'PNG'
 
 

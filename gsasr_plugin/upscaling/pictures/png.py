@@ -47,6 +47,15 @@ def chunks_of(content: Buffer) -> Iterator[Chunk]:
         place = end + 4
 
 
+def all_chunks(content: bytes) -> Iterator[Chunk]:
+    """The chunks of a file that is whole, with all that they hold."""
+    place = len(SIGNATURE)
+    while place < len(content):
+        length, name = struct.unpack_from('>I4s', content, place)
+        yield Chunk(name, content[place + 8 : place + 8 + length])
+        place += 12 + length
+
+
 def chunk_bytes(chunk: Chunk) -> bytes:
     """A chunk as it stands in a file."""
     return struct.pack('>I', len(chunk.data)) + b''.join(chunk) + struct.pack('>I', zlib.crc32(b''.join(chunk)))
@@ -54,14 +63,12 @@ def chunk_bytes(chunk: Chunk) -> bytes:
 
 def with_chunks(content: bytes, chunks: Iterable[Chunk]) -> bytes:
     """A file of pixels only, with these chunks behind its header, and none of its own but those that it must have."""
-    place, parts = len(SIGNATURE), [SIGNATURE]
-    while place < len(content):
-        length, name = struct.unpack_from('>I4s', content, place)
-        if name[:1].isupper():  # who writes files of pixels adds a resolution, which nobody gave
-            parts.append(content[place : place + 12 + length])
-        if name == b'IHDR':
-            parts += [chunk_bytes(chunk) for chunk in chunks]
-        place += 12 + length
+    parts = [SIGNATURE]
+    for chunk in all_chunks(content):
+        if chunk.name[:1].isupper():  # who writes files of pixels adds a resolution, which nobody gave
+            parts.append(chunk_bytes(chunk))
+        if chunk.name == b'IHDR':
+            parts += [chunk_bytes(more) for more in chunks]
     return b''.join(parts)
 
 

@@ -22,8 +22,8 @@ from PIL import Image
 from gsasr_plugin.library_limits import with_truncated_files, without_library_limits
 from gsasr_plugin.upscaling.pictures import png, vips
 from gsasr_plugin.upscaling.pictures.depth import bits_in_file
-from gsasr_plugin.upscaling.pictures.exif import Buffer, is_tiff
-from gsasr_plugin.upscaling.pictures.formats import READERS
+from gsasr_plugin.upscaling.pictures.exif import Buffer, is_tiff, page_offsets
+from gsasr_plugin.upscaling.pictures.formats import HOLD_FRAMES, READERS
 from gsasr_plugin.upscaling.pictures.metadata import (
     Metadata,
     settled,
@@ -56,11 +56,15 @@ class Header(NamedTuple):
         size: (H, W), upright.
         format: a name of `FORMATS`, that of the file or else one that holds the picture without loss.
         alpha: whether it has an alpha channel.
+        frames: how many pictures it has, of an animation or pages.
+        frames_format: as `format`, of all of them.
     """
 
     size: tuple[int, int]
     format: str
     alpha: bool
+    frames: int = 1
+    frames_format: str = 'PNG'
 
 
 def picture_header(source: Path | bytes, *, max_pixels: float | None = None) -> Header:
@@ -72,18 +76,19 @@ def picture_header(source: Path | bytes, *, max_pixels: float | None = None) -> 
     Raises:
         PictureError: it cannot be read, is of another format, or too large.
     """
-    with _content(source) as content, _pillow_for_our_needs():
+    with _content(source) as content, pillow_for_our_needs():
         if png.is_png(content):
-            file = _png_file(content)
+            file, frames = _png_file(content), _png_frames(content)
         elif is_tiff(content):
-            file = tiff_file(content)
+            file, frames = tiff_file(content), len(page_offsets(content))
         else:
             with _open(content) as image:
-                file = _pillow_file(image)
+                file, frames = _pillow_file(image), number_of_frames(image)
         orientation = settled(file.stored)[1]
     size = file.size[::-1] if orientation >= 5 else file.size
     check_size(size, max_pixels)
-    return Header(size, result_format(file.format, alpha=file.alpha), file.alpha)
+    together = file.format if file.format in HOLD_FRAMES else 'PNG'
+    return Header(size, result_format(file.format, alpha=file.alpha), file.alpha, frames, together)
 
 
 def read_picture(source: Path | bytes, *, max_pixels: float | None = None) -> Picture:
@@ -99,7 +104,7 @@ def read_picture(source: Path | bytes, *, max_pixels: float | None = None) -> Pi
         content = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise PictureError(f'cannot be read: {error.strerror}') from error
-    with _pillow_for_our_needs():
+    with pillow_for_our_needs():
         if png.is_png(content):
             return _read_png(content, max_pixels)
         if is_tiff(content):
@@ -143,9 +148,13 @@ def _read_png(content: bytes, max_pixels: float | None) -> Picture:
             raise error  # nothing was found
         remarks.append('it is damaged: what could be read of it is used')
     color, alpha, bits = vips.levels_of(image, alpha_at=0 if image.bands in (2, 4) else None)
-    frames = next((c.data[:4] for c in png.chunks_of(content) if c.name == b'acTL'), b'')
-    remarks += only_the_first(int.from_bytes(frames, 'big'))
+    remarks += only_the_first(_png_frames(content))
     return as_picture(file, color, alpha, bits, remarks)
+
+
+def _png_frames(content: Buffer) -> int:
+    control = next((chunk.data[:4] for chunk in png.chunks_of(content) if chunk.name == b'acTL'), b'')
+    return max(int.from_bytes(control, 'big'), 1)
 
 
 def _png_file(content: Buffer) -> StoredFile:
@@ -165,7 +174,7 @@ def _read_other(content: bytes, max_pixels: float | None) -> Picture:
     image = _open(content)
     with image:
         check_size((image.height, image.width), max_pixels)
-        remarks += only_the_first(_frames(image))
+        remarks += only_the_first(number_of_frames(image))
         if image.format == 'MPO':
             remarks.append('further pictures in its file (a preview, a gain map) are left out')
         depth = bits_in_file(image, content)
@@ -174,7 +183,7 @@ def _read_other(content: bytes, max_pixels: float | None) -> Picture:
         except Exception as error:  # each of Pillow's decoders has its own
             part = _truncated(content)
             if part is None:
-                raise PictureError(f'is damaged: {_words(error)}') from None
+                raise PictureError(f'is damaged: {error_in_words(error)}') from None
             image = part
             remarks.append('it is damaged: what could be read of it is used')
         except BaseException as error:
@@ -182,16 +191,17 @@ def _read_other(content: bytes, max_pixels: float | None) -> Picture:
         picture = from_pillow(image)
     if picture.bits < depth:
         remarks.append(f'its {depth} bits per channel are read as {picture.bits}')
-    return dataclasses.replace(picture, remarks=(*remarks, *picture.remarks), lossless=_is_lossless_webp(content))
+    return dataclasses.replace(picture, remarks=(*remarks, *picture.remarks), lossless=has_lossless_webp(content))
 
 
-def _is_lossless_webp(content: bytes) -> bool:
+def has_lossless_webp(content: bytes) -> bool:
+    """Whether a file is a WebP file without loss, or its first frame is."""
     place = 12  # behind RIFF, a length and WEBP: chunks, each with its length
     while content[:4] == b'RIFF' and place + 8 <= len(content):
         if content[place : place + 4] in (b'VP8L', b'VP8 '):
             return content[place : place + 4] == b'VP8L'
         length = int.from_bytes(content[place + 4 : place + 8], 'little')
-        place += 8 + length + length % 2
+        place += 24 if content[place : place + 4] == b'ANMF' else 8 + length + length % 2  # a frame's own chunks
     return False
 
 
@@ -213,7 +223,8 @@ def _pillow_file(image: Image.Image) -> StoredFile:
     return StoredFile((image.height, image.width), image.format or '', image.has_transparency_data, stored_with(image))
 
 
-def _frames(image: Image.Image) -> int:
+def number_of_frames(image: Image.Image) -> int:
+    """How many pictures a file has that belong together, as far as they can be followed."""
     try:
         return 1 if image.format in ('MPO', 'ICO', 'ICNS', 'PSD') else getattr(image, 'n_frames', 1)
     except Exception:  # later ones are damaged
@@ -236,7 +247,8 @@ def _content(source: Path | bytes) -> Iterator[Buffer]:
 
 
 @contextmanager
-def _pillow_for_our_needs() -> Iterator[None]:
+def pillow_for_our_needs() -> Iterator[None]:
+    """Neither limits nor warnings of Pillow's, for one thread at a time."""
     # Warnings and Pillow's settings are the process's: one picture at a time, which takes little beside the network.
     with _one_reads, without_library_limits(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # they name no file
@@ -254,7 +266,7 @@ def _open(content: Buffer) -> Image.Image:
         what = 'is not a picture that can be read' if len(content) else 'is empty'
         raise PictureError(f'{what} (accepted: PNG, TIFF, {", ".join(READERS)})') from None
     except Exception as error:  # a damaged header
-        raise PictureError(f'cannot be read: {_words(error)}') from error
+        raise PictureError(f'cannot be read: {error_in_words(error)}') from error
     except BaseException as error:
         raise _of_a_library(error) from None
     if image.format in ('BMP', 'DIB'):
@@ -291,7 +303,8 @@ def _add_reader(content: Buffer) -> None:
             reader.register_heif_opener()
 
 
-def _words(error: Exception) -> str:
+def error_in_words(error: Exception) -> str:
+    """What Pillow's readers raise, for messages."""
     words = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
     return words if words and 'BytesIO' not in words else 'its data make no sense'
 

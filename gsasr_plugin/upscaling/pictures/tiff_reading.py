@@ -7,7 +7,7 @@ import numpy as np
 from PIL.ExifTags import Base
 
 from gsasr_plugin.upscaling.pictures import vips
-from gsasr_plugin.upscaling.pictures.exif import Buffer, Exif, first_page, pages, parse_exif
+from gsasr_plugin.upscaling.pictures.exif import Buffer, Exif, only_page, page_offsets, parse_exif
 from gsasr_plugin.upscaling.pictures.metadata import stored_in_tiff
 from gsasr_plugin.upscaling.pictures.opened import StoredFile, as_picture, check_size, only_the_first
 from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, Picture, PictureError
@@ -28,13 +28,13 @@ def read_tiff(content: bytes, max_pixels: float | None) -> Picture:
     if len(extra) > (alpha_at is not None):
         remarks.append('a channel whose meaning it does not say is left out')
     depth = int(max(exif.numbers(Base.BitsPerSample), default=1))
-    count = pages(content)
+    count = len(page_offsets(content))
     if exif.number(Base.PlanarConfiguration, 1) == SEPARATE and exif.number(Base.SamplesPerPixel, 1) == 2:
         color, alpha, bits, converted = *_of_two_planes(content, alpha_at), depth, False
     elif depth not in (1, 2, 4, 8, 16):
         color, alpha, bits, converted = _of_odd_bits(content, exif, depth), None, 16, False
     else:
-        image = vips.decoded(first_page(content) if count > 1 else content)
+        image = vips.decoded(only_page(content) if count > 1 else content)
         color, alpha, bits = vips.levels_of(image, alpha_at=alpha_at)
         converted = image.interpretation in ('cmyk', 'lab', 'labs')
     if converted:

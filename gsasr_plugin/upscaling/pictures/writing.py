@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gsasr_plugin.upscaling.pictures import png
-from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS
+from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS, HOLD_FRAMES
 from gsasr_plugin.upscaling.pictures.metadata import IPTC_RESOURCE, Metadata, held, with_resolution
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.tiff import tiff_content
@@ -18,12 +18,19 @@ from gsasr_plugin.upscaling.pictures.vips import encoded_png
 from gsasr_plugin.whole_file import write_whole
 
 Color = tuple[float, float, float]  # RGB, 0..1, in the colour space of the picture
+TRANSPARENT = 255  # of the colours of a GIF file
+GIF_LOSSES = [
+    'its colours become 256: GIF files hold no more',
+    'what shines through becomes opaque or transparent: GIF files hold nothing between',
+]
 LOSSLESS_EFFORT = 80  # of WebP's encoder, 0 to 100
 
 
-def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool) -> str | None:
-    """Why a format cannot hold a picture of the size (H, W), None where it can."""
+def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool, frames: int = 1) -> str | None:
+    """Why a format cannot hold so many pictures of the size (H, W), None where it can."""
     known = FORMATS[format]
+    if frames > 1 and format not in HOLD_FRAMES:
+        return f'{format} files hold one picture, and it has {frames}: choose one of {", ".join(HOLD_FRAMES)}'
     if alpha and not known.alpha:
         able = ', '.join(other.name for other in FORMATS.values() if other.alpha)
         return (
@@ -73,6 +80,8 @@ def losses(picture: Picture) -> list[str]:
         if picture.bits == 8 or FORMATS[picture.format].deep
         else [f'its 16 bits become 8: {picture.format} files hold no more']
     )
+    if picture.format == 'GIF':
+        bits += GIF_LOSSES[: 1 if picture.alpha is None else 2]
     return bits + held(picture.metadata, picture.format, grey=picture.color.shape[2] == 1)[1]
 
 
@@ -99,7 +108,8 @@ def encode_picture(picture: Picture, *, quality: int | None = None) -> bytes:
             return tiff_content(levels, metadata, alpha=picture.alpha is not None)
         return png.with_chunks(encoded_png(levels), _chunks(metadata))
     file = io.BytesIO()
-    to_pillow(picture).save(file, picture.format, **_options(picture, metadata, quality))
+    image = _with_palette(picture) if picture.format == 'GIF' else to_pillow(picture)
+    image.save(file, picture.format, **_options(picture, metadata, quality))
     return file.getvalue()
 
 
@@ -108,6 +118,9 @@ def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[
     options: dict[str, Any] = {'dpi': metadata.dpi} if metadata.dpi else {}
     if picture.format == 'BMP':
         return options
+    if picture.format == 'GIF':
+        see_through = {} if picture.alpha is None else {'transparency': TRANSPARENT}
+        return {'comment': metadata.comment or b'', 'optimize': False, **see_through}
     lossless = picture.format == 'WEBP' and picture.lossless and quality is None
     quality = DEFAULT_QUALITY if quality is None else quality
     exif = metadata.exif if picture.format == 'JPEG' else with_resolution(metadata.exif, metadata.dpi)
@@ -117,6 +130,19 @@ def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[
     elif lossless:
         options |= {'lossless': True, 'exact': True, 'quality': LOSSLESS_EFFORT}
     return options
+
+
+def _with_palette(picture: Picture) -> Image.Image:
+    """In 256 colours, the last of which stands for what is transparent by more than half."""
+    image = to_pillow(dataclasses.replace(picture, alpha=None)).convert('RGB')
+    palette = image.quantize(TRANSPARENT if picture.alpha is not None else TRANSPARENT + 1, kmeans=1)
+    image = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    if picture.alpha is None:
+        return image
+    indices = np.where(picture.alpha < 0.5, np.uint8(TRANSPARENT), np.asarray(image))
+    seen = Image.fromarray(indices, 'P')
+    seen.putpalette([*(image.getpalette() or []), *bytes(3 * (TRANSPARENT + 1))][: 3 * (TRANSPARENT + 1)])
+    return seen
 
 
 def to_pillow(picture: Picture) -> Image.Image:
