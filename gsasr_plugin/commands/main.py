@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -50,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: list[str]) -> int:
+    # Threads that have nothing to do sleep, unless the user wants them to spin: beside other programs, spinning threads
+    # wait for each other's turns, which took four times as long. OpenMP reads this when torch is imported.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     name = next((word for word in argv if not word.startswith('-')), '')
     with left_at_once('gsasr: interrupted'):
         arguments = _parser(name).parse_args(argv)

@@ -375,3 +375,18 @@ def test_other_types_and_copies(name):
 def test_counts_below_one_are_named(key):
     with pytest.raises(ValueError, match=rf'encoder_opt: EDSR: {key}: given 0; accepted: a whole number, at least 1'):
         build_encoder({'type': 'EDSR', key: 0})
+
+
+@pytest.mark.parametrize('res_scale', [1.0, 0.1])
+def test_without_gradients_sums_are_the_same_and_the_input_stays(res_scale: float) -> None:
+    """Then they are made in place."""
+    encoder = build_encoder(
+        {'type': 'EDSR', 'num_feat': 8, 'num_block': 2, 'res_scale': res_scale, 'global_skip': True}
+    )
+    lq = torch.rand(1, 3, 6, 7)
+    given = lq.clone()
+    expected = encoder(lq).detach()
+    with torch.no_grad():
+        found = encoder(lq)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(lq, given, rtol=0, atol=0)

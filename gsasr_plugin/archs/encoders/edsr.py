@@ -63,9 +63,12 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(F.relu(self.conv1(x)))
-        # The first operand decides in which order the sum lies in memory: that in which convolutions leave it.
-        return (y if self.res_scale == 1 else y * self.res_scale) + x
+        if torch.is_grad_enabled():
+            y = self.conv2(F.relu(self.conv1(x)))
+            # The first operand decides in which order the sum lies in memory: that in which convolutions leave it.
+            return (y if self.res_scale == 1 else y * self.res_scale) + x
+        y = self.conv2(self.conv1(x).relu_())  # the same in place: the memory is in the cache
+        return (y if self.res_scale == 1 else y.mul_(self.res_scale)).add_(x)
 
 
 def add_mean(net: nn.Module, rgb_mean: Sequence[float]) -> None:
