@@ -31,6 +31,15 @@ def told_as_command_error(prefix: str, *kinds: type[Exception]) -> Iterator[None
         raise CommandError(f'{prefix}{error}') from error
 
 
+@contextmanager
+def told_of_data(name: str) -> Iterator[None]:
+    """Says of which data set the errors of images are."""
+    try:
+        yield
+    except (DataError, MissingDataError) as error:
+        raise type(error)(f'data set {name}: {error}') from error
+
+
 def ends_run(error: Exception) -> bool:
     """Whether a run has to end with an error, rather than go on without the image or the validation that raised it."""
     return isinstance(error, RunError) and not isinstance(error, DataError | MissingDataError)

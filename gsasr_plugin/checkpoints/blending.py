@@ -17,7 +17,8 @@ def blend(first: Source, second: Source, alpha: float | None = None, options: Ma
     """A network whose weights are (1 - alpha) times one's and alpha times another's, in evaluation mode.
 
     Args:
-        first, second: see `gsasr_plugin.load`. Options of drawing are the first's.
+        first, second: see `gsasr_plugin.load`. How the result draws (`consistency` and the like, which have no mean) is
+            as the nearer one does; the first, in the middle.
         alpha: 0 for the first, 1 for the second, and what lies between; None for 0.5.
         options: the `network_g` section, for checkpoints that do not describe their network.
 
@@ -33,8 +34,10 @@ def blend(first: Source, second: Source, alpha: float | None = None, options: Ma
     if lines:
         listed = '\n  '.join(lines)
         raise ValueError(f'only networks of one architecture can be blended; these differ:\n  {listed}')
+    nearer = other if alpha > 0.5 else net
+    states = (one.state_dict().values() for one in (net, other, nearer))
     with torch.no_grad():
-        for mine, theirs in zip(net.state_dict().values(), other.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.copy_((1 - alpha) * mine.double() + alpha * theirs.double())
-    return net
+        for mine, theirs, blended in zip(*states, strict=True):
+            if blended.is_floating_point():
+                blended.copy_((1 - alpha) * mine.double() + alpha * theirs.double())
+    return nearer

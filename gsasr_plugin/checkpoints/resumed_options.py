@@ -63,6 +63,10 @@ def check_resumable(opt: Mapping[str, Any], state: Mapping[str, Any], path: Path
         if lines:
             listed = '\n  '.join(lines)
             raise RunError(f'{path} is of another network than network_g describes:\n  {listed}')
+    lines = _other_discriminator(opt, then)
+    if lines:
+        listed = '\n  '.join(lines)
+        raise RunError(f'{path} is of another discriminator than network_d describes:\n  {listed}')
     if then and not opt['train'].get(RESTART):
         for section, same in (*((name, {}) for name in optimizers), ('scheduler', _SAME_SCHEDULES)):
             now, stored = (options['train'].get(section, {}).get('type') for options in (opt, then))
@@ -93,6 +97,15 @@ def _other_network(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> li
     if now.get('type') != then.get('type'):
         return [f'type: {now.get("type")} in network_g, {then.get("type")} in the checkpoint']
     return differences(now, then)
+
+
+def _other_discriminator(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """The options of `network_d` that both have, and in which they differ; what one has by default is not known."""
+    ours, theirs = (_flat(options.get('network_d') or {}) for options in (now, then))
+    if 'network_d' in (now['path'].get('ignore_resume_networks') or ()):
+        return []
+    shared = [key for key in ours if key in theirs and ours[key] != theirs[key]]
+    return [f'{key}: {ours[key]} in network_d, {theirs[key]} in the checkpoint' for key in shared]
 
 
 def merge_options(now: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

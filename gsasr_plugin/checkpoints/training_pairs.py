@@ -25,6 +25,10 @@ _STATE = re.compile(r'(\d+)\.state')
 _NETWORK = re.compile(r'net_\w+_(\d+)\.pth')
 
 
+class OtherTrainingError(RunError):
+    """A training state is of a training that lacks one of the networks."""
+
+
 class CheckpointFiles:
     """Files of `torch.save` that appear together; see `writing_checkpoint`.
 
@@ -90,6 +94,8 @@ def newest_pair(states: Path, models: Path, labels: Iterable[str]) -> tuple[Path
     for _, (path,) in candidates:
         try:
             return path, read_pair(path, models, labels)
+        except OtherTrainingError:
+            raise
         except RunError as error:
             if os.environ.get('RANK', '0') == '0':
                 print(f'warning: --auto_resume leaves out a damaged checkpoint: {error}', file=sys.stderr, flush=True)
@@ -118,11 +124,16 @@ def read_pair(state: Path, models: Path, labels: Iterable[str]) -> dict[str, Any
     wanted = held.get(DIGESTS) or {}
     for label in labels:
         network = models / f'net_{label}_{held["iter"]}.pth'
+        if wanted and network.name not in wanted:
+            raise OtherTrainingError(
+                f'{state} is of a training without network_{label}: path.pretrain_network_g starts a new run from its '
+                'network'
+            )
         if not network.is_file():
             raise RunError(f'{network}, which belongs to {state}, is missing')
-        if network.name in wanted and digest(network) != wanted[network.name]:
+        if wanted and digest(network) != wanted[network.name]:
             raise RunError(f'{network} is damaged, or of another time than {state}')
-        if network.name not in wanted and not is_whole_archive(network):
+        if not wanted and not is_whole_archive(network):
             raise RunError(f'{network}, which belongs to {state}, is damaged')
     return held
 

@@ -21,7 +21,7 @@ from gsasr_plugin.data.training_crops import TrainingCrops
 from gsasr_plugin.data.training_images import TrainingImage, list_training_images
 from gsasr_plugin.data.usable_images import check_all
 from gsasr_plugin.data.variable_size import VariableSizeImage
-from gsasr_plugin.run_errors import DataError
+from gsasr_plugin.run_errors import DataError, told_of_data
 from gsasr_plugin.sizes import Size, enlarged_size, format_scale, protocol_sizes
 
 
@@ -80,16 +80,17 @@ class ArbitraryScalePairedDataset(Dataset):
         self._reported: set[ImageFile] = set()  # images that could not be read
         self.images: list[TrainingImage] = []  # training
         self.items: list[EvaluationItem] = []  # validation, testing
-        if options.phase == 'train':
-            self.crops = TrainingCrops(options)
-            self.images = list_training_images(options, self.crops.largest)
-            self.has_pairs = any(image.pair is not None for image in self.images)
-        else:
-            self.items = list_evaluation_items(options)
-            if options.check_images:
-                check_all(self._files(), options.name)
-        for file, error in self.reader.read_ahead(self._files()):
-            self._skip(file, error)
+        with told_of_data(options.name):
+            if options.phase == 'train':
+                self.crops = TrainingCrops(options)
+                self.images = list_training_images(options, self.crops.largest)
+                self.has_pairs = any(image.pair is not None for image in self.images)
+            else:
+                self.items = list_evaluation_items(options)
+                if options.check_images:
+                    check_all(self._files(), options.name)
+            for file, error in self.reader.read_ahead(self._files()):
+                self._skip(file, error)
 
     def __len__(self) -> int:
         return len(self.images) or len(self.items)

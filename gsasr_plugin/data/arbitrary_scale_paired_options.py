@@ -23,18 +23,20 @@ LEAST_PAIRED_LQ_SIZE = 4
 _BACKEND = 'a mapping {type: disk} or {type: lmdb}'
 
 
-class TrainingRoot(NamedTuple):
-    """Images of a training.
+class ImageRoot(NamedTuple):
+    """GT images, and the LR images that belong to them.
 
     Attributes:
         gt: which of dataroot_gt, from 0.
         lq: the root of their LR images; None: LR is made from GT.
         scale: of the pairs, if it is given.
+        template: which of them belong together, see `filename_tmpl`.
     """
 
     gt: int
     lq: str | None = None
     scale: Scale | None = None
+    template: str = '{}'
 
 
 @dataclass(kw_only=True)
@@ -57,7 +59,10 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
         io_backend: {type: disk}: dataroots are folders of files; {type: lmdb}: databases made by BasicSR, folders
             whose names end in .lmdb.
         filename_tmpl: name of the LR file of a GT file, both without extension: '{}' stands for the GT name,
-            '{scale}' for the scale (2 or 3.7), so that '{}x{scale}' fits DIV2K.
+            '{scale}' for the scale (2 or 3.7), so that '{}x{scale}' fits DIV2K. A list has one per dataroot_lq.
+        gt_filename_tmpl: pairs: name of the GT file, without extension; filename_tmpl is given what its '{}' stands
+            for. With another than '{}' images whose names fit neither are left out: dataroot_gt and dataroot_lq may be
+            one folder, as RealSR's, with '{}_HR' here and '{}_LR{scale}' there.
         cache: disk: decode each image once, when it is first used, into a file of 3 bytes per pixel, of which crops
             then read the rows that they need; 5 GiB of the disk are kept free. memory: decode all images once, at the
             start, and keep them; forked workers share them. none: decode an image each time.
@@ -105,7 +110,8 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
     io_backend: Annotated[dict[Literal['type'], Literal['disk', 'lmdb']], Field(min_length=1, title=_BACKEND)] = field(
         default_factory=lambda: {'type': 'disk'}
     )
-    filename_tmpl: str = '{}'
+    filename_tmpl: str | list[str] = '{}'
+    gt_filename_tmpl: str = '{}'
     cache: Literal['none', 'memory', 'disk'] = 'none'
     cache_dir: str | None = None
 
@@ -137,13 +143,7 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
             raise ValueError(f'scale_range {self.scale_range} and scales {self.scales} exclude each other')
         if self.scale_range is not None and self.scale_range[0] > self.scale_range[1]:
             raise ValueError(f'scale_range must be [lowest, highest], got {self.scale_range}')
-        try:
-            self.filename_tmpl.format('name', scale='2')
-        except (AttributeError, LookupError, TypeError, ValueError):
-            raise ValueError(
-                f"filename_tmpl is a text in which '{{}}' stands for the GT name and '{{scale}}' for the scale, "
-                f'got {self.filename_tmpl!r}'
-            ) from None
+        self._check_templates()
         if self.meta_info_file is not None and _count(self.meta_info_file) != _count(self.dataroot_gt):
             raise ValueError(
                 f'meta_info_file needs one file per dataroot_gt, got {self.meta_info_file} for {self.dataroot_gt}'
@@ -152,6 +152,31 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
             self._check_training()
         elif self.phase is not None:
             self._check_evaluation()
+
+    def _check_templates(self) -> None:
+        for template in self.templates():
+            try:
+                template.format('name', scale='2')
+            except (AttributeError, LookupError, TypeError, ValueError):
+                raise ValueError(
+                    f"filename_tmpl is a text in which '{{}}' stands for the GT name and '{{scale}}' for the scale, "
+                    f'got {template!r}'
+                ) from None
+        if isinstance(self.filename_tmpl, list) and len(self.filename_tmpl) != _count(self.dataroot_lq):
+            raise ValueError(
+                f'filename_tmpl needs one text per dataroot_lq, got {self.filename_tmpl} for {self.dataroot_lq}'
+            )
+        before, _, after = self.gt_filename_tmpl.partition('{}')
+        if '{}' not in self.gt_filename_tmpl or set('{}') & set(before + after):
+            raise ValueError(
+                f"gt_filename_tmpl is a text with one '{{}}', which stands for a part of the GT name, "
+                f'got {self.gt_filename_tmpl!r}'
+            )
+
+    def templates(self) -> list[str]:
+        """The `filename_tmpl` of each dataroot_lq."""
+        given = self.filename_tmpl
+        return given if isinstance(given, list) else [given] * _count(self.dataroot_lq)
 
     def _check_training(self) -> None:
         if self.dataroot_gt is None:
@@ -172,7 +197,7 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
         if self.degradation is not None:
             DegradationOptions.of(self.degradation)
 
-    def training_roots(self) -> list['TrainingRoot']:
+    def training_roots(self) -> list['ImageRoot']:
         """Where the images of a training are.
 
         Raises:
@@ -184,13 +209,19 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
                 raise ValueError(f'the mapping dataroot_lq {lq} needs one dataroot_gt, got {self.dataroot_gt}')
             if any(isinstance(scale, str) for scale in lq):
                 raise ValueError(f'the scales of the mapping dataroot_lq must be numbers, got {lq}')
-            return [TrainingRoot(0, root, as_scale(scale)) for scale, root in lq.items()]
+            return [
+                ImageRoot(0, root, as_scale(scale), template)
+                for (scale, root), template in zip(lq.items(), self.templates(), strict=True)
+            ]
         if lq is None:
-            return [TrainingRoot(number) for number in range(gt_count)]
+            return [ImageRoot(number) for number in range(gt_count)]
         roots = [lq] if isinstance(lq, str) else lq
         if not roots or gt_count not in (1, len(roots)):
             raise ValueError(f'dataroot_lq needs one entry, or null, for each dataroot_gt {self.dataroot_gt}; got {lq}')
-        return [TrainingRoot(number if gt_count > 1 else 0, root) for number, root in enumerate(roots)]
+        return [
+            ImageRoot(number if gt_count > 1 else 0, root, template=template)
+            for number, (root, template) in enumerate(zip(roots, self.templates(), strict=True))
+        ]
 
     def _check_evaluation(self) -> None:
         if isinstance(self.dataroot_lq, list) and None in self.dataroot_lq:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions
+from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions, ImageRoot
 from gsasr_plugin.data.data_roots import named_paths
 from gsasr_plugin.data.image_files import ImageFile, image_sizes, list_images, list_some
 from gsasr_plugin.data.log import note
@@ -87,8 +87,7 @@ def _cropped(
     small = [str(image) for image, lq_size, _ in made if 0 in lq_size]
     if small:
         raise DataError(
-            f'data set {options.name}: too small for scale {format_scale(scale)}: {list_some(small)}. Leave the '
-            'images or the scale out'
+            f'too small for scale {format_scale(scale)}: {list_some(small)}. Leave the images or the scale out'
         )
     return [(image, size) for image, _, size in made]
 
@@ -104,8 +103,9 @@ def _list_pairs(options: ArbitraryScalePairedDatasetOptions) -> list[EvaluationI
         scales = _scales(options) or [None] * len(roots)
 
     items = []
-    for root, scale in zip(roots, scales):
-        matched, faults = match(gt_images, lq_candidates(root, options), (options.dataroot_gt, root), scale, options)
+    for root, scale, template in zip(roots, scales, options.templates(), strict=True):
+        paired = ImageRoot(0, root, scale, template)
+        matched, faults = match(paired, gt_images, lq_candidates(root, options), options)
         if faults:
             raise faults[0]
         lq_sizes = image_sizes([lq for _, lq in matched])

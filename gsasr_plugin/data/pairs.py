@@ -1,9 +1,11 @@
 """Pairs of GT and LR images: which belong together, and at which scale."""
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions, TrainingRoot
+from gsasr_plugin.data.arbitrary_scale_paired_options import ArbitraryScalePairedDatasetOptions, ImageRoot
 from gsasr_plugin.data.image_files import ImageFile, list_images, list_some
 from gsasr_plugin.run_errors import DataError, MissingDataError
 from gsasr_plugin.sizes import Scale, Size, format_scale, nominal_scale, paired_gt_size
@@ -44,46 +46,67 @@ def lq_candidates(root: str, options: ArbitraryScalePairedDatasetOptions) -> lis
 
 
 def match(
+    root: ImageRoot,
     gt_images: list[ImageFile],
     lq_images: list[ImageFile],
-    roots: tuple[object, str],
-    scale: Scale | None,
     options: ArbitraryScalePairedDatasetOptions,
 ) -> tuple[list[tuple[ImageFile, ImageFile]], list[Fault]]:
     """GT images with their LR images, in the order of GT, and what is wrong with the others.
 
-    Args:
-        roots: of GT and LR, for messages.
-        scale: of the pairs, if it is given.
-
     Raises:
-        DataError: the names cannot be made, or belong to two LR images each.
+        DataError: the names cannot be made, fit no GT image, belong to two LR images each, or to the GT images
+            themselves.
     """
-    template = options.filename_tmpl
-    if '{scale}' in template and scale is None:
+    gt_root, template, gt_template = gt_images[0].root, root.template, options.gt_filename_tmpl
+    if '{scale}' in template and root.scale is None:
         raise DataError(
-            f'filename_tmpl {template!r} needs the scale of {roots[1]!r}: give dataroot_lq as {{scale: path}}'
+            f'filename_tmpl {template!r} needs the scale of {root.lq!r}: give dataroot_lq as {{scale: path}}'
             f'{"" if options.phase == "train" else ", or `scales`"}'
         )
+    scale = format_scale(root.scale) if root.scale else None
+    if gt_template != '{}':
+        of_gt, of_lq = _pattern(gt_template), _pattern(template.format('{}', scale=scale))
+        gt_images = [image for image in gt_images if of_gt.fullmatch(_name(image))]
+        lq_images = [image for image in lq_images if of_lq.fullmatch(_name(image))]
+        if not gt_images:
+            raise DataError(f'no image in {gt_root!r} has a name of the form {gt_template!r} (gt_filename_tmpl)')
     by_stem = {image.stem: image for image in lq_images}
     if len(by_stem) < len(lq_images):
         twice = sorted(str(image) for image in lq_images if by_stem[image.stem] is not image)
         raise DataError(f'LR images that differ in the extension only: {list_some(twice)}')
-    # LR images lie in the sub-folders of their GT images or in none; the template is for the name alone.
+    # LR images lie in the sub-folders of their GT images or in none; the templates are for the name alone.
     names = []
     for image in gt_images:
-        folder, slash, name = image.stem.rpartition('/')
-        name = template.format(name, scale=format_scale(scale) if scale else None)
-        names.append(folder + slash + name if folder + slash + name in by_stem else name)
+        folder = image.stem.removesuffix(_name(image))
+        before, _, after = gt_template.partition('{}')
+        name = template.format(_name(image).removeprefix(before).removesuffix(after), scale=scale)
+        names.append(folder + name if folder + name in by_stem else name)
+    matched = [(gt, by_stem[name]) for gt, name in zip(gt_images, names) if name in by_stem]
+    same = [str(gt) for gt, lq in matched if gt.stem == lq.stem]
+    if same and os.path.realpath(gt_root) == os.path.realpath(lq_images[0].root):
+        raise DataError(
+            f'LR images of {root.lq!r} that are the GT images themselves: {list_some(same)}; filename_tmpl and '
+            'gt_filename_tmpl tell the images of one root apart'
+        )
     faults: list[Fault] = []
     missing = [f'{gt} (LR {name})' for gt, name in zip(gt_images, names) if name not in by_stem]
     if missing:
-        faults.append(MissingDataError(f'GT images without an LR image in {roots[1]!r}: {list_some(missing)}'))
+        faults.append(MissingDataError(f'GT images without an LR image in {root.lq!r}: {list_some(missing)}'))
     surplus = sorted(set(by_stem) - set(names))
     if surplus and options.meta_info_file is None:
-        fault = f'LR images in {roots[1]!r} without a GT image in {roots[0]!r}: {list_some(surplus)}'
+        fault = f'LR images in {root.lq!r} without a GT image in {gt_root!r}: {list_some(surplus)}'
         faults.append(MissingDataError(fault))
-    return [(gt, by_stem[name]) for gt, name in zip(gt_images, names) if name in by_stem], faults
+    return matched, faults
+
+
+def _name(image: ImageFile) -> str:
+    """Its name without folders and extension."""
+    return image.stem.rpartition('/')[2]
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """What names are like in which {} stands for something."""
+    return re.compile('.+'.join(map(re.escape, template.split('{}'))))
 
 
 def fitting_pairs(
@@ -117,7 +140,7 @@ def fitting_pairs(
 
 
 def pairs_of(
-    root: TrainingRoot,
+    root: ImageRoot,
     gt_images: list[ImageFile],
     lq_images: list[ImageFile],
     sizes: Mapping[ImageFile, Size],
@@ -128,8 +151,7 @@ def pairs_of(
     Args:
         sizes: (H, W) of the images that can be read; nothing is said of others here.
     """
-    assert root.lq is not None
-    matched, missing = match(gt_images, lq_images, (gt_images[0].root, root.lq), root.scale, options)
+    matched, missing = match(root, gt_images, lq_images, options)
     matched = [both for both in matched if all(image in sizes for image in both)]
     pairs, misfits = fitting_pairs(matched, [(sizes[gt], sizes[lq]) for gt, lq in matched], root.scale)
     return pairs, missing + misfits

@@ -55,13 +55,13 @@ def list_training_images(options: ArbitraryScalePairedDatasetOptions, largest: S
             faults += unfit
             pairs = _large_pairs(pairs, sizes, options)
             found += [TrainingImage(pair.gt, pair, (sizes[pair.gt], pair.lq_size)) for pair in pairs] * repeats
-    message = f'data set {options.name}: {list_some(map(str, faults))}'
+    message = list_some(map(str, faults))
     if faults and options.on_error == 'stop':
         raise DataError(f'{message}. Set on_error: skip to leave them out')
     if not found:
-        raise DataError(f'{message}; none is left' if faults else f'data set {options.name}: no pair can be read')
+        raise DataError(f'{message}; none is left' if faults else 'no pair can be read')
     if faults:
-        warn(f'{message}; left out')
+        warn(f'data set {options.name}: {message}; left out')
     scales = [image.pair.nominal for image in found if image.pair is not None]
     if scales:
         note(f'data set {options.name}: pairs: {told_scales(scales)}; LR made from GT: {len(found) - len(scales)}')
@@ -73,5 +73,5 @@ def _large_pairs(
 ) -> list[Pair]:
     """The pairs of which LR patches can be cut."""
     least = (options.lq_size, options.lq_size)
-    large = set(large_enough([pair.lq for pair in pairs], sizes, options, least, 'the LR patch') if pairs else ())
+    large = set(large_enough([pair.lq for pair in pairs], sizes, options, least, of_lq=True) if pairs else ())
     return [pair for pair in pairs if pair.lq in large]

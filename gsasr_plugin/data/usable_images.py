@@ -30,10 +30,10 @@ def readable_for_training(
     if bad and options.on_error == 'skip':
         warn(f'data set {options.name}: left out: {"; ".join(_words(bad))}')
     elif bad:
-        raise DataError(f'data set {options.name}: {list_some(_words(bad))}. Set on_error: skip to leave them out')
+        raise DataError(f'{list_some(_words(bad))}. Set on_error: skip to leave them out')
     readable = {image: size for image, size in sizes.items() if size is not None and image not in bad}
     if not readable:
-        raise DataError(f'data set {options.name}: none of its {len(images)} images can be read')
+        raise DataError(f'none of its {len(images)} images can be read')
     return readable
 
 
@@ -45,7 +45,7 @@ def check_all(images: list[ImageFile], name: str) -> None:
     """
     bad = _check(images, name)
     if bad:
-        raise DataError(f'data set {name}: {list_some(_words(bad))}')
+        raise DataError(list_some(_words(bad)))
 
 
 def _words(bad: Mapping[ImageFile, str]) -> list[str]:
@@ -72,7 +72,8 @@ def large_enough(
     sizes: Mapping[ImageFile, Size],
     options: ArbitraryScalePairedDatasetOptions,
     least: Size,
-    what: str = 'the largest crop',
+    *,
+    of_lq: bool = False,
 ) -> list[ImageFile]:
     """The images of which crops can be cut.
 
@@ -80,7 +81,7 @@ def large_enough(
         sizes: (H, W) of each.
         options: say what to do about others: `small_images`.
         least: (H, W) of what is cut.
-        what: that in words.
+        of_lq: LR images of pairs, of which patches are cut; otherwise GT images, of which the largest crop must be.
 
     Raises:
         DataError: others must not be left out, or none are left; they are named.
@@ -91,13 +92,14 @@ def large_enough(
         return large
     kept = set(large)
     small = [f'{image} ({sizes[image][0]} x {sizes[image][1]})' for image in images if image not in kept]
+    what, remedy = ('the LR patch', 'lq_size') if of_lq else ('the largest crop', 'lq_size or the scales')
     message = (
-        f'data set {options.name}: {len(small)} of {len(images)} images have fewer than {height} x {width} '
-        f'pixels (rows x columns), {what} of lq_size {options.lq_size}'
+        f'{len(small)} of {len(images)} images have fewer than {height} x {width} pixels (rows x columns), {what} of '
+        f'lq_size {options.lq_size}'
     )
     if options.small_images == 'error':
-        raise DataError(f'{message}: {list_some(small)}. Set small_images: skip to leave them out, or lower the scales')
+        raise DataError(f'{message}: {list_some(small)}. Set small_images: skip to leave them out, or lower {remedy}')
     if not large:
         raise DataError(f'{message}, none is left: {list_some(small)}')
-    warn(f'{message}; left out: {", ".join(small)}')
+    warn(f'data set {options.name}: {message}; left out: {", ".join(small)}')
     return large

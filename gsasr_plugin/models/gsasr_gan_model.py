@@ -18,9 +18,9 @@ from gsasr_plugin.models.adversarial import (
     verdicts,
 )
 from gsasr_plugin.models.criterion import Losses
+from gsasr_plugin.models.gradients import results_of
 from gsasr_plugin.models.gsasr_model import GSASRModel
 from gsasr_plugin.models.gsasr_options import GSASRGANTrainOptions
-from gsasr_plugin.models.losses import results_of
 
 
 class GSASRGANModel(GSASRModel):

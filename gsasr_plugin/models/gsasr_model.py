@@ -21,8 +21,8 @@ from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePaire
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
 from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare, tf32
 from gsasr_plugin.models.criterion import Criterion, Losses
+from gsasr_plugin.models.gradients import backward
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions
-from gsasr_plugin.models.losses import backward
 from gsasr_plugin.models.resumable_model import ResumableModel
 from gsasr_plugin.models.training_speed import TrainingSpeed
 from gsasr_plugin.models.validation.image_values import WHOLE_IMAGE, ImageValues, ValuesFile, run_key

@@ -39,6 +39,25 @@ def test_weights_are_the_mean_by_float64(files: tuple[str, str], alpha: float) -
         assert np.array_equal(found.numpy(), exact.astype(found.numpy().dtype)), key
 
 
+@pytest.mark.parametrize(('alpha', 'steps'), [(0, 3), (0.5, 3), (0.51, 0), (1, 0)])
+def test_it_draws_as_the_nearer_one(files: tuple[str, str], tmp_path: Path, alpha: float, steps: int) -> None:
+    """At both ends the blend is that network, images and all."""
+    consistent = str(tmp_path / 'consistent.safetensors')
+    first = gsasr_plugin.load(files[0])
+    other = GSASR(**{**first.options, 'consistency': 3})
+    other.load_state_dict(first.state_dict())
+    save_model(other, consistent)
+    blended = gsasr_plugin.blend(consistent, files[1], alpha=alpha)
+    assert blended.consistency == blended.options['consistency'] == steps
+    if alpha in (0, 1):
+        pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)
+        images = [
+            gsasr_plugin.upscale(pixels, scale=2, model=model, dtype='float32', device='cpu')
+            for model in (blended, (consistent, files[1])[alpha])
+        ]
+        assert np.array_equal(*images)
+
+
 def test_what_cannot_be_blended_is_named(files: tuple[str, str], tmp_path: Path, net: GSASR) -> None:
     other = str(tmp_path / 'other.safetensors')
     save_model(GSASR(**{**net.options, 'embed_dim': 16}), other)

@@ -11,6 +11,7 @@ import pytest
 from gsasr_plugin.commands.main import main
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit
+from gsasr_plugin.data.pair_check import misplaced
 
 
 def test_shifted_pairs_are_named(tmp_path: Path, photograph: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +42,34 @@ def test_shifted_pairs_are_named(tmp_path: Path, photograph: np.ndarray, capsys:
     options.write_text(f'datasets:\n  train:\n    name: pairs\n    {section}')
     assert main(['check-data', '--opt', str(options)]) == 0
     assert 'pairs: 2 sound pairs, 0 faults' in capsys.readouterr().out
+
+
+def test_small_noisy_and_flat_pairs_are_not_called_shifted(photograph: np.ndarray) -> None:
+    """Sound ones: noise of five levels, of a photograph and of grey. What is compared finds shifts all the same."""
+    rng = np.random.default_rng(0)
+    grey = photograph.mean(-1)
+    for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64):
+        for _ in range(20):
+            top, left = (int(rng.integers(8, length - 2 * n - 8)) for length in grey.shape)
+            gt = resize_bicubic(grey[top : top + 2 * n, left : left + 2 * n], (n, n))
+            noise = rng.normal(0, 0.02, (n, n)).astype(np.float32)
+            assert misplaced(gt, gt + noise) is None
+            assert misplaced(np.full_like(gt, 0.5), 0.5 + noise) is None
+            if n >= 48:
+                moved = resize_bicubic(grey[top + 6 : top + 6 + 2 * n, left - 8 : left - 8 + 2 * n], (n, n))
+                said = misplaced(gt, moved)
+                assert said is not None and 'is shifted against {} by -' in said
+                rows, columns = (float(word) for word in said.split() if word[-1].isdigit())
+                assert abs(rows + 3) <= 0.5 and abs(columns - 4) <= 0.5  # other things come in at the edges
+
+
+def test_another_picture_is_named(tmp_path: Path, photograph: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, image in (('gt', photograph[100:260, 30:190]), ('lq', photograph[::-1][100:180, 200:280])):
+        (tmp_path / folder).mkdir()
+        assert cv2.imwrite(str(tmp_path / folder / 'a.png'), to_8_bit(image)[..., ::-1])
+    assert main(['check-data', str(tmp_path / 'gt'), '--lq', str(tmp_path / 'lq')]) == 1
+    said = capsys.readouterr().out
+    assert 'a.png shows something else than' in said or 'a.png is shifted against' in said
 
 
 def test_the_list_holds_the_pairs_that_can_be_read(

@@ -227,11 +227,15 @@ def test_faulty_pairs_are_named_before_the_start_or_left_out(
     ):
         assert word in str(caught.value), word
     with pytest.raises(
-        DataError, match=r'1 of 2 images have fewer than 16 x 16 .* the LR patch of lq_size 16: .*small'
+        DataError,
+        match=r'1 of 2 images have fewer than 16 x 16 .* patch of lq_size 16: .*small.* or lower lq_size$',
     ):
         dataset(**roots, on_error='skip')
     pairs = dataset(**roots, on_error='skip', small_images='skip')
     assert [Path(image.gt.path).name for image in pairs.images] == ['good.png']
+    for options in ({'small_images': 'skip'}, {'on_error': 'skip'}):  # every fault says of which data set it is
+        with pytest.raises(DataError, match=r'^data set pairs: '):
+            dataset(**roots, **options)
     assert 'alone.png' in caplog.text and 'left out' in caplog.text and 'pairs: 1 at x2' in caplog.text
     write_images('lq', {'good.png': (20, 27)})
     with pytest.raises(DataError, match='none of its 1 images can be read any more'):
@@ -251,6 +255,52 @@ def test_errors_say_where_no_pair_is_left(write_images: Any) -> None:
     Path(lq, 'b.png').write_bytes(b'no image')
     with pytest.raises(DataError, match=r'no pair can be read$'):
         dataset(**roots)
+
+
+def test_pairs_of_one_folder(tmp_path: Path, write_images: Any, make_lmdb: Any) -> None:
+    """RealSR's: HR and LR of three scales side by side, enlarged to the size of HR in its third version (x1)."""
+    scales = (2, 3, 4)
+    names = [f'Canon_{number:03}' for number in (1, 2)]
+    sizes = {f'{name}_HR.png': (96, 120) for name in names}
+    first = write_images('v1', sizes | {f'{name}_LR{s}.png': (96 // s, 120 // s) for name in names for s in scales})
+    options: dict[str, Any] = {'gt_filename_tmpl': '{}_HR', 'filename_tmpl': '{}_LR{scale}'}
+    pairs = dataset(dataroot_gt=first, dataroot_lq=dict.fromkeys(scales, first), **options)
+
+    def stems(data: ArbitraryScalePairedDataset) -> list[tuple[str, str]]:
+        return [(image.gt.stem, image.pair.lq.stem) for image in data.images if image.pair is not None]
+
+    expected = [(f'{name}_HR', f'{name}_LR{s}') for s in scales for name in names]
+    assert stems(pairs) == expected
+    assert [image.pair.scale for image in pairs.images if image.pair] == [(s, s) for s in scales for _ in names]
+    lmdb = make_lmdb(first, [Path(name).name for name in sorted(os.listdir(first))])
+    of_lmdb = dataset(dataroot_gt=lmdb, dataroot_lq=dict.fromkeys(scales, lmdb), io_backend={'type': 'lmdb'}, **options)
+    assert stems(of_lmdb) == expected and torch.equal(of_lmdb[3]['gt'], pairs[3]['gt'])
+
+    # A folder for each scale, and one template each: LR and HR are of one size, and so is the scale.
+    folders = [write_images(f'v3/{s}', sizes | {f'{name}_LR{s}.png': (96, 120) for name in names}) for s in scales]
+    options['filename_tmpl'] = [f'{{}}_LR{s}' for s in scales]
+    enlarged = dataset(dataroot_gt=folders, dataroot_lq=folders, **options)
+    assert stems(enlarged) == expected
+    item = enlarged[0]
+    assert item['lq'].shape == item['gt'].shape == (3, 16, 16) and item['grid'].tolist() == [[1, 1], [0, 0]]
+
+    # DRealSR's: GT is called x1; folders of their own.
+    gt, lq = write_images('d/gt', {'sony_1_x1.png': (96, 120)}), write_images('d/lq', {'sony_1_x4.png': (24, 30)})
+    templates: dict[str, Any] = {'gt_filename_tmpl': '{}_x1', 'filename_tmpl': '{}_x{scale}'}
+    assert stems(dataset(dataroot_gt=gt, dataroot_lq={4: lq}, **templates)) == [('sony_1_x1', 'sony_1_x4')]
+    opt = {'name': 'set', 'type': 'ArbitraryScalePairedDataset', 'phase': 'test', 'dataroot_gt': first}
+    tested = ArbitraryScalePairedDataset(
+        {**opt, 'dataroot_lq': {4: first}, 'gt_filename_tmpl': '{}_HR', 'filename_tmpl': '{}_LR{scale}'}
+    )
+    assert [item['name'] for item in tested] == [f'{name}_LR4' for name in names]
+
+    os.unlink(Path(first, 'Canon_002_LR3.png'))
+    with pytest.raises(DataError, match=r'without an LR image in .*Canon_002_HR\.png \(LR Canon_002_LR3\)\. Set'):
+        dataset(dataroot_gt=first, dataroot_lq={3: first}, **{**options, 'filename_tmpl': '{}_LR{scale}'})
+    with pytest.raises(DataError, match=r"no image in .* has a name of the form '\{\}_GT'"):
+        dataset(dataroot_gt=first, dataroot_lq=first, gt_filename_tmpl='{}_GT', filename_tmpl='{}_LR2')
+    with pytest.raises(DataError, match=r'LR images of .* that are the GT images themselves: .*tell the images of one'):
+        dataset(dataroot_gt=first, dataroot_lq=first)
 
 
 def test_grey_and_16_bit_pairs(tmp_path: Path) -> None:
@@ -283,6 +333,11 @@ def test_a_factor_given_or_whole_is_kept_where_gt_lacks_pixels(tmp_path: Path, w
         *(
             ({'dataroot_lq': 'c', 'filename_tmpl': template}, f'filename_tmpl is a text .* got .{re.escape(template)}')
             for template in ('{}x{factor}', '{}x{', '{}{}', '{0.a}', '{0[a]}', '{:d}')
+        ),
+        ({'dataroot_lq': 'c', 'filename_tmpl': ['{}', '{}x2']}, 'filename_tmpl needs one text per dataroot_lq'),
+        *(
+            ({'dataroot_lq': 'c', 'gt_filename_tmpl': template}, "gt_filename_tmpl is a text with one '{}'")
+            for template in ('', 'HR', '{}{}', '{}_{scale}', '{}_{')
         ),
         ({'root_repeats': [1, 2]}, 'root_repeats needs 1 numbers'),
         ({'root_repeats': [0]}, 'root_repeats.*: given'),

@@ -55,6 +55,13 @@ def test_sound_options_pass(project: Path, gan_options: Options, changes: dict[s
         ({'network_d__num_in_ch': 1}, 'network_d', 'cannot judge images', ''),
         ({'network_d': {**VGG, 'input_size': 100}}, 'network_d', 'input size must be 128 or 256', ''),
         ({'network_d': VGG, 'train__net_d_crop': 64}, 'train.net_d_crop', 'takes images of 128 x 128', ''),
+        # A generator makes an image of an image.
+        (
+            {'network_d': {'type': 'MSRResNet', 'num_block': 1}},
+            'network_d',
+            '2 x 3 x 256 x 256 of two images, and not',
+            '',
+        ),
         ({'network_d__num_feet': 1}, 'network_d.num_feet', 'unknown key', 'num_feat'),
         ({'model_type': 'GSASRModel'}, 'train.gan_opt', 'needs a discriminator', 'model_type: GSASRGANModel'),
     ],

@@ -31,6 +31,13 @@ def test_named_terms_pass_with_and_without_the_old_ones(project: Path, gsasr_opt
         ({'a': {'type': 'L2Loss'}}, 'train.losses.a.type', "given 'L2Loss'", 'LPIPSLoss'),
         ({'a': {**L1, 'weight': 1}}, 'train.losses.a.weight', 'unknown key', 'loss_weight'),
         ({'a': {**L1, 'reduction': 'none'}}, 'train.losses.a.reduction', "given 'none'", 'mean or sum'),
+        ({'a': {**L1, 'loss_weight': -1}}, 'train.losses.a.loss_weight', 'given -1', 'at least 0'),
+        (
+            {'a': {'type': 'PerceptualLoss', 'layer_weights': {'conv1_1': 1}, 'style_weight': -0.1}},
+            'train.losses.a.style_weight',
+            'given -0.1',
+            'at least 0',
+        ),
         ({'a': {}}, 'train.losses.a.type', 'missing', 'L1Loss'),
         ({'a': 1}, 'train.losses.a', 'given 1', 'a mapping'),
         ([L1], 'train.losses', 'given [', 'a mapping'),

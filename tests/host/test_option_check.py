@@ -301,6 +301,14 @@ def test_unknown_keys_in_sections_of_the_host_are_warnings(
     assert f'options.yml:{warning.line}: warning: {dotted(warning.path)}: unknown key' in warning.message('options.yml')
 
 
+def test_words_of_the_models_code_are_no_keys(project: Path, gsasr_options: Options) -> None:
+    """They are of what a batch, a state or the log holds: this plugin's models state what they read."""
+    options = changed(gsasr_options, train__iter=5, train__params_ema=1, logger__result=True)
+    warnings = check(options, project)
+    assert [dotted(one.path) for one in warnings] == ['train.iter', 'train.params_ema', 'logger.result']
+    assert not any(one.is_error for one in warnings)
+
+
 def test_a_message_names_everything(project: Path, gsasr_options: Options) -> None:
     options = changed(gsasr_options, network_g__encoder_opt__num_feet=64)
     (problem,) = errors(options, project)

@@ -64,3 +64,9 @@ def _judge(net: nn.Module, train: dict[str, Any]) -> None:
         said = net(torch.zeros(2, 3, side, side))
     if not isinstance(said, Tensor):
         raise TypeError(f'it gives a {type(said).__name__}, not a tensor of verdicts')
+    if said.shape[:1] != (2,) or said.shape[1:2] not in ((), (1,)):
+        raise TypeError(f'it makes {_form(said)} of two images, and not one verdict, or map of verdicts, of each')
+
+
+def _form(tensor: Tensor) -> str:
+    return ' x '.join(map(str, tensor.shape)) or 'a number'

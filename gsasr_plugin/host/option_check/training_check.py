@@ -93,6 +93,7 @@ def _check_section(
     """Check a section that BasicSR and the model share; a misspelt key of the model is an error."""
     own_class = stated(model, ModelContract, f'{name}_options_class')
     own = () if own_class is None else accepted_by_dataclass(own_class).options
-    accepted, read = shared_options(name, model, is_train=is_train), texts_in_code(model)
+    accepted = shared_options(name, model, is_train=is_train)
+    read = texts_in_code(model)
     if report.check(section, (name,), accepted, strict=False, owned=own, silently=read) and own_class is not None:
         report.check_together((name,), own_class, {key: value for key, value in section.items() if key in own})

@@ -22,6 +22,7 @@ from gsasr_plugin.option_types import (
     REQUIRED,
     Accepted,
     NonNegativeInt,
+    NonNegativeNumber,
     Option,
     accepted_by_call,
     accepted_by_dataclass,
@@ -121,10 +122,11 @@ def loss_options(cls: type) -> Accepted:
     """What the section of a loss accepts beside its type."""
     accepted = accepted_by_call(cls)
     # A reduction is to one number, as training needs it: BasicSR's `none` is none.
-    for name, annotation in (('reduction', Literal['mean', 'sum']), ('gan_type', GANType)):
-        if name in accepted.options:
-            option = dataclasses.replace(accepted.options[name], annotation=annotation)
-            accepted = accepted.with_options(**{name: option})
+    known: dict[str, Any] = {'reduction': Literal['mean', 'sum'], 'gan_type': GANType}
+    known |= {name: NonNegativeNumber for name in accepted.options if name.endswith('_weight')}  # else it is sought
+    for name in known.keys() & accepted.options.keys():
+        option = dataclasses.replace(accepted.options[name], annotation=known[name])
+        accepted = accepted.with_options(**{name: option})
     return accepted
 
 
