@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from gsasr_plugin.upscaling.visuals.curves import read_values
 from tests.training_runs import (
@@ -19,6 +20,7 @@ from tests.training_runs import (
     same,
     saved_iterations,
     with_discriminator,
+    with_pairs,
     write_options,
 )
 
@@ -136,11 +138,11 @@ def test_degraded_samples_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Pat
 
 @pytest.mark.slow
 def test_both_networks_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) -> None:
-    """Losses, weights, averages, optimizers and schedules are those of the whole run."""
+    """Losses, weights, averages, optimizers and schedules are those of the whole run, on pairs among other images."""
     outputs: dict[str, list[str]] = {'whole': [], 'killed': []}
     for name in outputs:
         folder = tmp_path / name
-        write_options(with_discriminator(make_project(folder)), folder)
+        write_options(with_pairs(with_discriminator(make_project(folder)), folder), folder)
         log = folder / 'output.txt'
         moments = [lambda log=log: 'iter:       5' in log.read_text(), saving(folder, 'models', after=6, size=1)]
         for moment in moments if name == 'killed' else []:
@@ -167,13 +169,26 @@ def test_both_networks_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) 
     ]
     assert same(*nets) and len(expected['optimizers']) == len(expected['schedulers']) == 2
 
-    # Neither kind of run goes on from the other's state.
+    # Nor does one with another discriminator, and neither kind of run goes on from the other's state.
+    options = yaml.safe_load((tmp_path / 'killed' / 'train.yml').read_text())
+    options['network_d']['num_feat'] = 6
+    write_options(options, tmp_path / 'killed')
+    status, output = runs.run(tmp_path / 'killed', 'train', '-opt', 'train.yml', '--auto_resume')
+    assert status == 1 and 'of another discriminator than network_d describes:\n  num_feat: 6 in network_d, 4' in output
+    assert 'Traceback' not in output
     options = make_project(tmp_path / 'plain')
     options['train']['total_iter'] = 30
     write_options(options, tmp_path / 'killed')
     status, output = runs.run(tmp_path / 'killed', 'train', '-opt', 'train.yml', '--auto_resume')
     assert status == 1 and 'is of a training with optim_g and optim_d, this one has optim_g: path.' in output
     assert 'Traceback' not in output
+    options['train'] |= {'total_iter': 3}
+    write_options(options, tmp_path / 'plain')
+    assert runs.run(tmp_path / 'plain', 'train', '-opt', 'train.yml')[0] == 0
+    write_options(with_discriminator(options), tmp_path / 'plain')
+    status, output = runs.run(tmp_path / 'plain', 'train', '-opt', 'train.yml', '--auto_resume')
+    assert status == 1 and '3.state is of a training without network_d: path.pretrain_network_g starts' in output
+    assert 'Traceback' not in output and 'damaged' not in output
 
 
 @pytest.mark.slow

@@ -14,7 +14,15 @@ import torch
 from PIL import Image
 
 from tests.run_options import host_run
-from tests.training_runs import Runs, checkpoint, make_project, saved_iterations, with_discriminator, write_options
+from tests.training_runs import (
+    Runs,
+    checkpoint,
+    make_project,
+    saved_iterations,
+    with_discriminator,
+    with_pairs,
+    write_options,
+)
 
 
 @pytest.fixture(scope='module')
@@ -140,8 +148,10 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_two_processes_train_both_networks_as_one(runs: Runs, tmp_path: Path) -> None:
+    """On pairs among images whose LR is made."""
     for name, batch_size in (('one', 4), ('two', 2)):
         options = with_discriminator(make_deterministic_project(tmp_path / name, batch_size))
+        with_pairs(options, tmp_path / name)
         del options['val'], options['datasets']['val']
         options['train'] |= {'optim_d': {'type': 'SGD', 'lr': 1.0}, 'net_d_iters': 1, 'total_iter': 2}
         write_options(options, tmp_path / name)

@@ -183,6 +183,16 @@ def with_discriminator(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def with_pairs(options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same, on pairs of 2.5 x 2.75 in a folder `lq`, mixed with samples whose LR is made."""
+    (folder / 'lq').mkdir()
+    for path in sorted((folder / 'gt').iterdir()):
+        Image.open(path).resize((16, 16), Image.Resampling.BOX).save(folder / 'lq' / path.name)
+    options['datasets']['train'] |= {'dataroot_lq': ['lq', None], 'root_repeats': [2, 1]}
+    options['datasets']['train']['dataset_enlarge_ratio'] = 2
+    return options
+
+
 def write_options(options: dict[str, Any], folder: Path) -> None:
     """As `train.yml`."""
     (folder / 'train.yml').write_text(yaml.safe_dump(options))
