@@ -193,6 +193,9 @@ class GifFrames(FrameFile):
 class TiffFrames(FrameFile):
     """A TIFF file of several pages, which may be of several sizes."""
 
+    order = ''
+    next = 0  # where the last page says where the next one is
+
     def _add(self, still: bytes, duration: float) -> None:
         exif = parse_exif(still)
         if self.frames == 0:

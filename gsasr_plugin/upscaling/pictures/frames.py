@@ -72,7 +72,7 @@ def _animation(content: bytes, max_pixels: float | None) -> Iterator[Frame]:
     first = 1 if png.is_png(content) and image.info.get('default_image') else 0  # a picture for others
     alpha = color = False
     for _, seen in _seen(image, range(first, count)):
-        alpha = alpha or (seen.has_transparency_data and seen.convert('RGBA').getextrema()[3][0] < 255)
+        alpha = alpha or (seen.has_transparency_data and seen.convert('RGBA').getchannel('A').getextrema()[0] != 255)
         color = color or seen.mode not in GREY_MODES
     mode = ('RGB' if color else 'L') + 'A' * alpha
     remarks = ['its 16 bits per channel are read as 8'] if png.is_png(content) and content[24] == 16 else []
@@ -83,8 +83,8 @@ def _animation(content: bytes, max_pixels: float | None) -> Iterator[Frame]:
     for number, seen in _seen(image, range(first, count)):
         levels = np.asarray(seen.convert(mode), np.float32) / np.float32(255)
         levels = levels.reshape(*levels.shape[:2], -1)
-        pixels = (levels[..., :-1], levels[..., -1]) if alpha else (levels, None)
-        picture = as_picture(file, *pixels, 8, remarks if number == first else [])
+        pixels, opacity = (levels[..., :-1], levels[..., -1]) if alpha else (levels, None)
+        picture = as_picture(file, pixels, opacity, 8, remarks if number == first else [])
         yield Frame(
             dataclasses.replace(picture, lossless=lossless), float(image.info.get('duration', 0)), _plays(image)
         )
