@@ -40,8 +40,8 @@ class TileOptions:
 
     Attributes:
         tile: side of the tiles in LR pixels, their overlaps included, rounded down to whole windows, one at least;
-            'auto': the whole image where it keeps within the memory budget, else the largest tiles that do; None: the
-            whole image.
+            of an image that is narrower they are as much longer. 'auto': the whole image where it keeps within the
+            memory budget, else the largest tiles that do; None: the whole image.
         tile_overlap: LR pixels that neighbouring tiles share at least, rounded up to whole windows, and then less than
             `tile`. None: 48, or half of what `tile` says where that is less.
         memory_budget: GiB that 'auto' lets the network take. None: half of what is free on the device.
@@ -113,4 +113,6 @@ class TileOptions:
                     f'tile_overlap must be less than tile, both in windows of {multiple} LR pixels: got tile_overlap '
                     f'{self.tile_overlap}, which makes {overlap}, and tile {self.tile}, which makes {side}'
                 )
+            # A strip in squares as narrow as it is would take many calls, each of which takes its time.
+            side = side * side // min(h, w, side) // multiple * multiple
         return (side, overlap) if side < max(h, w) else None

@@ -181,9 +181,22 @@ def test_default_overlap_leaves_half_a_small_tile() -> None:
     options = {'multiple': 4, 'pixel_bytes': 1, 'joined_bytes': 1, 'device': torch.device('cpu')}
     assert TileOptions(tile=30).tile_size(100, 60, **options) == (28, 12)
     assert TileOptions(tile=3).tile_size(100, 60, **options) == (4, 0)
-    assert TileOptions(tile=131).tile_size(256, 60, **options) == (128, 48)
+    assert TileOptions(tile=131).tile_size(256, 128, **options) == (128, 48)
     assert TileOptions(tile=131).tile_size(128, 60, **options) is None
-    assert TileOptions(tile=64, tile_overlap=9).tile_size(256, 60, **options) == (64, 12)
+    assert TileOptions(tile=64, tile_overlap=9).tile_size(256, 64, **options) == (64, 12)
+
+
+def test_tiles_of_a_narrow_image_are_longer() -> None:
+    """Of as many pixels at most as a square tile has, with the overlap that the tile asked for has."""
+    options = {'multiple': 4, 'pixel_bytes': 1, 'joined_bytes': 1, 'device': torch.device('cpu')}
+    assert TileOptions(tile=16).tile_size(4, 300, **options) == (64, 8)
+    assert TileOptions(tile=16).tile_size(300, 12, **options) == (20, 8)
+    assert TileOptions(tile=16, tile_overlap=3).tile_size(4, 300, **options) == (64, 4)
+    assert TileOptions(tile=36).tile_size(4, 300, **options) is None
+    rows, columns = TileOptions(tile=16).parts((4, 300), density_per_axis=1, **options)
+    assert len(rows) == 1 and len(columns) == 6 and {part.length for part in columns} == {64}
+    with pytest.raises(ValueError, match='tile_overlap must be less than tile'):
+        TileOptions(tile=16, tile_overlap=16).tile_size(4, 300, **options)
 
 
 @pytest.mark.parametrize(
