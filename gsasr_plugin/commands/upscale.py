@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Enlarge pictures by any factor: PNG, JPEG, WebP, AVIF, TIFF and BMP files of 8 or 16 bits, grey or in colour, with alpha
 (enlarged by bicubic interpolation). GIF, JPEG 2000, PPM, TGA, ICO, PSD and other files are read too, and become PNG, as
-HEIC and JPEG XL do with the extras heic and jxl. Pictures are turned upright; profile, EXIF, XMP, IPTC and texts are
-kept, and what a format does not hold is named. A file that cannot be read does not stop the others. Existing files are
-kept. Exit status: 0 all done, 1 something failed (a summary says what), 2 wrong arguments, 130 interrupted."""
+HEIC and JPEG XL do with the extras heic and jxl. Animations and pages: see --frames. Pictures are turned upright;
+profile, EXIF, XMP, IPTC and texts are kept, and what a format does not hold is named. A file that cannot be read does
+not stop the others. Existing files are kept. Exit status: 0 all done, 1 something failed (a summary says what), 2 wrong
+arguments, 130 interrupted."""
 EXAMPLES = """\
   gsasr upscale photo.jpg -o large.png --scale 3.14
   gsasr upscale holiday/ 'scans/**/*.tif' -o large/ --scale 2 --scale 4 --one-encoding
@@ -44,6 +45,8 @@ EXAMPLES = """\
   gsasr upscale photo.png -o screen.png --size 1920x1080
   gsasr upscale photo.png -o large.png --scale 4 --blend gsasr-small net_g_latest.pth --alpha 0.7
   gsasr upscale *.webp -o large/ --width 2000 --max-pixels 8M --format png
+  gsasr upscale cat.gif -o large/ --scale 3 --frames all --format webp
+  gsasr upscale bricks.png -o large.png --scale 4 --tileable
   curl -s URL | gsasr upscale - -o - --scale 2 --format png > large.png
 """
 SKIPPED_SHOWN = 10
