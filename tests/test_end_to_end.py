@@ -1,4 +1,4 @@
-"""The main job in fresh processes: train on an LMDB, be killed, go on, test LMDB pairs at three scales."""
+"""The main job in processes of its own: train on an LMDB, be killed, go on, test LMDB pairs at three scales."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ import yaml
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
 from gsasr_plugin.data.bicubic import resize_bicubic
+from tests.forked import TIMEOUT_S
 from tests.run_options import gsasr_run
+from tests.training_runs import run_training, run_trainings
 
-TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1'}
 SCALES = {2.0: (48, 48), 3.0: (32, 32), 3.7: (26, 26)}  # of 96 x 96 pixels, 3.7 cropped to round(26 * 3.7) = 96
 
@@ -54,26 +55,6 @@ def make_project(folder: Path) -> dict[str, Any]:
     return options
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, '-m', 'gsasr_plugin', *arguments]
-
-
-def run(folder: Path, command_line: list[str]) -> str:
-    """Runs a command in `folder` to its end, and returns what it printed."""
-    result = subprocess.run(
-        command_line,
-        cwd=folder,
-        env=ENVIRONMENT,
-        timeout=TIMEOUT_S,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stdout[-2000:]
-    return result.stdout
-
-
 def newest_state(folder: Path) -> int:
     return max((int(state.stem) for state in folder.glob('experiments/run/training_states/[0-9]*.state')), default=0)
 
@@ -84,7 +65,7 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
     (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
 
     process = subprocess.Popen(
-        command('train', '-opt', 'train.yml'),
+        [sys.executable, '-m', 'gsasr_plugin', 'train', '-opt', 'train.yml'],
         cwd=tmp_path,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
@@ -103,10 +84,10 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
     assert (tmp_path / 'experiments' / 'run' / 'models' / f'net_g_{reached}.pth').exists()
 
     last = reached + 7
-    resumed = run(
-        tmp_path, command('train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}')
+    status, resumed = run_training(
+        tmp_path, 'train', '-opt', 'train.yml', '--auto_resume', '--force_yml', f'train:total_iter={last}'
     )
-    assert f'iter: {reached}.' in resumed
+    assert status == 0 and f'iter: {reached}.' in resumed, resumed[-2000:]
     assert newest_state(tmp_path) == last  # saved at the end, though not due
     weights = torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_latest.pth', weights_only=True)
     assert set(weights) == {'params', 'params_ema', 'gsasr'}
@@ -132,7 +113,8 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
         'metrics': {'psnr': {'type': 'calculate_psnr', **metric}, 'ssim': {'type': 'calculate_ssim', **metric}},
     }
     (tmp_path / 'test.yml').write_text(yaml.safe_dump(testing))
-    run(tmp_path, command('test', '-opt', 'test.yml'))
+    status, tested = run_training(tmp_path, 'test', '-opt', 'test.yml')
+    assert status == 0, tested[-2000:]
     results = tmp_path / 'results' / 'run'
     with (results / 'metrics.csv').open(newline='') as file:
         rows = list(csv.DictReader(file))
@@ -163,14 +145,31 @@ def test_two_processes_train_validate_and_resume(tmp_path: Path) -> None:
     options['logger'] |= {'save_checkpoint_freq': 2, 'print_freq': 1}
     (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
 
-    for total_iter, iterations in ((4, ['2', '4']), (6, ['2', '4', '6'])):
-        launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
-        arguments = ['-m', 'gsasr_plugin', 'train', '-opt', 'train.yml', '--launcher', 'pytorch', '--auto_resume']
-        run(tmp_path, [*launcher, *arguments, '--force_yml', f'train:total_iter={total_iter}'])
+    def validated() -> list[tuple[str, str]]:
         with (tmp_path / 'experiments' / 'run' / 'metrics.csv').open(newline='') as file:
-            rows = [(row['iteration'], row['scale']) for row in csv.DictReader(file)]
-        assert rows == [(iteration, scale) for iteration in iterations for scale in ('4', '2.5')]
-    assert set(torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_6.pth', weights_only=True)) == {
-        'params',
-        'gsasr',
-    }
+            return [(row['iteration'], row['scale']) for row in csv.DictReader(file)]
+
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--standalone']
+    train = ('train', '-opt', 'train.yml', '--auto_resume')
+    done = subprocess.run(
+        [*launcher, '-m', 'gsasr_plugin', *train, '--launcher', 'pytorch'],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        timeout=TIMEOUT_S,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert validated() == [(iteration, scale) for iteration in ('2', '4') for scale in ('4', '2.5')]
+    # One log, one experiment; the process group is left as torch wants it.
+    assert done.stdout.count('End of training') == 1 and 'destroy_process_group' not in done.stdout
+    assert [path.name for path in (tmp_path / 'experiments').iterdir()] == ['run']
+    (log,) = (tmp_path / 'experiments' / 'run').glob('*.log')
+    assert 'dist: True' in log.read_text() and 'world_size: 2' in log.read_text()
+
+    statuses, outputs = run_trainings(tmp_path, *train, '--force_yml', 'train:total_iter=6')
+    assert statuses == [0, 0], outputs
+    assert validated()[4:] == [('6', '4'), ('6', '2.5')]
+    weights = torch.load(tmp_path / 'experiments' / 'run' / 'models' / 'net_g_6.pth', weights_only=True)
+    assert set(weights) == {'params', 'gsasr'}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
+
+from tests import forked
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = ROOT / 'gsasr_plugin'
@@ -131,8 +132,8 @@ def test_who_only_upscales_needs_no_basicsr() -> None:
     """Nor whoever reads a stored network, or asks for help."""
     rooms = ('checkpoints', 'commands', 'upscaling')
     names = [name for name in plugin_modules() if name.startswith(tuple(f'gsasr_plugin.{room}.' for room in rooms))]
-    done = subprocess.run([sys.executable, '-c', EVERY_MODULE, *names], capture_output=True, text=True, check=True)
-    assert len(names) > 50 and done.stdout.strip() == 'False'
+    done = forked.run(['-c', EVERY_MODULE, *names])
+    assert len(names) > 50 and done.stdout.strip() == 'False', done.stderr
 
 
 def test_only_the_network_draws() -> None:

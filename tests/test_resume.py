@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,15 @@ import yaml
 
 from gsasr_plugin.upscaling.visuals.curves import read_values
 from tests.training_runs import (
-    Runs,
     checkpoint,
     make_project,
+    run_training,
     same,
     saved_iterations,
     with_discriminator,
     with_pairs,
     write_options,
 )
-
-
-@pytest.fixture(scope='module')
-def runs() -> Iterator[Runs]:
-    runs = Runs()
-    yield runs
-    runs.close()
 
 
 def losses(*outputs: str, pattern: str = r'(l_pix: \S+ grad_norm: \S+)') -> dict[int, str]:
@@ -59,10 +52,10 @@ def saving(folder: Path, key: str, *, after: int, size: int) -> Callable[[], boo
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(runs: Runs, tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(tmp_path: Path) -> None:
     options = make_project(tmp_path / 'whole')
     write_options(options, tmp_path / 'whole')
-    status, whole_output = runs.run(tmp_path / 'whole', 'train', '-opt', 'train.yml')
+    status, whole_output = run_training(tmp_path / 'whole', 'train', '-opt', 'train.yml')
     assert status == 0, whole_output[-3000:]
     assert saved_iterations(tmp_path / 'whole') == list(range(3, 25, 3))
 
@@ -82,12 +75,12 @@ def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(runs: Runs, tm
     ]
     outputs = []
     for moment in moments:
-        status, output = runs.run(
+        status, output = run_training(
             killed, 'train', '-opt', 'train.yml', '--auto_resume', until=moment, signal_number=signal.SIGKILL
         )
         assert status == -signal.SIGKILL, output[-3000:]
         outputs.append(output)
-    status, output = runs.run(killed, 'train', '-opt', 'train.yml', '--auto_resume')
+    status, output = run_training(killed, 'train', '-opt', 'train.yml', '--auto_resume')
     assert status == 0, output[-3000:]
     assert losses(*outputs, output) == losses(whole_output)
     assert list(losses(whole_output)) == list(range(1, 25))
@@ -101,7 +94,7 @@ def test_killed_at_any_moment_it_is_the_run_that_was_never_killed(runs: Runs, tm
 
 
 @pytest.mark.slow
-def test_degraded_samples_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) -> None:
+def test_degraded_samples_go_on_where_a_run_was_killed(tmp_path: Path) -> None:
     """Losses and weights are those of the whole run; the first batches after each start are shown."""
     found: dict[str, dict[int, str]] = {}
     for name in ('whole', 'killed'):
@@ -115,7 +108,7 @@ def test_degraded_samples_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Pat
         outputs = []
         if name == 'killed':
             log = folder / 'output.txt'
-            status, output = runs.run(
+            status, output = run_training(
                 folder,
                 *('train', '-opt', 'train.yml'),
                 until=lambda log=log: 'iter:       8' in log.read_text(),
@@ -123,7 +116,7 @@ def test_degraded_samples_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Pat
             )
             assert status == -signal.SIGKILL, output[-3000:]
             outputs.append(output)
-        status, output = runs.run(folder, 'train', '-opt', 'train.yml', '--auto_resume')
+        status, output = run_training(folder, 'train', '-opt', 'train.yml', '--auto_resume')
         assert status == 0, output[-3000:]
         found[name] = losses(*outputs, output)
     assert found['whole'] == found['killed'] and list(found['whole']) == list(range(1, 13))
@@ -137,7 +130,7 @@ def test_degraded_samples_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_both_networks_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) -> None:
+def test_both_networks_go_on_where_a_run_was_killed(tmp_path: Path) -> None:
     """Losses, weights, averages, optimizers and schedules are those of the whole run, on pairs among other images."""
     outputs: dict[str, list[str]] = {'whole': [], 'killed': []}
     for name in outputs:
@@ -146,12 +139,12 @@ def test_both_networks_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) 
         log = folder / 'output.txt'
         moments = [lambda log=log: 'iter:       5' in log.read_text(), saving(folder, 'models', after=6, size=1)]
         for moment in moments if name == 'killed' else []:
-            status, output = runs.run(
+            status, output = run_training(
                 folder, 'train', '-opt', 'train.yml', '--auto_resume', until=moment, signal_number=signal.SIGKILL
             )
             assert status == -signal.SIGKILL, output[-3000:]
             outputs[name].append(output)
-        status, output = runs.run(folder, 'train', '-opt', 'train.yml', '--auto_resume')
+        status, output = run_training(folder, 'train', '-opt', 'train.yml', '--auto_resume')
         assert status == 0, output[-3000:]
         outputs[name].append(output)
     pattern = r'(l_pix: .* grad_norm: \S+ grad_norm_d: \S+)'
@@ -173,36 +166,34 @@ def test_both_networks_go_on_where_a_run_was_killed(runs: Runs, tmp_path: Path) 
     options = yaml.safe_load((tmp_path / 'killed' / 'train.yml').read_text())
     options['network_d']['num_feat'] = 6
     write_options(options, tmp_path / 'killed')
-    status, output = runs.run(tmp_path / 'killed', 'train', '-opt', 'train.yml', '--auto_resume')
+    status, output = run_training(tmp_path / 'killed', 'train', '-opt', 'train.yml', '--auto_resume')
     assert status == 1 and 'of another discriminator than network_d describes:\n  num_feat: 6 in network_d, 4' in output
     assert 'Traceback' not in output
     options = make_project(tmp_path / 'plain')
     options['train']['total_iter'] = 30
     write_options(options, tmp_path / 'killed')
-    status, output = runs.run(tmp_path / 'killed', 'train', '-opt', 'train.yml', '--auto_resume')
+    status, output = run_training(tmp_path / 'killed', 'train', '-opt', 'train.yml', '--auto_resume')
     assert status == 1 and 'is of a training with optim_g and optim_d, this one has optim_g: path.' in output
     assert 'Traceback' not in output
     options['train'] |= {'total_iter': 3}
     write_options(options, tmp_path / 'plain')
-    assert runs.run(tmp_path / 'plain', 'train', '-opt', 'train.yml')[0] == 0
+    assert run_training(tmp_path / 'plain', 'train', '-opt', 'train.yml')[0] == 0
     write_options(with_discriminator(options), tmp_path / 'plain')
-    status, output = runs.run(tmp_path / 'plain', 'train', '-opt', 'train.yml', '--auto_resume')
+    status, output = run_training(tmp_path / 'plain', 'train', '-opt', 'train.yml', '--auto_resume')
     assert status == 1 and '3.state is of a training without network_d: path.pretrain_network_g starts' in output
     assert 'Traceback' not in output and 'damaged' not in output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(('signal_number', 'status'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_stops_between_two_steps(
-    runs: Runs, tmp_path: Path, signal_number: int, status: int
-) -> None:
+def test_a_signal_saves_and_stops_between_two_steps(tmp_path: Path, signal_number: int, status: int) -> None:
     options = make_project(tmp_path)
     options['datasets']['train']['num_worker_per_gpu'] = 1
     options['train']['total_iter'] = 100000
     options['logger']['save_checkpoint_freq'] = 50000
     write_options(options, tmp_path)
     log = tmp_path / 'output.txt'
-    ended, output = runs.run(
+    ended, output = run_training(
         tmp_path,
         *('train', '-opt', 'train.yml'),
         until=lambda: 'iter:       4' in log.read_text(),
@@ -216,7 +207,7 @@ def test_a_signal_saves_and_stops_between_two_steps(
     assert 'Traceback' not in output
 
     more = ['--force_yml', f'train:total_iter={reached + 2}']
-    ended, output = runs.run(tmp_path, 'train', '-opt', 'train.yml', '--auto_resume', *more)
+    ended, output = run_training(tmp_path, 'train', '-opt', 'train.yml', '--auto_resume', *more)
     assert ended == 0 and sorted(losses(output)) == [reached + 1, reached + 2], output[-3000:]
 
 
@@ -244,11 +235,11 @@ def told_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.slow
-def test_a_validation_that_was_cut_off_is_made_up_for(runs: Runs, tmp_path: Path) -> None:
+def test_a_validation_that_was_cut_off_is_made_up_for(tmp_path: Path) -> None:
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     for folder in (whole, killed):
         write_options(make_validated_project(folder, total_iter=5), folder)
-    status, output = runs.run(whole, 'train', '-opt', 'train.yml')
+    status, output = run_training(whole, 'train', '-opt', 'train.yml')
     assert status == 0, output[-3000:]
 
     run, log = killed / 'experiments' / 'run', killed / 'output.txt'
@@ -258,10 +249,10 @@ def test_a_validation_that_was_cut_off_is_made_up_for(runs: Runs, tmp_path: Path
     ]
     for moment in moments:
         arguments = ('train', '-opt', 'train.yml', '--auto_resume')
-        status, output = runs.run(killed, *arguments, until=moment, signal_number=signal.SIGKILL)
+        status, output = run_training(killed, *arguments, until=moment, signal_number=signal.SIGKILL)
         assert status == -signal.SIGKILL and saved_iterations(killed) == [2], output[-3000:]
         assert (run / 'metrics.csv').exists() == (moment is moments[1])
-    status, output = runs.run(killed, 'train', '-opt', 'train.yml', '--auto_resume')
+    status, output = run_training(killed, 'train', '-opt', 'train.yml', '--auto_resume')
     assert status == 0, output[-3000:]
     for name in ('metrics.csv', 'metrics.md'):
         assert (run / name).read_text() == (whole / 'experiments' / 'run' / name).read_text()
@@ -274,25 +265,25 @@ def test_a_validation_that_was_cut_off_is_made_up_for(runs: Runs, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_validation_that_the_state_knows_is_not_made_again(runs: Runs, tmp_path: Path) -> None:
+def test_a_validation_that_the_state_knows_is_not_made_again(tmp_path: Path) -> None:
     """The last iteration is validated and then saved; saved first, it would be validated by the run that goes on."""
     options = make_validated_project(tmp_path, total_iter=4)
     options['logger']['save_checkpoint_freq'] = 100
     write_options(options, tmp_path)
-    status, output = runs.run(tmp_path, 'train', '-opt', 'train.yml')
+    status, output = run_training(tmp_path, 'train', '-opt', 'train.yml')
     assert status == 0 and output.count('Validation held-out_x2') == 2, output[-3000:]
     assert saved_iterations(tmp_path) == [4] and checkpoint(tmp_path, 4)[1]['validated'] is True
     more = ('train', '-opt', 'train.yml', '--auto_resume', '--force_yml', 'train:total_iter=6')
-    status, output = runs.run(tmp_path, *more)
+    status, output = run_training(tmp_path, *more)
     assert status == 0 and output.count('Validation held-out_x2') == 1, output[-3000:]
 
 
 @pytest.mark.slow
-def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> None:
+def test_the_last_checkpoints_and_the_best_stay(tmp_path: Path) -> None:
     options = make_validated_project(tmp_path, total_iter=9)
     options['logger']['keep_last'] = 2
     write_options(options, tmp_path)
-    status, output = runs.run(tmp_path, 'train', '-opt', 'train.yml')
+    status, output = run_training(tmp_path, 'train', '-opt', 'train.yml')
     assert status == 0, output[-3000:]
     # The last iteration is saved though no checkpoint was due.
     assert saved_iterations(tmp_path) == [8, 9]
@@ -304,12 +295,12 @@ def test_the_last_checkpoints_and_the_best_stay(runs: Runs, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_run_that_is_resumed_by_other_options_says_what_counts(runs: Runs, tmp_path: Path) -> None:
+def test_a_run_that_is_resumed_by_other_options_says_what_counts(tmp_path: Path) -> None:
     options = make_project(tmp_path)
     options['train'] |= {'total_iter': 5, 'warmup_iter': -1}
     options['train']['scheduler']['milestones'] = [2, 9]  # halved from iteration 3 on
     write_options(options, tmp_path)
-    status, output = runs.run(tmp_path, 'train', '-opt', 'train.yml')
+    status, output = run_training(tmp_path, 'train', '-opt', 'train.yml')
     assert status == 0, output[-3000:]
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'experiments').rglob('*')}
 
@@ -323,13 +314,13 @@ def test_a_run_that_is_resumed_by_other_options_says_what_counts(runs: Runs, tmp
         ),
         ('train:optim_g:type=AdamW', r'train\.optim_g\.type: AdamW, but \S+5\.state is of Adam; train\.restart_'),
     ):
-        status, output = runs.run(tmp_path, *resume, change)
+        status, output = run_training(tmp_path, *resume, change)
         assert status == 1 and re.search(f'basicsr: error: .*{message}', output), output[-3000:]
         assert 'Traceback' not in output and 'Network [' not in output
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'experiments').rglob('*')} == before
 
     changes = ['train:total_iter=6', 'train:optim_g:lr=0.004', 'manual_seed=9']
-    status, output = runs.run(tmp_path, *resume, *changes)
+    status, output = run_training(tmp_path, *resume, *changes)
     assert status == 0, output[-3000:]
     assert list(losses(output)) == [6] and losses(output)[6].startswith('5.000e-04 ')
     for line in (
@@ -339,14 +330,14 @@ def test_a_run_that_is_resumed_by_other_options_says_what_counts(runs: Runs, tmp
         "manual_seed: the training state's, 0, counts, and not 9",
     ):
         assert f'INFO: {line}\n' in output
-    status, output = runs.run(tmp_path, *resume, 'train:total_iter=7', *changes[1:], 'train:restart_scheduler=true')
+    status, output = run_training(tmp_path, *resume, 'train:total_iter=7', *changes[1:], 'train:restart_scheduler=true')
     assert status == 0, output[-3000:]
     assert losses(output)[7].startswith('2.000e-03 ')
     assert 'train.optim_g.lr: 0.004 in the options, 0.001 in the training state: the options count\n' in output
 
 
 @pytest.mark.slow
-def test_the_seed_of_a_run_is_that_of_its_data(runs: Runs, tmp_path: Path) -> None:
+def test_the_seed_of_a_run_is_that_of_its_data(tmp_path: Path) -> None:
     """Three steps from the same weights, which are those of the first step's file; the losses are of the data."""
     drawn: dict[str, dict[int, str]] = {}
     for name, seed in (('one', 1), ('two', 2), ('again', 1), ('own', 2)):
@@ -361,10 +352,10 @@ def test_the_seed_of_a_run_is_that_of_its_data(runs: Runs, tmp_path: Path) -> No
             options['path']['pretrain_network_g'] = str(tmp_path / 'one' / 'experiments/run/models/net_g_3.pth')
             options['path']['param_key_g'] = 'params'
         write_options(options, folder)
-        status, output = runs.run(folder, 'train', '-opt', 'train.yml')
+        status, output = run_training(folder, 'train', '-opt', 'train.yml')
         assert status == 0, output[-3000:]
         drawn[name] = losses(output)
         assert checkpoint(folder, 3)[1]['options']['manual_seed'] == seed
     assert drawn['two'] != drawn['again'] != drawn['own'] != drawn['two']
-    status, output = runs.run(tmp_path / 'again', 'train', '-opt', 'train.yml')
+    status, output = run_training(tmp_path / 'again', 'train', '-opt', 'train.yml')
     assert status == 0 and losses(output) == drawn['again'], output[-3000:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,15 @@ from PIL import Image
 
 from tests.run_options import host_run
 from tests.training_runs import (
-    Runs,
     checkpoint,
     make_project,
+    run_training,
+    run_trainings,
     saved_iterations,
     with_discriminator,
     with_pairs,
     write_options,
 )
-
-
-@pytest.fixture(scope='module')
-def runs() -> Iterator[Runs]:
-    runs = Runs()
-    yield runs
-    runs.close()
 
 
 def make_deterministic_project(folder: Path, batch_size: int) -> dict[str, Any]:
@@ -57,7 +50,7 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_basicsrs_own_model_trains_in_two_processes_on_cpus(runs: Runs, tmp_path: Path) -> None:
+def test_basicsrs_own_model_trains_in_two_processes_on_cpus(tmp_path: Path) -> None:
     """As in one with twice the batch; there is nothing random in its images. Both validate, save and resume."""
     pairs = {'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'gt', 'dataroot_lq': 'lq'}
     pairs['io_backend'] = {'type': 'disk'}
@@ -77,14 +70,14 @@ def test_basicsrs_own_model_trains_in_two_processes_on_cpus(runs: Runs, tmp_path
         options['train'] |= {'total_iter': 2, 'optim_g': {'type': 'Adam', 'lr': 1e-3, 'eps': 0.1}}
         options['logger']['save_checkpoint_freq'] = 1
         write_options(options, folder)
-    status, output = runs.run(tmp_path / 'one', 'train', '-opt', 'train.yml')
+    status, output = run_training(tmp_path / 'one', 'train', '-opt', 'train.yml')
     assert status == 0, output[-3000:]
-    statuses, outputs = runs.run_several(tmp_path / 'two', 'train', '-opt', 'train.yml')
+    statuses, outputs = run_trainings(tmp_path / 'two', 'train', '-opt', 'train.yml')
     assert statuses == [0, 0], outputs
     (expected, _), (found, _) = (checkpoint(tmp_path / name, 2) for name in ('one', 'two'))
     # Rounding of the gradient, of 1 at most, to 1e-7, times the steps' lengths, 1e-3 / 0.1, of weights below 1.
     torch.testing.assert_close(found['params'], expected['params'], rtol=0, atol=1e-7)
-    statuses, outputs = runs.run_several(
+    statuses, outputs = run_trainings(
         tmp_path / 'two', 'train', '-opt', 'train.yml', '--auto_resume', '--force_yml', 'train:total_iter=3'
     )
     assert statuses == [0, 0] and 'iter: 2' in outputs[0], outputs
@@ -92,13 +85,13 @@ def test_basicsrs_own_model_trains_in_two_processes_on_cpus(runs: Runs, tmp_path
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) -> None:
+def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     one, two = tmp_path / 'one', tmp_path / 'two'
     make_deterministic_project(one, batch_size=4)
     make_deterministic_project(two, batch_size=2)
-    status, output = runs.run(one, 'train', '-opt', 'train.yml')
+    status, output = run_training(one, 'train', '-opt', 'train.yml')
     assert status == 0, output[-3000:]
-    statuses, outputs = runs.run_several(two, 'train', '-opt', 'train.yml')
+    statuses, outputs = run_trainings(two, 'train', '-opt', 'train.yml')
     assert statuses == [0, 0], outputs
 
     # The first step has the length of the gradient, whose norm is clipped to 1e-2: by 1e-6 is asked for.
@@ -128,7 +121,7 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
     # Asked to stop, one or both, they stop after the same step.
     log = two / 'output.txt'
     more = ['train', '-opt', 'train.yml', '--auto_resume', '--force_yml', 'train:total_iter=100000', 'val:val_freq=1e6']
-    statuses, outputs = runs.run_several(
+    statuses, outputs = run_trainings(
         two, *more, until=lambda: 'iter:       4' in log.read_text(), signal_numbers=(0, signal.SIGTERM)
     )
     assert statuses == [143, 143], outputs
@@ -136,7 +129,7 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
     assert f'stopped by SIGTERM: saved at iteration {reached}' in outputs[0] and 'Traceback' not in ''.join(outputs)
 
     # One is gone: the other notices, and its checkpoints are sound.
-    statuses, outputs = runs.run_several(
+    statuses, outputs = run_trainings(
         two,
         *more,
         until=lambda: f'iter:{reached + 3:8d}' in log.read_text(),
@@ -147,7 +140,7 @@ def test_two_processes_are_one_with_twice_the_batch(runs: Runs, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_two_processes_train_both_networks_as_one(runs: Runs, tmp_path: Path) -> None:
+def test_two_processes_train_both_networks_as_one(tmp_path: Path) -> None:
     """On pairs among images whose LR is made."""
     for name, batch_size in (('one', 4), ('two', 2)):
         options = with_discriminator(make_deterministic_project(tmp_path / name, batch_size))
@@ -155,9 +148,9 @@ def test_two_processes_train_both_networks_as_one(runs: Runs, tmp_path: Path) ->
         del options['val'], options['datasets']['val']
         options['train'] |= {'optim_d': {'type': 'SGD', 'lr': 1.0}, 'net_d_iters': 1, 'total_iter': 2}
         write_options(options, tmp_path / name)
-    status, output = runs.run(tmp_path / 'one', 'train', '-opt', 'train.yml')
+    status, output = run_training(tmp_path / 'one', 'train', '-opt', 'train.yml')
     assert status == 0, output[-3000:]
-    statuses, outputs = runs.run_several(tmp_path / 'two', 'train', '-opt', 'train.yml')
+    statuses, outputs = run_trainings(tmp_path / 'two', 'train', '-opt', 'train.yml')
     assert statuses == [0, 0], outputs
     for iteration, tolerance in ((1, 1e-6), (2, 2e-6)):  # of steps of the length 1e-2
         for label in ('g', 'd'):
@@ -169,7 +162,7 @@ def test_two_processes_train_both_networks_as_one(runs: Runs, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_two_processes_test_as_one(runs: Runs, tmp_path: Path) -> None:
+def test_two_processes_test_as_one(tmp_path: Path) -> None:
     one, two = tmp_path / 'one', tmp_path / 'two'
     for folder in (one, two):
         options = make_deterministic_project(folder, batch_size=1)
@@ -179,9 +172,9 @@ def test_two_processes_test_as_one(runs: Runs, tmp_path: Path) -> None:
         write_options(options, folder)
     test = ['test', '-opt', 'train.yml']
     again = [*test, '--auto_resume']
-    status, output = runs.run(one, *test)
+    status, output = run_training(one, *test)
     assert status == 0, output[-3000:]
-    statuses, outputs = runs.run_several(two, *test)
+    statuses, outputs = run_trainings(two, *test)
     assert statuses == [0, 0], outputs
 
     def files(folder: Path) -> dict[str, bytes]:
@@ -202,31 +195,31 @@ def test_two_processes_test_as_one(runs: Runs, tmp_path: Path) -> None:
         values[0].write_text(''.join(f'{line}\n' for line in lines[:4]) + lines[4][:20])
         values[1].write_text(f'{lines[-1]}\n')
         (results / 'metrics.csv').unlink()
-        output = runs.run(two, *again)[1] if count == 1 else runs.run_several(two, *again)[1][0]
+        output = run_training(two, *again)[1] if count == 1 else run_trainings(two, *again)[1][0]
         assert 'first: 4 images are known from an earlier run' in output
         assert 'second: 1 images are known from an earlier run' in output
         assert files(two) == expected
 
 
 @pytest.mark.slow
-def test_both_stop_at_what_one_finds_in_the_images(runs: Runs, tmp_path: Path) -> None:
+def test_both_stop_at_what_one_finds_in_the_images(tmp_path: Path) -> None:
     options = make_deterministic_project(tmp_path, batch_size=1)
     options['datasets']['train']['check_images'] = True
     write_options(options, tmp_path)
     image = tmp_path / 'gt' / '1.png'
     image.write_bytes(image.read_bytes()[:-100])
-    statuses, outputs = runs.run_several(tmp_path, 'train', '-opt', 'train.yml')
+    statuses, outputs = run_trainings(tmp_path, 'train', '-opt', 'train.yml')
     message = 'basicsr: error: data set noise: gt/1.png: cannot be decoded'
     assert statuses == [1, 1] and all(message in output for output in outputs), outputs
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_bad_in_one_process_is_left_out_in_both(runs: Runs, tmp_path: Path) -> None:
+def test_a_batch_that_is_bad_in_one_process_is_left_out_in_both(tmp_path: Path) -> None:
     options = make_deterministic_project(tmp_path, batch_size=1)
     options['train'] |= {'max_bad_steps': 1, 'optim_g': {'type': 'SGD', 'lr': 1e38}, 'total_iter': 50}
     del options['train']['grad_clip'], options['val'], options['datasets']['val']
     write_options(options, tmp_path)
-    statuses, outputs = runs.run_several(tmp_path, 'train', '-opt', 'train.yml')
+    statuses, outputs = run_trainings(tmp_path, 'train', '-opt', 'train.yml')
     assert statuses == [1, 1], outputs
     assert 'basicsr: error: train.max_bad_steps: the loss or gradient of 1 steps was not finite' in outputs[0]
     assert 'Traceback' not in ''.join(outputs) and (tmp_path / 'experiments' / 'run' / 'bad_steps').is_dir()

@@ -1,12 +1,8 @@
-"""Trainings as processes of their own that can be killed, and that need not import torch and the host each time."""
+"""Trainings as processes of their own, which can be killed."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,140 +13,72 @@ import torch
 import yaml
 from PIL import Image
 
+from tests.forked import TIMEOUT_S, Forked
 from tests.run_options import gsasr_run
 
-TIMEOUT_S = 240  # importing torch and the host takes long on a busy machine
-
-# For each line of the form [arguments, folder, outputs, environments] forks processes, one per file for its output;
-# answers their ids, and at their end their statuses.
-SERVER = """
-import json, os, sys, traceback
-import torch
-from gsasr_plugin import cli
-import basicsr, gsasr_plugin.host.option_check, gsasr_plugin.host.pipeline
-torch.set_num_threads(1)
-
-def run(arguments, folder, output, environment):
-    os.setsid()
-    os.chdir(folder)
-    os.environ.update(environment)
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    code = 1
-    try:
-        code = cli.main(arguments)
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-for line in sys.stdin:
-    arguments, folder, outputs, environments = json.loads(line)
-    children = []
-    for output, environment in zip(outputs, environments):
-        children.append(os.fork())
-        if children[-1] == 0:
-            run(arguments, folder, output, environment)
-    print(json.dumps(children), flush=True)
-    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]), flush=True)
-"""
+HOST = ('gsasr_plugin.cli', 'basicsr', 'gsasr_plugin.host.option_check', 'gsasr_plugin.host.pipeline')
 
 
-class Runs:
-    """Runs of the command `basicsr`, one at a time."""
+def run_training(
+    folder: Path, *arguments: str, until: Callable[[], bool] | None = None, signal_number: int = 0
+) -> tuple[int, str]:
+    """Runs the command `basicsr`, and sends it a signal as soon as `until` is true.
 
-    def __init__(self) -> None:
-        self.server = subprocess.Popen(
-            [sys.executable, '-c', SERVER],
-            env={**os.environ, 'OMP_NUM_THREADS': '1'},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+    Returns:
+        Its exit status (-9: killed), and what it printed to `output.txt` in its folder.
+    """
+    statuses, outputs = _run(folder, arguments, [{}], until, [signal_number])
+    return statuses[0], outputs[0]
+
+
+def run_trainings(
+    folder: Path, *arguments: str, until: Callable[[], bool] | None = None, signal_numbers: Sequence[int] = (0, 0)
+) -> tuple[list[int], list[str]]:
+    """Runs the command in several processes, started as torchrun does, though nobody ends those that are left.
+
+    Returns:
+        Their exit statuses, and what they printed, as `run_training` says; the first one's is in `output.txt`.
+    """
+    # As torchrun's agent does, this process keeps the store, on a port that the system has chosen.
+    store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+    shared = {
+        'MASTER_ADDR': store.host,
+        'MASTER_PORT': str(store.port),
+        'TORCHELASTIC_USE_AGENT_STORE': 'True',
+        'TORCHELASTIC_RESTART_COUNT': '0',
+        'WORLD_SIZE': str(len(signal_numbers)),
+    }
+    ranks = [{**shared, 'RANK': str(rank)} for rank in range(len(signal_numbers))]
+    return _run(folder, (*arguments, '--launcher', 'pytorch'), ranks, until, signal_numbers)
+
+
+def _run(
+    folder: Path,
+    arguments: Sequence[str],
+    variables: Sequence[dict[str, str]],
+    until: Callable[[], bool] | None,
+    signal_numbers: Sequence[int],
+) -> tuple[list[int], list[str]]:
+    outputs = [folder / f'output{rank or ""}.txt' for rank in range(len(variables))]
+    processes = [
+        Forked(
+            ['-m', 'gsasr_plugin', *arguments],
+            folder=folder,
+            outputs=(output, output),
+            environment={**os.environ, **own},
+            modules=HOST,
         )
-
-    def run(
-        self, folder: Path, *arguments: str, until: Callable[[], bool] | None = None, signal_number: int = 0
-    ) -> tuple[int, str]:
-        """Runs a command, and sends it a signal as soon as `until` is true.
-
-        Returns:
-            Its exit status (-9: killed), and what it printed to `output.txt` in its folder.
-        """
-        statuses, outputs = self._run(folder, arguments, 1, until, [signal_number])
-        return statuses[0], outputs[0]
-
-    def run_several(
-        self,
-        folder: Path,
-        *arguments: str,
-        until: Callable[[], bool] | None = None,
-        signal_numbers: Sequence[int] = (0, 0),
-    ) -> tuple[list[int], list[str]]:
-        """Runs a command in several processes, started as torchrun does, though nobody ends those that are left.
-
-        Returns:
-            Their exit statuses, and what they printed, as `run` says; the first one's is in `output.txt`.
-        """
-        return self._run(folder, (*arguments, '--launcher', 'pytorch'), len(signal_numbers), until, signal_numbers)
-
-    def _run(
-        self,
-        folder: Path,
-        arguments: Sequence[str],
-        count: int,
-        until: Callable[[], bool] | None,
-        signal_numbers: Sequence[int],
-    ) -> tuple[list[int], list[str]]:
-        assert self.server.stdin is not None and self.server.stdout is not None
-        outputs = [folder / f'output{rank or ""}.txt' for rank in range(count)]
-        for output in outputs:
-            output.write_text('')
-        environments: list[dict[str, str]] = [{}]
-        if count > 1:
-            # As torchrun's agent does, this process keeps the store, on a port that the system has chosen.
-            store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
-            shared = {
-                'MASTER_ADDR': store.host,
-                'MASTER_PORT': str(store.port),
-                'TORCHELASTIC_USE_AGENT_STORE': 'True',
-                'TORCHELASTIC_RESTART_COUNT': '0',
-                'WORLD_SIZE': str(count),
-            }
-            environments = [{**shared, 'RANK': str(rank)} for rank in range(count)]
-        line = json.dumps([arguments, str(folder), [str(output) for output in outputs], environments])
-        self.server.stdin.write(line + '\n')
-        self.server.stdin.flush()
-        processes = json.loads(self.server.stdout.readline())
+        for output, own in zip(outputs, variables)
+    ]
+    if until is not None:
         end = time.monotonic() + TIMEOUT_S
-        if until is not None:
-            while not until():
-                assert time.monotonic() < end and all(map(_is_running, processes)), outputs[0].read_text()[-3000:]
-                time.sleep(0.0005)
-            for process, signal_number in zip(processes, signal_numbers, strict=True):
-                os.kill(process, signal_number)
-        while any(map(_is_running, processes)) and time.monotonic() < end:
-            time.sleep(0.02)
-        hanging = [process for process in processes if _is_running(process)]
-        for process in hanging:
-            os.kill(process, signal.SIGKILL)
-        statuses = json.loads(self.server.stdout.readline())
-        texts = [output.read_text() for output in outputs]
-        assert not hanging, texts
-        return statuses, texts
-
-    def close(self) -> None:
-        assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait(TIMEOUT_S)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        return Path(f'/proc/{process}/stat').read_text().rsplit(')', 1)[1].split()[0] != 'Z'
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+        while not until():
+            assert time.monotonic() < end and all(p.is_running() for p in processes), outputs[0].read_text()[-3000:]
+            time.sleep(0.0005)
+        for process, signal_number in zip(processes, signal_numbers, strict=True):
+            os.kill(process.id, signal_number)
+    done = [process.end() for process in processes]
+    return [one.returncode for one in done], [one.stdout for one in done]
 
 
 def make_project(folder: Path) -> dict[str, Any]:

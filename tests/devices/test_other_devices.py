@@ -16,6 +16,8 @@ import pytest
 import torch
 from torch.utils.cpp_extension import include_paths
 
+from tests import forked
+
 ROOT = Path(__file__).resolve().parents[2]
 
 START = """
@@ -133,23 +135,10 @@ def device() -> Path:
     return library
 
 
-# PyTorch's thread for the backward passes of a device may let go of Python objects while the interpreter ends, which
-# aborts the process, now and then; so this one does not end by itself.
-END = """
-sys.stdout.flush()
-import os
-os._exit(0)
-"""
-
-
 def run(device: Path, script: str, *arguments: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, '-c', START + script + END, str(device), *arguments],
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=500,
-    )
+    # Forked ones do not wait for the interpreter's end, where PyTorch's thread for the backward passes of a device may
+    # let go of Python objects, which aborts the process, now and then.
+    done = forked.run(['-c', START + script, device, *arguments], folder=ROOT)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -15,11 +15,8 @@ import yaml
 
 import gsasr_plugin  # noqa: F401 (repairs the host, so that test modules can import it)
 from gsasr_plugin.host.option_check import type_check
+from tests.forked import TIMEOUT_S
 from tests.run_options import gsasr_data, gsasr_run, host_run
-
-# Fresh processes on a busy machine: importing torch and the host alone can take half a minute.
-TIMEOUT_S = 240
-
 
 VAL = {
     'val_freq': 4,
@@ -103,21 +100,11 @@ def write_distribution(folder: Path, name: str, module: str, source: str) -> Non
 
 @pytest.fixture
 def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python in a process of its own: `run_python(arguments, cwd=..., path=...)`."""
+    """Run Python in a fresh process: `run_python(arguments)`. tests.forked has some that start sooner."""
 
-    def run(
-        arguments: Sequence[str | Path], *, cwd: Path | None = None, path: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def run(arguments: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, arguments)]
         environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-        if path is not None:
-            environment['PYTHONPATH'] = os.pathsep.join([str(path), *filter(None, [os.environ.get('PYTHONPATH')])])
-        return subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            cwd=cwd,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
 
     return run

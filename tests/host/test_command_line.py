@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ from gsasr_plugin import cli
 from gsasr_plugin.host import plugins
 from gsasr_plugin.host.option_check import OptionFile
 from gsasr_plugin.metrics import lpips
+from tests import forked
 from tests.host.conftest import write_distribution, write_options
 
 Options = dict[str, Any]
-Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # A plugin of somebody else, which makes worker processes start as they do on macOS, and with several GPUs.
 SPAWNING_PLUGIN = """
@@ -40,13 +39,13 @@ def states(project: Path, name: str = 'tiny') -> list[str]:
 
 
 @pytest.mark.slow
-def test_train_resume_and_test(project: Path, edsr_options: Options, run_python: Run) -> None:
+def test_train_resume_and_test(project: Path, edsr_options: Options) -> None:
     """The host's own work. Training and resuming are processes of their own; option files lie in another folder."""
     (project / 'options').mkdir()
     train = write_options(edsr_options, project / 'options' / 'train.yml')
     run = project / 'experiments' / 'tiny'
 
-    done = run_python(['-m', 'gsasr_plugin', 'train', '-opt', train])
+    done = forked.run(['-m', 'gsasr_plugin', 'train', '-opt', train])
     assert done.returncode == 0, done.stderr
     assert states(project) == ['2.state', '4.state'] and '# psnr: ' in done.stderr
     assert sorted(path.name for path in (run / 'visualization' / '0').iterdir()) == ['0_4.png', '0_5.png']
@@ -56,7 +55,7 @@ def test_train_resume_and_test(project: Path, edsr_options: Options, run_python:
     assert (run / 'train_as_given.yml').read_text() == train.read_text()
 
     more = ['train:optim_g:lr=1e-5', '--force_yml', 'val:save_img=false']
-    resumed = run_python(
+    resumed = forked.run(
         ['-m', 'gsasr_plugin', 'train', '-opt', train, '--auto_resume', '--force_yml', 'train:total_iter=6', *more]
     )
     assert resumed.returncode == 0, resumed.stderr
@@ -82,21 +81,19 @@ def test_train_resume_and_test(project: Path, edsr_options: Options, run_python:
 
 
 @pytest.mark.slow
-def test_a_validation_that_raises_ends_neither_a_run_nor_a_resumed_one(
-    project: Path, edsr_options: Options, run_python: Run
-) -> None:
+def test_a_validation_that_raises_ends_neither_a_run_nor_a_resumed_one(project: Path, edsr_options: Options) -> None:
     """BasicSR's own model, with NIQE of images that are too small for it."""
     edsr_options['val'] |= {'val_freq': 2, 'metrics': {'niqe': {'type': 'calculate_niqe', 'crop_border': 0}}}
     train = write_options(edsr_options, project / 'train.yml')
     failed = 'held-out: the validation of iteration {} failed, and training goes on without it: '
 
-    done = run_python(['-m', 'gsasr_plugin', 'train', '-opt', train])
+    done = forked.run(['-m', 'gsasr_plugin', 'train', '-opt', train])
     assert done.returncode == 0, done.stderr
     assert all(failed.format(iteration) in done.stderr for iteration in (2, 4)) and 'iter:       4' in done.stderr
     assert states(project) == ['2.state', '4.state']
 
     more = ['--auto_resume', '--force_yml', 'train:total_iter=6']
-    resumed = run_python(['-m', 'gsasr_plugin', 'train', '-opt', train, *more])
+    resumed = forked.run(['-m', 'gsasr_plugin', 'train', '-opt', train, *more])
     assert resumed.returncode == 0, resumed.stderr
     start, owed = resumed.stderr.index('Start training from epoch'), resumed.stderr.index(failed.format(4))
     assert owed < start < resumed.stderr.index('iter:       5') < resumed.stderr.index(failed.format(6))
@@ -105,7 +102,7 @@ def test_a_validation_that_raises_ends_neither_a_run_nor_a_resumed_one(
 
 
 @pytest.mark.slow
-def test_plugins_of_others_and_spawned_workers(project: Path, edsr_options: Options, run_python: Run) -> None:
+def test_plugins_of_others_and_spawned_workers(project: Path, edsr_options: Options) -> None:
     """A worker process that starts from nothing unpickles a data set of the host, which cannot be imported bare."""
     write_distribution(project / 'site', 'somebodys-plugin', 'somebodys_plugin', SPAWNING_PLUGIN)
     edsr_options['model_type'] = 'SomebodysModel'
@@ -113,25 +110,12 @@ def test_plugins_of_others_and_spawned_workers(project: Path, edsr_options: Opti
     edsr_options['train']['total_iter'] = 1
     del edsr_options['datasets']['val'], edsr_options['val']
     options = write_options(edsr_options, project / 'train.yml')
-    done = run_python(['-m', 'gsasr_plugin', 'train', '-opt', options], path=project / 'site')
+    found = os.pathsep.join(filter(None, (str(project / 'site'), os.environ.get('PYTHONPATH'))))
+    environment = {**os.environ, 'PYTHONPATH': found}
+    done = forked.run(['-m', 'gsasr_plugin', 'train', '-opt', options], environment=environment)
     assert done.returncode == 0, done.stderr
     assert 'Model [SomebodysModel] is created' in done.stderr
     assert 'Save the latest model' in done.stderr
-
-
-@pytest.mark.slow
-def test_two_processes(project: Path, edsr_options: Options, run_python: Run) -> None:
-    options = write_options(edsr_options, project / 'train.yml')
-    torchrun = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '-m', 'gsasr_plugin']
-    done = run_python([*torchrun, 'train', '-opt', options, '--launcher', 'pytorch'])
-    assert done.returncode == 0, done.stderr
-    assert 'iter:       4' in done.stderr
-    # One log, one experiment; the process group is left as torch wants it.
-    assert done.stderr.count('End of training') == 1
-    assert [path.name for path in (project / 'experiments').iterdir()] == ['tiny']
-    assert 'destroy_process_group' not in done.stderr
-    log = next((project / 'experiments' / 'tiny').glob('*.log')).read_text()
-    assert 'dist: True' in log and 'world_size: 2' in log
 
 
 @pytest.mark.parametrize('unbuffered', ['', '1'])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import platform
-import subprocess
-import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 from gsasr_plugin.models.compute import prepare
+from tests import forked
 from tests.models.test_gsasr_model import batch, make_model
 
 
@@ -145,5 +144,5 @@ for _ in range(5):
     torch.zeros(1 << 24).add_(1)
 print(faults() - before)
 """
-    output = subprocess.run([sys.executable, '-c', program], check=True, text=True, stdout=subprocess.PIPE).stdout
-    assert int(output.split()[-1]) < 20_000
+    done = forked.run(['-c', program])
+    assert int(done.stdout.split()[-1]) < 20_000, done.stderr

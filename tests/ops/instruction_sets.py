@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gsasr_ops import backend
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ('portable', 'avx2', 'avx512', 'avx512bf16')
@@ -34,13 +33,8 @@ def run_with(name: str, script: str) -> str:
         f'assert backend()["instruction_sets"][0] == {name!r} and backend()["library"] == {here["library"]!r}\n'
     )
     path = os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT))))
-    result = subprocess.run(
-        [sys.executable, '-c', check + script],
-        env={**os.environ, 'GSASR_CPU': name, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path},
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=120,
+    result = forked.run(
+        ['-c', check + script], folder=ROOT, environment={**os.environ, 'GSASR_CPU': name, 'PYTHONPATH': path}
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -1,6 +1,6 @@
 """Without its compiled library: compiled at first use, or computed by the twins with one warning that says why.
 
-Each test runs a fresh interpreter on a copy of the package that has no library.
+Each test runs a process on a copy of the package that has no library.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ import torch
 
 import gsasr_ops
 from gsasr_ops import build
+from tests import forked
 from tests.ops.rasterizer.scenes import sample_inputs
 
 SCRIPT = """
@@ -75,30 +75,21 @@ def package(tmp_path: Path) -> Path:
     return tmp_path / 'gsasr_ops'
 
 
-def start(package: Path, *arguments: str, **changes: str) -> subprocess.Popen:
+def run(package: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).resolve().parents[2]
     environment = {
         **os.environ,
         'PYTHONPATH': os.pathsep.join([str(package.parent), str(root)]),
         'TORCH_EXTENSIONS_DIR': str(package.parent / 'cache'),
-        'OMP_NUM_THREADS': '1',
         **changes,
     }
-    return subprocess.Popen(
-        [sys.executable, '-c', SCRIPT, *arguments],
-        env=environment,
-        cwd=package.parent,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    return forked.run(['-c', SCRIPT, *arguments], folder=package.parent, environment=environment)
 
 
-def outcome(process: subprocess.Popen) -> dict:
-    stdout, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
-    assert 'Traceback' not in stderr
-    return json.loads(stdout.splitlines()[-1])
+def outcome(done: subprocess.CompletedProcess[str]) -> dict:
+    assert done.returncode == 0, done.stderr
+    assert 'Traceback' not in done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def change(file: Path, before: str, after: str) -> None:
@@ -127,7 +118,7 @@ def check_twin(result: dict, package: Path) -> str:
 
 @pytest.mark.slow
 def test_no_compiler_gives_one_warning_and_the_right_result(package):
-    warning = check_twin(outcome(start(package, 'compile', **no_compiler(package))), package)
+    warning = check_twin(outcome(run(package, 'compile', **no_compiler(package))), package)
     assert 'installed without its compiled library' in warning
     assert 'there is no C++ compiler (looked for no-such-compiler)' in warning
     assert 'install a C++ compiler, with which it compiles itself at the next use' in warning
@@ -143,7 +134,7 @@ def test_a_compiler_that_fails_is_quoted(package):
         '#!/bin/sh\ncase "$*" in *" -c "*) echo "fatal error: my disk is full" >&2; exit 1;; esac\nexec g++ "$@"\n'
     )
     compiler.chmod(0o755)
-    warning = check_twin(outcome(start(package, CXX=str(compiler))), package)
+    warning = check_twin(outcome(run(package, CXX=str(compiler))), package)
     assert 'compiling it at first use failed' in warning
     assert 'my disk is full' in warning and 'install a C++ compiler' not in warning  # there is one
 
@@ -151,7 +142,7 @@ def test_a_compiler_that_fails_is_quoted(package):
 @pytest.mark.slow
 def test_a_library_that_does_not_load_is_explained(package):
     (package / '_C.abi3.so').write_bytes(b'built for something else')
-    warning = check_twin(outcome(start(package, **no_compiler(package))), package)
+    warning = check_twin(outcome(run(package, **no_compiler(package))), package)
     assert 'does not fit this torch' in warning
     assert 'invalid ELF header' in warning or 'file too short' in warning  # what the loader says
 
@@ -167,7 +158,7 @@ def test_a_library_older_than_the_package_is_named(package, installed):
     )
     if installed == 'from a checkout':
         (package.parent / 'build_backend.py').touch()
-    _, stderr = start(package).communicate(timeout=300)
+    stderr = run(package).stderr
     advice = 'pip install --force-reinstall --no-deps gsasr-plugin'
     if installed == 'from a checkout':
         advice = f'pip install --no-build-isolation -e "{package.parent}"'
@@ -180,7 +171,7 @@ def test_a_library_with_other_arguments_is_named(package):
     for room, after in (('perceptrons', 'bool in'), ('convolutions', 'int side')):
         binding = package / room / f'{room}_binding.cpp'
         change(binding, f'Tensor? residual, {after}', f'Tensor? other_residual, {after}')
-    _, stderr = start(package).communicate(timeout=300)
+    stderr = run(package).stderr
     assert 'compiled before the arguments of convolution, perceptron changed: pip install' in stderr
 
 
@@ -198,7 +189,7 @@ def test_cuda_kernels_that_do_not_load_leave_the_others(package, name, problem):
     """In a wheel that was built for another CUDA, say, or beside a torch without it."""
     shutil.copy(gsasr_ops.backend()['library'], package)
     (package / name).write_bytes(b'built for something else')
-    result = outcome(start(package, **no_compiler(package)))
+    result = outcome(run(package, **no_compiler(package)))
     assert result['backend']['cpu'] == 'compiled' and result['backend']['cuda_library'] is None
     assert len(result['backend']['problems']) == 1 and problem in result['backend']['problems'][0]
     assert result['warnings'] == [] and result['error'] < 1e-5

@@ -6,11 +6,11 @@ tests of this file.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +22,7 @@ import torch
 
 import gsasr_ops
 from gsasr_ops import build
+from tests.forked import Forked
 from tests.ops.test_build import make_toolkit
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which('g++'), reason='there is no g++')]
@@ -91,39 +92,35 @@ def compiler(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path, compiler: Path) -> Callable[..., subprocess.Popen]:
+def start(tmp_path: Path, compiler: Path) -> Callable[..., Forked]:
     """Starts a process that draws, with a package that has no library; its cache is tmp_path / 'cache'."""
     source = Path(gsasr_ops.__file__).parent
     shutil.copytree(source, tmp_path / 'gsasr_ops', ignore=shutil.ignore_patterns('*.so', '*.pyd', '__pycache__'))
 
-    def begin(*devices: tuple[int, int], **changes: str) -> subprocess.Popen:
+    number = itertools.count()
+
+    def begin(*devices: tuple[int, int], **changes: str) -> Forked:
         dropped = ('CUDA_HOME', 'CUDA_PATH', 'FORCE_CUDA', 'TORCH_CUDA_ARCH_LIST', 'CC')
         environment = {
             **{name: value for name, value in os.environ.items() if name not in dropped},
             'PYTHONPATH': os.pathsep.join([str(tmp_path), str(ROOT)]),
             'TORCH_EXTENSIONS_DIR': str(tmp_path / 'cache'),
-            'OMP_NUM_THREADS': '1',
             'CXX': str(compiler),
             **changes,
         }
-        return subprocess.Popen(
-            [sys.executable, '-c', SCRIPT, json.dumps(devices)],
-            env=environment,
-            cwd=tmp_path,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        outputs = tmp_path / f'out{next(number)}', tmp_path / f'err{next(number)}'
+        arguments = ['-c', SCRIPT, json.dumps(devices)]
+        return Forked(arguments, folder=tmp_path, outputs=outputs, environment=environment)
 
     return begin
 
 
-def outcome(process: subprocess.Popen) -> dict[str, Any]:
+def outcome(process: Forked) -> dict[str, Any]:
     """What the process printed; whatever drew, the picture is right."""
-    stdout, stderr = process.communicate(timeout=500)
-    assert process.returncode == 0, stderr
-    assert 'Traceback' not in stderr
-    result = {**json.loads(stdout.splitlines()[-1]), 'stderr': stderr}
+    done = process.end(timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert 'Traceback' not in done.stderr
+    result = {**json.loads(done.stdout.splitlines()[-1]), 'stderr': done.stderr}
     assert result['error'] < 1e-5  # as in test_fallback
     assert result['changed'] == []
     return result
@@ -220,10 +217,10 @@ def test_a_process_killed_while_it_compiles(start, tmp_path):
     killed = start(TEST_HANG=str(hang))
     deadline = time.time() + 500
     while not (hang.exists() and hang.read_text()):
-        assert time.time() < deadline and killed.poll() is None
+        assert time.time() < deadline and killed.is_running()
         time.sleep(0.05)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    os.kill(killed.id, signal.SIGKILL)
+    killed.end()
     linker = int(hang.read_text())
     assert os.path.exists(f'/proc/{linker}') or sys.platform != 'linux'  # nobody told it
     halves = list((tmp_path / 'cache').rglob('*.so'))
