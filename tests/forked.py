@@ -19,6 +19,7 @@ from typing import Any
 ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1'}  # before any test has changed it
 TIMEOUT_S = 240  # what takes a second may take long on a busy machine
 OTHERS = ('torch', 'torchvision', 'cv2', 'lmdb', 'pydantic.json_schema', 'pyvips', 'scipy.ndimage', 'scipy.stats')
+TORCH = ('torch',)  # is enough for the operators
 
 # A line that describes a process is answered by its id, an id by the status of its process, or null while it runs.
 SERVER = """
@@ -129,9 +130,9 @@ class Forked:
 
 
 def run(
-    arguments: Sequence[str | Path], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str | Path], *, folder: Path | None = None, **others: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Such a process, from its start to its end."""
+    """Such a process, from its start to its end; it takes what `Forked` takes."""
     with tempfile.TemporaryDirectory() as place:
         outputs = Path(place, 'out'), Path(place, 'err')
-        return Forked(arguments, folder=folder or Path.cwd(), outputs=outputs, environment=environment).end()
+        return Forked(arguments, folder=folder or Path.cwd(), outputs=outputs, **others).end()

@@ -17,6 +17,7 @@ from setuptools import build_meta
 
 from gsasr_ops import build
 from gsasr_plugin.packaged_files import packaged_files
+from tests import forked
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,9 +46,7 @@ TAG = COMMAND.format('bdist_wheel') + 'print(json.dumps(command.get_tag()))'
 def setup_says(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A process in which setup.py runs."""
     kept = {name: value for name, value in os.environ.items() if name not in ('FORCE_CUDA', 'FORCE_KERNELS')}
-    return subprocess.run(
-        [sys.executable, '-c', script], env={**kept, **variables}, cwd=ROOT, text=True, capture_output=True, timeout=240
-    )
+    return forked.run(['-c', script], folder=ROOT, environment={**kept, **variables}, modules=forked.TORCH)
 
 
 def told(done: subprocess.CompletedProcess[str]) -> Any:

@@ -41,6 +41,7 @@ def traces() -> dict[str, Trace]:
     return {name: forward(name, 12, 'bf16') for name in NETWORKS}
 
 
+@pytest.mark.slow
 def test_all_attention_meets_a_fused_kernel(traces: dict[str, Trace]) -> None:
     for name, count in NETWORKS.items():
         check_attention(traces[name], count)
@@ -53,28 +54,31 @@ def check_attention(trace: Trace, count: int) -> None:
     assert all(call['against'] == [] for call in trace.attention)
 
 
+@pytest.mark.slow
 def test_a_forward_pass_does_not_wait(traces: dict[str, Trace]) -> None:
     """Which is also what a CUDA graph forbids."""
     assert not any(trace.waits for trace in traces.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', LARGE)
-@pytest.mark.parametrize('precision', ['float32', 'bf16'])
+@pytest.mark.parametrize(('name', 'precision'), [*((name, 'bf16') for name in LARGE), ('gsasr_ultra_hat', 'float32')])
 def test_large_networks_likewise(name: str, precision: str) -> None:
     trace = forward(name, 12, precision)
     check_attention(trace, LARGE[name])
     assert not trace.waits
 
 
+@pytest.mark.slow
 def test_the_paper_in_float32() -> None:
     check_attention(forward('gsasr_edsr', 12, 'tf32'), 38)
 
 
+@pytest.mark.slow
 def test_tiles_do_not_wait() -> None:
     assert not forward('gsasr_small', 6, 'bf16', tile=48).waits
 
 
+@pytest.mark.slow
 def test_a_training_step_waits_once() -> None:
     """For the losses and gradients that decide whether it is taken."""
     trace = training_step('gsasr_edsr', 'bf16')
@@ -146,6 +150,7 @@ def test_maps_are_shuffled_as_planes(r: int, d: int, monkeypatch: pytest.MonkeyP
     assert torch.equal(found, expected) and found.is_contiguous()
 
 
+@pytest.mark.slow
 def test_weights_are_cast_once(traces: dict[str, Trace]) -> None:
     """Of a forward pass with its weights in place, only what is computed is cast."""
     for name, trace in traces.items():
@@ -159,6 +164,7 @@ def _sizes(name: str) -> set[int]:
     return {6 * layer.weight.numel() for layer in layers if layer.weight.numel() > 10**4}
 
 
+@pytest.mark.slow
 def test_no_relu_of_the_decoder_is_a_pass_of_its_own(traces: dict[str, Trace]) -> None:
     count = {name: sum('relu' in op.name for op in trace.ops) for name, trace in traces.items()}
     # Of EDSR's blocks, between the convolutions before the decoder, and of the scale's single row.
@@ -166,6 +172,7 @@ def test_no_relu_of_the_decoder_is_a_pass_of_its_own(traces: dict[str, Trace]) -
     assert sum(op.name == '_addmm_activation' for op in traces['gsasr_edsr'].ops) >= 83
 
 
+@pytest.mark.slow
 def test_maps_stay_maps(traces: dict[str, Trace]) -> None:
     """No convolution is followed by a copy from planes to maps."""
     assert not any(op.name.startswith('pixel_shuffle') for trace in traces.values() for op in trace.ops)

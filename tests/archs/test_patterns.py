@@ -80,8 +80,11 @@ def test_random_weights_draw_far_more_than_there_is() -> None:
     assert (detail.std() > 2) and detail.abs().max() > 10
 
 
-# All patterns where they cost little, and each of them at one of the large scales.
-@pytest.mark.parametrize(('scale', 'part'), [(1.3, 1), (2, 1), (3, 2), (4.7, 4), (7, 8), (12, 12)])
+# All patterns at small scales, and each of them at one of the large ones.
+ALL = [pytest.param(scale, 1, marks=pytest.mark.slow) for scale in (1.3, 2)]
+
+
+@pytest.mark.parametrize(('scale', 'part'), [*ALL, (3, 2), (4.7, 4), (7, 8), (12, 12)])
 @pytest.mark.parametrize('net', NETWORKS.values(), ids=NETWORKS)
 def test_brightness_is_kept(net: GSASR, scale: float, part: int) -> None:
     for names, lq, sr in in_8_bits(net, NAMES[~IS_FLAT][int(scale) % part :: part], scale):
@@ -92,7 +95,7 @@ def test_brightness_is_kept(net: GSASR, scale: float, part: int) -> None:
         assert blocks.max() <= BLOCK, (names[blocks.argmax()], blocks.max())
 
 
-@pytest.mark.parametrize(('scale', 'part'), [(1, 1), (1.3, 1), (2, 1), (3, 2), (4.7, 4), (7, 8), (12, 12)])
+@pytest.mark.parametrize(('scale', 'part'), [(1, 1), *ALL, (3, 2), (4.7, 4), (7, 8), (12, 12)])
 @pytest.mark.parametrize('net', NETWORKS.values(), ids=NETWORKS)
 def test_flat_stays_flat(net: GSASR, scale: float, part: int) -> None:
     for names, lq, sr in in_8_bits(net, NAMES[IS_FLAT][::part], scale):

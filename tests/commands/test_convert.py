@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import yaml
 from gsasr_plugin.checkpoints.loading import load, read_model
 from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.commands import main
+from tests import forked
 from tests.checkpoints.official.hub_server import serving, write_small_model
 from tests.checkpoints.official.test_checkpoint import small_gsasr
 from tests.checkpoints.official.test_sources import Payload, same
@@ -119,18 +118,15 @@ def test_by_name_in_a_process_of_its_own(tmp_path: Path) -> None:
     """The address of the hub and the caches come from the environment, as users set them."""
     pair = write_small_model(tmp_path / 'authors')
     with serving({f'GSASR_paper/EDSR/{path.name}': path.read_bytes() for path in pair}) as server:
-        done = subprocess.run(
-            [sys.executable, '-c', GSASR, 'convert', 'official/paper-edsr', '-o', 'model.pth'],
-            cwd=tmp_path,
-            env={
+        done = forked.run(
+            ['-c', GSASR, 'convert', 'official/paper-edsr', '-o', 'model.pth'],
+            folder=tmp_path,
+            environment={
                 **{key: value for key, value in os.environ.items() if not key.startswith('HF_')},
                 'HF_ENDPOINT': server.endpoint,
                 'HF_HOME': str(tmp_path / 'hub'),
                 'XDG_CACHE_HOME': str(tmp_path / 'cache'),
             },
-            capture_output=True,
-            text=True,
-            timeout=240,
         )
     assert done.returncode == 0, done.stderr
     assert same(load(tmp_path / 'model.pth'), load(pair))

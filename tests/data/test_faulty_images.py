@@ -291,7 +291,7 @@ def test_a_key_that_leads_out_of_the_results_is_refused(tmp_path: Path, key: str
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='needs /proc')
-@pytest.mark.parametrize(('workers', 'cache'), [(0, 'none'), (1, 'none'), (1, 'disk')])
+@pytest.mark.parametrize(('workers', 'cache'), [(0, 'none'), (1, 'disk')])
 def test_memory_does_not_grow_over_epochs(
     tmp_path: Path, workers: int, cache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

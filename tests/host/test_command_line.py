@@ -119,7 +119,15 @@ def test_plugins_of_others_and_spawned_workers(project: Path, edsr_options: Opti
 
 
 @pytest.mark.parametrize('unbuffered', ['', '1'])
-@pytest.mark.parametrize('command', ['gsasr info', 'gsasr upscale --help', 'basicsr --version', 'basicsr train --help'])
+@pytest.mark.parametrize(
+    'command',
+    [
+        pytest.param('gsasr info', marks=pytest.mark.slow),  # imports torch
+        'gsasr upscale --help',
+        'basicsr --version',
+        'basicsr train --help',
+    ],
+)
 def test_a_reader_that_goes_ends_a_command_without_a_word(
     command: str, unbuffered: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

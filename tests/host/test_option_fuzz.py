@@ -20,7 +20,7 @@ OPTIONS = Path(__file__).parents[2] / 'options'
 SHIPPED = sorted(OPTIONS.glob('*.yml'))
 QUICK = ('train_gsasr_quickstart.yml', 'test_gsasr_small.yml')
 # GSASR_FUZZ=2000 makes so many of each file.
-EXAMPLES = int(os.environ.get('GSASR_FUZZ', '12'))
+EXAMPLES = int(os.environ.get('GSASR_FUZZ', '6'))
 
 
 def spoil(options: dict[str, Any], draw: st.DrawFn) -> None:

@@ -161,6 +161,7 @@ def test_importing_the_package_imports_nothing_heavy(run_python: Run) -> None:
     assert imported(run_python, 'import gsasr_plugin; dir(gsasr_plugin); gsasr_plugin.__version__') == set()
 
 
+@pytest.mark.slow
 def test_upscaling_does_without_basicsr(run_python: Run, model_file: Path, tmp_path: Path) -> None:
     """In Python and on the command line."""
     code = f"""

@@ -73,6 +73,7 @@ def test_lpips_equals_the_package_of_its_authors(net: Net) -> None:
         assert expected.min() > 1e-3  # a distance, not a rounding error
 
 
+@pytest.mark.slow
 def test_dists_equals_the_package_of_its_authors(monkeypatch: pytest.MonkeyPatch) -> None:
     dists_pt = pytest.importorskip('DISTS_pytorch.DISTS_pt')
     vgg16 = torchvision.models.vgg16

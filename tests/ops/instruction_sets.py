@@ -33,8 +33,7 @@ def run_with(name: str, script: str) -> str:
         f'assert backend()["instruction_sets"][0] == {name!r} and backend()["library"] == {here["library"]!r}\n'
     )
     path = os.pathsep.join(filter(None, (os.environ.get('PYTHONPATH'), str(ROOT))))
-    result = forked.run(
-        ['-c', check + script], folder=ROOT, environment={**os.environ, 'GSASR_CPU': name, 'PYTHONPATH': path}
-    )
+    environment = {**os.environ, 'GSASR_CPU': name, 'PYTHONPATH': path}
+    result = forked.run(['-c', check + script], folder=ROOT, environment=environment, modules=forked.TORCH)
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gsasr_ops import build, torch_private
+from tests import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -296,9 +297,7 @@ def run_setup(script: str, force: str | None) -> subprocess.CompletedProcess[str
     environment = {key: value for key, value in os.environ.items() if key != 'FORCE_CUDA'}
     if force is not None:
         environment['FORCE_CUDA'] = force
-    return subprocess.run(
-        [sys.executable, '-c', script], env=environment, cwd=ROOT, text=True, capture_output=True, timeout=240
-    )
+    return forked.run(['-c', script], folder=ROOT, environment=environment, modules=forked.TORCH)
 
 
 @pytest.mark.parametrize(

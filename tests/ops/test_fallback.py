@@ -83,7 +83,7 @@ def run(package: Path, *arguments: str, **changes: str) -> subprocess.CompletedP
         'TORCH_EXTENSIONS_DIR': str(package.parent / 'cache'),
         **changes,
     }
-    return forked.run(['-c', SCRIPT, *arguments], folder=package.parent, environment=environment)
+    return forked.run(['-c', SCRIPT, *arguments], folder=package.parent, environment=environment, modules=forked.TORCH)
 
 
 def outcome(done: subprocess.CompletedProcess[str]) -> dict:

@@ -22,7 +22,7 @@ import torch
 
 import gsasr_ops
 from gsasr_ops import build
-from tests.forked import Forked
+from tests.forked import TORCH, Forked
 from tests.ops.test_build import make_toolkit
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which('g++'), reason='there is no g++')]
@@ -110,7 +110,7 @@ def start(tmp_path: Path, compiler: Path) -> Callable[..., Forked]:
         }
         outputs = tmp_path / f'out{next(number)}', tmp_path / f'err{next(number)}'
         arguments = ['-c', SCRIPT, json.dumps(devices)]
-        return Forked(arguments, folder=tmp_path, outputs=outputs, environment=environment)
+        return Forked(arguments, folder=tmp_path, outputs=outputs, environment=environment, modules=TORCH)
 
     return begin
 

@@ -64,6 +64,7 @@ def weights(folder: Path, key: str = RAW) -> dict[str, torch.Tensor]:
     return torch.load(folder / STATE, weights_only=True)[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', training.NETWORKS)
 def test_training(options: dict[str, Any], tmp_path: Path, name: str) -> None:
     """Each network learns, is validated at the end, and is read back with the better weights."""

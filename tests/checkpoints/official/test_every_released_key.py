@@ -42,6 +42,7 @@ def built(kind: ReleasedNetwork, name: str) -> nn.Module:
         return build_encoder({'type': kind.name, **options}).net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NETWORKS)
 def test_every_key_is_used_or_redundant_and_no_parameter_is_lost(name: str) -> None:
     kind = kind_of(name)

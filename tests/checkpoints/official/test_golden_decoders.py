@@ -1,5 +1,6 @@
 """Decoders from released state dicts against outputs of the authors' networks, and against a plain transcription."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from gsasr_ops import rasterize_gaussians
 from tests.checkpoints.official.released import (
@@ -116,23 +118,31 @@ def test_other_sizes_equal_a_transcription(name, sizes, depths, heads, window, s
         np.testing.assert_allclose(getattr(gaussians, field).numpy(), expected, rtol=1e-9, atol=1e-9, err_msg=field)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('variant', ['paper/EDSR', 'enhanced/EDSR_DIV2K|EDSR_DF2K', 'ultra/HATL_SA1B'])
-def test_full_sizes_equal_a_transcription(variant: str, computed: Callable[[Any], Any]) -> None:
-    """The released networks in float32, two windows, weights by the rule of the golden files."""
+@functools.cache
+def transcribed(variant: str) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+    """Weights, features and scale, and the raw Gaussians that the transcription makes of them."""
     full = layout(released()['variants'][variant]['decoder_state'])
     state = weights(full, 'full')
     window = math.isqrt(full['gs_embedding'][0][0])
     index = shuffled_index(window, 0)
     state |= {key: index for key, (_, dtype) in full.items() if dtype == 'int64'}
-    decoder = computed(decoder_from_official(state))
     feat = torch.randn(1, 64, window, 2 * window, generator=torch.Generator().manual_seed(0))
     scale = torch.tensor((3.3,))
     with torch.no_grad():
+        return state, feat, scale, raw_gaussians(state, feat, scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('variant', ['paper/EDSR', 'enhanced/EDSR_DIV2K|EDSR_DF2K', 'ultra/HATL_SA1B'])
+def test_full_sizes_equal_a_transcription(variant: str, computed: Callable[[Any], Any]) -> None:
+    """The released networks in float32, two windows, weights by the rule of the golden files."""
+    state, feat, scale, raw = transcribed(variant)
+    decoder = computed(decoder_from_official(state))
+    with torch.no_grad():
         gaussians = decoder(feat, scale)
-        raw = raw_gaussians(state, feat, scale)
-    assert raw.shape[1] == 16 * 2 * window**2
-    for field, expected in parameters(raw.numpy(), (window, 2 * window)).items():
+    h, w = feat.shape[2:]
+    assert raw.shape[1] == 16 * h * w
+    for field, expected in parameters(raw.numpy(), (h, w)).items():
         got = getattr(gaussians, field).numpy()
         # Both are float32: of raw numbers up to 13, each is up to 5e-6 of the largest away from float64 (measured; in
         # float64 the two agree to 1e-14), and tanh passes that on undiminished where it is steep.

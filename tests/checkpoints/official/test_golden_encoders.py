@@ -25,7 +25,7 @@ def swinir_index(window: int) -> Tensor:
     return torch.from_numpy(dy * (2 * window - 1) + dx)
 
 
-@pytest.mark.parametrize('name', LAYOUTS)
+@pytest.mark.parametrize('name', [pytest.param(n, marks=() if n == 'edsr' else pytest.mark.slow) for n in LAYOUTS])
 def test_the_authors_features(name: str, computed: Callable[[Any], Any]) -> None:
     golden = np.load(GOLDEN / f'encoder_{name}.npz')
     keys = layout(LAYOUTS[name])

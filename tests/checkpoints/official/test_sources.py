@@ -138,6 +138,7 @@ def test_unusable_files_are_named(encoder: dict[str, Tensor], tmp_path: Path) ->
         encoder_from_official({})
 
 
+@pytest.mark.slow
 def test_every_missing_key_is_listed(decoder: dict[str, Tensor]) -> None:
     """Whichever key is taken away: it is named, or the decoder does without it (and then it is redundant)."""
     from gsasr_plugin.checkpoints.official.unused_keys import unused_key
@@ -156,6 +157,7 @@ def test_every_missing_key_is_listed(decoder: dict[str, Tensor]) -> None:
         assert f'missing: {key}' in str(raised.value)
 
 
+@pytest.mark.slow
 def test_every_missing_key_of_an_encoder_is_listed() -> None:
     rdn = resized('RDNNOUP', {64: 8}, {r'RDBs\.(\d+)\.': 2, r'RDBs\.\d+\.convs\.(\d+)\.': 2})
     for key in rdn:

@@ -98,6 +98,7 @@ def test_wide_kernels_see_what_lies_beyond(image: np.ndarray, monkeypatch: pytes
         assert np.abs(lq - whole[60:84, 80:104]).max() < 2e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('preset', PRESETS)
 def test_patches_are_not_shifted(preset: str) -> None:
     """As `test_nothing_is_shifted`, of training samples: a bump in GT and LR at one place, below 0.05 LR pixels."""
@@ -165,6 +166,7 @@ def test_gt_is_sharpened_as_in_real_esrgan(image: np.ndarray) -> None:
     assert np.abs(lq - made[35:59, 45:69]).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('degradation', ['light', 'real_esrgan'])
 def test_any_number_of_workers_gives_the_same_bits(root: str, degradation: str) -> None:
     dataset = ArbitraryScalePairedDataset(options(root, degradation=degradation, unequal_scales=True))

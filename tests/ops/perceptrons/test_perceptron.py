@@ -145,11 +145,11 @@ def check(found: Tensor, inputs: dict[str, Any], expected: tuple[Tensor, Tensor]
 
 
 def check_values() -> None:
-    """With all options; also run in processes of their own."""
+    """A third of all options with each shape, any three of them in all ways; also run in processes of their own."""
     options = list(itertools.product((0, 1, 2), *3 * [(False, True)], *4 * [DTYPES]))
-    for n, widths in SHAPES:
+    for i, (n, widths) in enumerate(SHAPES):
         several = next((B for B in range(2, n) if n % B == 0), n)
-        for addends, norm, adds_x, residual, x_dtype, weight_dtype, operands, dtype in options:
+        for addends, norm, adds_x, residual, x_dtype, weight_dtype, operands, dtype in options[i % 3 :: 3]:
             if adds_x and (widths[0] != widths[-1] or x_dtype != torch.float32):
                 continue
             inputs = inputs_of(

@@ -9,17 +9,15 @@ import pytest
 
 from tests.ops.rasterizer.simt.harness import (
     RASTERIZER,
-    build_driver,
     compare,
     compile_objects,
     environment,
     link,
     reference,
     run,
-    scene,
     shim,
 )
-from tests.ops.rasterizer.simt.scenes import crowd, few_huge
+from tests.ops.rasterizer.simt.scenes import busy, crowd, few_huge
 
 pytestmark = pytest.mark.slow
 
@@ -102,17 +100,7 @@ def broken_drivers(tmp_path_factory) -> dict[str, Path]:
         return dict(zip(BROKEN, pool.map(build, BROKEN.items())))
 
 
-def busy_scene():
-    """Two batches of candidates in each tile, sizes that are no multiple of a tile, several Gaussians per cell."""
-    return scene([(18, 20)], [4.0], count=300, sigma=(0.3, 0.8))
-
-
-def test_the_kernels_themselves_are_sound(tmp_path_factory, tmp_path):
-    problem = busy_scene()
-    compare(run(build_driver(tmp_path_factory.getbasetemp()), problem, tmp_path, seeds=(1, 2, 3)), reference(problem))
-
-
-# What shows a fault that the busy scene does not.
+# What shows a fault that the busy scene does not. On the kernels themselves all pass: test_cuda_simt.py.
 SCENES = {
     'large cells are left in the order of arrival': lambda: crowd([1500], others=0),
     'a box is forgotten where two are large': few_huge,
@@ -121,7 +109,7 @@ SCENES = {
 
 @pytest.mark.parametrize('fault', BROKEN)
 def test_broken_kernels_are_noticed(broken_drivers, tmp_path, fault):
-    problem = SCENES.get(fault, busy_scene)()
+    problem = SCENES.get(fault, busy)()
     with pytest.raises(AssertionError, match=BROKEN[fault][3]):
         compare(run(broken_drivers[fault], problem, tmp_path, seeds=(1, 2, 3)), reference(problem))
 
@@ -130,7 +118,7 @@ def test_guard_zones_tell_what_was_written(broken_drivers, tmp_path, monkeypatch
     """On a GPU no sanitizer watches them."""
     monkeypatch.setenv('SIMT_FORBIDS_NOTHING', '1')
     with pytest.raises(AssertionError, match='a kernel wrote behind its part of the memory'):
-        run(broken_drivers[WRITE_OUTSIDE], busy_scene(), tmp_path)
+        run(broken_drivers[WRITE_OUTSIDE], busy(), tmp_path)
 
 
 @pytest.fixture(scope='session')

@@ -27,7 +27,7 @@ from tests.ops.rasterizer.simt.harness import (
     run,
     scene,
 )
-from tests.ops.rasterizer.simt.scenes import crowd, few_huge
+from tests.ops.rasterizer.simt.scenes import busy, crowd, few_huge
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +63,7 @@ CASES = {
     'more than 4096 Gaussians in a tile': lambda: scene([(18, 16)], [2.0], count=4200, sigma=(0.1, 0.4)),
     'sigmas of every size': wide_sigmas,
     'a few huge Gaussians': few_huge,
+    'several Gaussians per cell': busy,
     'the groups of 32 lanes': lambda: scene([(64, 48)], [12.0], density=2),
     'far from the origin': lambda: scene([(2, 1500)], [0.75], count=250),
     'x30': lambda: scene([(70, 70)], [30.0], density=8),

@@ -5,6 +5,11 @@ import numpy as np
 from tests.ops.rasterizer.simt.harness import Problem, scene
 
 
+def busy() -> Problem:
+    """Two batches of candidates in each tile, sizes that are no multiple of a tile, several Gaussians per cell."""
+    return scene([(18, 20)], [4.0], count=300, sigma=(0.3, 0.8))
+
+
 def few_huge() -> Problem:
     """Groups of eight lanes, but for three Gaussians whose boxes are the whole image: those take whole warps."""
     problem = scene([(70, 72)], [2.0], count=1300, sigma=(0.1, 0.4))
