@@ -46,6 +46,9 @@ def run(arguments, folder, environment, *outputs):
             exec(code, vars(sys.modules['__main__']))
     except SystemExit as stop:
         status = stop.code or 0
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+            status = 1
     except BaseException:
         traceback.print_exc()
         status = 1
