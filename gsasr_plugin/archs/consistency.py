@@ -21,6 +21,8 @@ from gsasr_plugin.sizes import Grid, Size
 
 # Output pixels of an axis that one matrix product makes: few of their matrix's numbers are then zeros.
 BLOCK = 64
+# On other devices than CPUs, where zeros cost less than starting a product.
+BLOCK_GPU = 256
 # A quarter of an 8-bit level: in what is darker than that there is nothing to darken.
 LEAST_ROOM = 1e-3
 
@@ -126,8 +128,9 @@ def _blocks(
 ) -> list[tuple[int, Tensor]]:
     """The resampling of an axis as the matrices of some output pixels each: (first input pixel, weights)."""
     pixels, weights = axis_taps(in_length, out_length, ratio, 'float64', start, wraps=wraps)
-    # Of an axis that shrinks, as many output pixels as BLOCK input pixels make.
-    count = max(8, min(BLOCK, BLOCK * out_length // in_length))
+    block = BLOCK if device.type == 'cpu' else BLOCK_GPU
+    # Of an axis that shrinks, as many output pixels as a block of input pixels makes.
+    count = max(8, min(block, block * out_length // in_length))
     blocks = []
     for number in range(0, out_length, count):
         here = slice(number, number + count)

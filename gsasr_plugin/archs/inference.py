@@ -13,6 +13,7 @@ in each call.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 import gsasr_ops
 from gsasr_plugin.archs.attention_block import AttentionLayer, ConditionInjectionLayer, GaussianInteractionLayer
 from gsasr_plugin.archs.cuda_graphs import Recorder
-from gsasr_plugin.archs.linear import Linear
+from gsasr_plugin.archs.linear import Linear, Preparing
 from gsasr_plugin.archs.map_conv import MapConv
 from gsasr_plugin.archs.mlp import MLP
 from gsasr_plugin.archs.primary_head import GaussianPrimaryHead
@@ -115,7 +116,16 @@ def _twin(module: Network, done: dict[nn.Module, Any]) -> Network:
 def _fused_class(module: nn.Module) -> type[nn.Module]:
     if type(module) is nn.Conv2d and module.padding_mode == 'zeros':
         return _FusedConv if _has_kernel(module) else _KeptConv
-    return _FUSED.get(type(module), type(module))
+    cls: Any = type(module)
+    if isinstance(module, Preparing) and cls not in _FUSED:
+        return _keeping(cls)
+    return _FUSED.get(cls, cls)
+
+
+@functools.cache
+def _keeping(cls: type[nn.Module]) -> type[nn.Module]:
+    """A class of an encoder's, which is not imported before it is used: it keeps what it makes of its weights."""
+    return type(f'_Kept{cls.__name__}', (_Fused, cls), {})
 
 
 def _has_kernel(module: nn.Conv2d) -> bool:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gsasr_ops import window_attention
 from gsasr_plugin.archs.linear import Preparing
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
+from gsasr_plugin.precision import product_dtype
 from gsasr_plugin.torch_private import is_hooked
 
 PositionEncoding = Literal['bias', 'rope']
@@ -43,6 +44,16 @@ def window_pixels(x: Tensor, window_size: int, shift: int = 0) -> Tensor:
     """The numbers of the pixels in each window, (M, T): as `to_windows` cuts a map (B, h, w, d), in raster order."""
     B, h, w, _ = x.shape
     return to_windows(torch.arange(B * h * w, device=x.device).view(B, h, w, 1), window_size, shift)[..., 0]
+
+
+def padded_heads(parameter: Tensor, head_dim: int, axis: int = 0) -> Tensor:
+    """Zeros after the rows (axis 0) or columns (1) of each head, up to a multiple of `HEAD_MULTIPLE`; itself where none
+    are missing."""
+    missing = -head_dim % HEAD_MULTIPLE
+    if not missing:
+        return parameter
+    heads = parameter.unflatten(axis, (-1, head_dim))
+    return F.pad(heads, (0, 0) * (parameter.dim() - 1 - axis) + (0, missing)).flatten(axis, axis + 1)
 
 
 def _roll(x: Tensor, distance: int) -> Tensor:
@@ -129,9 +140,12 @@ class WindowAttention(Preparing, nn.Module):
         """
         _, h, w, _ = queries.shape
         own_shift = shift if context is None else 0
+        pads = queries.device.type != 'cpu' and (torch.compiler.is_compiling() or not is_hooked(self))
+        if pads:  # fewer bytes to move into windows
+            dtype = product_dtype(queries)
+            queries, context = queries.to(dtype), None if context is None else context.to(dtype)
         queries = to_windows(queries, self.window_size, own_shift)
         context = queries if context is None else to_windows(context, self.window_size, shift)
-        pads = queries.device.type != 'cpu' and (torch.compiler.is_compiling() or not is_hooked(self))
         attend = self._padded if pads else self._plain
         return from_windows(attend(queries, context), self.window_size, h, w, own_shift)
 
@@ -162,17 +176,11 @@ class WindowAttention(Preparing, nn.Module):
     def joined(self, *layers: nn.Linear) -> tuple[Tensor, Tensor]:
         """Weight and bias of layers side by side, with rows of zeros after those of each head."""
         weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
-        if self.padding:
-            weight = F.pad(weight.unflatten(0, (-1, self.head_dim)), (0, 0, 0, self.padding)).flatten(0, 1)
-            bias = F.pad(bias.unflatten(0, (-1, self.head_dim)), (0, self.padding)).flatten()
-        return weight, bias
+        return padded_heads(weight, self.head_dim), padded_heads(bias, self.head_dim)
 
     def closing(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of `out`, with columns of zeros after those of each head."""
-        weight = self.out.weight
-        if self.padding:
-            weight = F.pad(weight.unflatten(1, (-1, self.head_dim)), (0, self.padding)).flatten(1)
-        return weight, self.out.bias
+        return padded_heads(self.out.weight, self.head_dim, axis=1), self.out.bias
 
     def positions(self) -> tuple[Tensor | None, Tensor | None]:
         """Bias and rotations of the window attention, of which one is None."""

@@ -37,7 +37,8 @@ def window_attention(
         q: queries, (M, heads, T, D), of a floating-point dtype.
         k, v: keys and values, (M, heads, S, D), of q's dtype; S is at least 1.
         bias: what is added to the logits, (heads, T, S), of any floating-point dtype. -infinity leaves a key out; at
-            least one of each query's has to stay.
+            least one of each query's has to stay. Or (W, heads, T, S), for windows of W kinds in turn, of which M is a
+            multiple: PyTorch's own attention then, on CPUs too.
         rotations: complex numbers, (heads, P, D / 2) with P of at least T and S (rotary positions). The channel pairs
             (2i, 2i + 1) of query t and key t are multiplied by those of position t first, and rounded to q's dtype.
         windows: if given, the R queries lie in any order, (R, heads, D), and query t of window m is number
@@ -59,7 +60,8 @@ def window_attention(
     _check(q, k, v, bias, rotations, windows, context_windows)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     turns = torch.view_as_real(rotations) if rotations is not None else None
-    if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16):
+    of_kinds = bias is not None and bias.dim() == 4
+    if q.device.type == 'cpu' and q.dtype in (torch.float32, torch.bfloat16) and not of_kinds:
         bias, turns = (tensor.float() if tensor is not None else None for tensor in (bias, turns))
         return torch.ops.gsasr.window_attention(q, k, v, bias, turns, windows, context_windows, scale)
     attention = reference.window_attention if q.device.type == 'cpu' else on_gpu.window_attention
@@ -79,7 +81,7 @@ def _check(
         raise TypeError(f'q must be of a floating-point dtype, got {q.dtype}')
     if windows is not None and context_windows is not None:
         heads, T, D, expected = _check_numbered(q, k, windows, context_windows)
-        S = context_windows.shape[1]
+        M, S = context_windows.shape
     elif context_windows is not None:
         raise ValueError('context_windows needs windows')
     else:
@@ -93,6 +95,10 @@ def _check(
     given = {'k': k, 'v': v}
     if bias is not None:
         given['bias'], expected['bias'] = bias, (heads, T, S)
+        if bias.dim() == 4:
+            if bias.shape[0] < 1 or M % bias.shape[0]:
+                raise ValueError(f'bias is of {bias.shape[0]} kinds of windows, which do not divide the {M} windows')
+            expected['bias'] = (bias.shape[0], heads, T, S)
     if rotations is not None:
         positions = rotations.shape[1] if rotations.dim() == 3 else 0
         if positions < max(T, S) or D % 2:

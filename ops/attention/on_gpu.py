@@ -32,13 +32,15 @@ def window_attention(
         if rotations is not None:
             rotations = F.pad(rotations, (0, 0, 0, missing // 2))
     if bias is not None:
+        if bias.dim() == 4:
+            bias = reference.in_turn(bias, len(q if windows is None else windows))
         bias = aligned(bias.to(q.dtype))
     mixed = reference.window_attention(q, k, v, bias, rotations, windows, context_windows, scale)
     return mixed.unflatten(-1, (heads, -1))[..., :D].flatten(-2) if missing else mixed
 
 
 def aligned(bias: Tensor) -> Tensor:
-    """A bias (heads, T, S) whose rows begin at multiples of 8 numbers; itself where they do."""
+    """A bias (..., T, S) whose rows begin at multiples of 8 numbers; itself where they do."""
     if all(stride % MULTIPLE == 0 for stride in bias.stride()[:-1]):
         return bias
     return F.pad(bias, (0, -bias.shape[-1] % MULTIPLE))[..., : bias.shape[-1]]

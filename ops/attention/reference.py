@@ -49,10 +49,16 @@ def window_attention(
     q, k, v = _in_windows(q, windows), _in_windows(k, context_windows), _in_windows(v, context_windows)
     if rotations is not None:
         q, k = rotate(q, _turns(rotations, q)), rotate(k, _turns(rotations, k))
-    # The fused attention for CPUs takes no mask of three dimensions.
-    mask = bias[None].to(q.dtype) if bias is not None else None
+    mask = None
+    if bias is not None:  # the fused attention for CPUs takes no mask of three dimensions
+        mask = (bias[None] if bias.dim() == 3 else in_turn(bias, len(q))).to(q.dtype)
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2).flatten(2)
     return mixed if windows is None else mixed.flatten(0, 1)[windows.flatten().argsort()]
+
+
+def in_turn(bias: Tensor, M: int) -> Tensor:
+    """The biases (W, heads, T, S) of W kinds of windows for M windows in turn; themselves where there are as many."""
+    return bias if len(bias) == M else bias.repeat(M // len(bias), 1, 1, 1)
 
 
 def window_attention_backward(

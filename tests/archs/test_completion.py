@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gsasr_plugin.archs import GSASR, base_colors
+from gsasr_plugin.archs import GSASR, base_colors, consistency
 from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.consistency import resized
 from gsasr_plugin.archs.gaussians import Gaussians
@@ -222,6 +222,17 @@ def test_flat_stays_flat(size: tuple[int, int], half: bool) -> None:
                 image = net(lq, scale=scale)
                 assert image.dtype == torch.float32
                 assert (image - colours[:, :, None, None]).abs().max() <= FLAT, (steps, scale)
+
+
+def test_blocks_as_on_gpus_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, target = torch.rand(2, 3, 200, 65, dtype=torch.float64), (51, 600)
+    expected = resized(image, target)
+    try:
+        consistency._blocks.cache_clear()
+        monkeypatch.setattr(consistency, 'BLOCK', consistency.BLOCK_GPU)
+        torch.testing.assert_close(resized(image, target), expected, rtol=0, atol=1e-14)
+    finally:
+        consistency._blocks.cache_clear()
 
 
 def test_matrices_of_an_evaluation_serve_training() -> None:

@@ -23,16 +23,18 @@ from gsasr_ops.attention import on_gpu
 from gsasr_ops.attention.reference import window_attention as formula
 from gsasr_plugin import precision
 from gsasr_plugin.archs import GSASR, cuda_graphs
+from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.linear import _LinearReLU
 from gsasr_plugin.archs.map_conv import MapShuffle
 from gsasr_plugin.archs.window_attention import WindowAttention
-from tests.benchmarks.trace.runs import build, forward, training_step
-from tests.benchmarks.trace.tracer import Trace
+from tests.archs.test_encoders import SMALL
+from tests.benchmarks.trace.runs import build, forward, on_cuda, training_step
+from tests.benchmarks.trace.tracer import Trace, fake_cuda, tracing
 
 # Every encoder and decoder of the released networks and the packaged one: calls of attention in each.
 NETWORKS = {'gsasr_edsr': 38, 'gsasr_enhanced_edsr': 38, 'gsasr_small': 0}
-LARGE = {'gsasr_rdn': 38, 'gsasr_swinir': 38, 'gsasr_ultra_hat': 148}
+LARGE = {'gsasr_rdn': 38, 'gsasr_swinir': 38 + 36, 'gsasr_ultra_hat': 148}
 
 
 @pytest.fixture(scope='module')
@@ -52,12 +54,31 @@ def test_all_attention_meets_a_fused_kernel(traces: dict[str, Trace]) -> None:
 def check_attention(trace: Trace, count: int) -> None:
     assert len(trace.attention) == count
     assert all(call['against'] == [] for call in trace.attention)
+    # No attention step by step, which the calls above would not show: the weights of T x S tokens are nowhere.
+    assert not any('softmax' in op.name for op in trace.ops)
 
 
 @pytest.mark.slow
 def test_a_forward_pass_does_not_wait(traces: dict[str, Trace]) -> None:
-    """Which is also what a CUDA graph forbids."""
-    assert not any(trace.waits for trace in traces.values())
+    """Which is also what a CUDA graph forbids; nor does a graph hold what was on the CPU when it was captured."""
+    assert not any(trace.waits or trace.copies for trace in traces.values())
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_no_encoder_waits(name: str) -> None:
+    """Of all encoders, forward and with gradients, and their attention meets a fused kernel in small sizes too."""
+    encoder = build_encoder(SMALL[name][0])
+    in_training = copy.deepcopy(encoder).to('meta').train()
+    with tracing() as trace:
+        in_training(torch.zeros(2, 3, 12, 12, device='meta')).sum().backward()
+    check_attention(trace, len(trace.attention))
+    assert not trace.waits and not trace.copies
+    with fake_cuda(), torch.no_grad():
+        snapshot = for_inference(on_cuda(encoder))
+        with torch.autocast('cuda', torch.bfloat16), tracing() as trace:
+            snapshot(torch.zeros(2, 3, 12, 12).to('cuda'))
+    check_attention(trace, {'HAT': 6, 'SwinIR': 4}.get(name, 0))
+    assert trace.waits == ['to'] and not trace.copies  # of the image
 
 
 @pytest.mark.slow
@@ -78,18 +99,32 @@ def test_tiles_do_not_wait() -> None:
     assert not forward('gsasr_small', 6, 'bf16', tile=48).waits
 
 
-@pytest.mark.slow
 def test_a_training_step_waits_once() -> None:
-    """For the losses and gradients that decide whether it is taken."""
-    trace = training_step('gsasr_edsr', 'bf16')
-    check_attention(trace, 38)
-    # The weights of T x S tokens of all windows are nowhere.
-    assert not any('softmax' in op.name for op in trace.ops)
+    check_training_step('gsasr_small')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['gsasr_edsr', 'gsasr_enhanced_edsr', *LARGE])
+def test_training_steps_of_the_others_likewise(name: str) -> None:
+    check_training_step(name)
+
+
+def check_training_step(name: str) -> None:
+    """Fused attention, and one wait: for the losses and gradients that decide whether the step is taken."""
+    trace = training_step(name, 'bf16')
+    check_attention(trace, (NETWORKS | LARGE)[name])
     assert trace.waits == ['tolist']
     # A batch is drawn at once, and so is its gradient.
-    assert sum(op.name == 'slice_backward' for op in trace.ops) == 0
+    assert name != 'gsasr_edsr' or not any(op.name == 'slice_backward' for op in trace.ops)
     # ReLUs write into no views, whose gradients would be copied.
-    assert not any(op.name == 'relu_' for op in trace.ops)
+    assert name == 'gsasr_rdn' or not any(op.name == 'relu_' for op in trace.ops)
+
+
+@pytest.mark.slow
+def test_bicubic_enlargements_are_few_products(traces: dict[str, Trace]) -> None:
+    """In blocks of 256 pixels: a bicubic enlargement and three of consistency, with their reductions, and of two maps
+    and a reduction that level: ten, each along two axes of 720 pixels."""
+    assert 0 < sum(op.name in ('mm', 'bmm') for op in traces['gsasr_small'].ops) <= 10 * 2 * 3
 
 
 @pytest.mark.parametrize('with_bias', [True, False])
@@ -127,6 +162,25 @@ def test_window_attention_as_on_gpus_is_exact(d: int, heads: int, encoding: Any,
     gradients = [torch.autograd.grad(y.square().sum(), list(attention.parameters())) for y in (plain, padded)]
     for found, exact in zip(*gradients):
         torch.testing.assert_close(found, exact, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(('window', 'bias'), [(8, True), (7, False)])
+def test_swinirs_attention_as_on_gpus_is_exact(window: int, bias: bool) -> None:
+    """Beside BasicSR's, in windows that are shifted and not, of two images."""
+    from gsasr_plugin.archs.encoders.swinir import FusibleAttention, SwinIRFeatures, shifted_window_mask
+
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {'embed_dim': 60, 'depths': [2], 'num_heads': [6], 'qkv_bias': bias}
+    (plain, _) = SwinIRFeatures(window_size=window, **arguments).double().layers[0].residual_group.blocks
+    attention = plain.attn
+    assert isinstance(attention, FusibleAttention)
+    x = torch.rand(2 * 6, window**2, 60).double()
+    for mask in (None, shifted_window_mask(2 * window, 3 * window, window_size=window, like=x)):
+        found, exact = attention.fused(x, mask), attention(x, mask)
+        torch.testing.assert_close(found, exact, rtol=0, atol=1e-13)
+        gradients = [torch.autograd.grad(y.square().sum(), list(attention.parameters())) for y in (found, exact)]
+        for own, expected in zip(*gradients):
+            torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_relu_in_the_product_is_exact() -> None:

@@ -2,7 +2,8 @@
 
 For each network at each scale, at the output size of the paper's protocol: launches, bytes, floating-point operations,
 calls for which the host waits, which attention kernel is met, and ESTIMATES of the time on an A100 and an H100 (see
-`trace/roofline.py`). Nothing here is measured.
+`trace/roofline.py`). Nothing here is measured. `--document FILE` writes the estimates of a file that `--json` has
+written into docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.trace import document
 from tests.benchmarks.trace.roofline import DEVICES, HOST
 from tests.benchmarks.trace.runs import OUTPUT, PRECISIONS, forward, networks, training_step
 from tests.benchmarks.trace.tracer import Trace
@@ -26,20 +29,30 @@ def main() -> None:
     parser.add_argument('--precisions', nargs='+', default=list(PRECISIONS), choices=PRECISIONS)
     parser.add_argument('--no-training', action='store_true', help='no training step of 16 samples of 48 x 48')
     parser.add_argument('--operations', type=int, default=0, help='list so many of the longest, by name')
-    parser.add_argument('--json', type=Path, help='also write the figures there')
+    parser.add_argument('--json', type=Path, help='also write the figures there, after each line')
+    parser.add_argument(
+        '--document', type=Path, metavar='FILE', help='such a file, whose estimates go into docs/gpu.md'
+    )
     arguments = parser.parse_args()
+    if arguments.document:
+        document.write(arguments.document)
+        return
     print(f'ESTIMATES for {OUTPUT} x {OUTPUT} output, not measurements; host: {HOST * 1e6:.0f} us a launch, no graphs')
     print(f'{"":34}launches    GB   TFLOP  waits  attention' + ''.join(f'  {name:>9}' for name in DEVICES) + '   host')
     rows = []
+    for title, trace in _traces(arguments):
+        rows.append(_row(title, trace, arguments.operations))
+        if arguments.json:
+            arguments.json.write_text(json.dumps(rows, indent=1) + '\n')
+
+
+def _traces(arguments: argparse.Namespace) -> Iterator[tuple[str, Trace]]:
     for name in arguments.networks:
         for precision in arguments.precisions:
             for scale in arguments.scales:
-                trace = forward(name, scale, precision)
-                rows.append(_row(f'{name} x{scale} {precision}', trace, arguments.operations))
+                yield f'{name} x{scale} {precision}', forward(name, scale, precision)
             if not arguments.no_training:
-                rows.append(_row(f'{name} training {precision}', training_step(name, precision), arguments.operations))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + '\n')
+                yield f'{name} training {precision}', training_step(name, precision)
 
 
 def _row(title: str, trace: Trace, longest: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import tarfile
 import tempfile
@@ -119,9 +120,12 @@ def _parts(text: str) -> list[Part]:
 
 
 def _positive(text: str) -> float:
-    minutes = float(text)
-    if not 0 < minutes < float('inf'):
-        raise argparse.ArgumentTypeError(f'minutes must be positive, got {text}')
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f'a positive number of minutes is needed, got {text!r}')
     return minutes
 
 

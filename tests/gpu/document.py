@@ -20,7 +20,13 @@ BEGIN, END = '<!-- measured: python -m tests.gpu --document -->\n', '<!-- end of
 
 def write(file: Path, page: Path = PAGE) -> None:
     """Args: file: a gpu.json of a run on a GPU; page: what it is written into. SystemExit for one of a rehearsal."""
-    run = json.loads(file.read_text(encoding='utf-8'))
+    try:
+        run = json.loads(file.read_text(encoding='utf-8'))
+        known = {'rehearsed', 'gpus', 'date', 'commit', 'torch', 'parts'} <= set(run)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f'{file} cannot be read: {error}') from None
+    if not known:
+        raise SystemExit(f'{file} is no gpu.json, which `python -m tests.gpu` writes')
     if run['rehearsed']:
         raise SystemExit(f'{file} is of a rehearsal on a CPU: its figures say nothing about a GPU')
     text = page.read_text(encoding='utf-8')

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.gpu import document, pack
-from tests.gpu.__main__ import Kept, table
+from tests.gpu.__main__ import Kept, main, table
 from tests.gpu.machine import python
 from tests.gpu.parts import PARTS, Part
 from tests.gpu.runner import Runner
@@ -141,6 +141,36 @@ def test_figures_go_into_the_page(tmp_path: Path) -> None:
 def test_a_rehearsal_is_not_written_of(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match='of a rehearsal on a CPU'):
         document.write(run_file(tmp_path, 'none', 1.0, rehearsed=True), tmp_path / 'absent.md')
+
+
+@pytest.mark.parametrize(
+    ('content', 'told'), [(None, 'cannot be read'), ('{', 'cannot be read'), ('{}', 'no gpu.json')]
+)
+def test_other_files_are_refused(tmp_path: Path, content: str | None, told: str) -> None:
+    file = tmp_path / 'other.json'
+    if content is not None:
+        file.write_text(content, encoding='utf-8')
+    with pytest.raises(SystemExit, match=rf'other\.json.*{told}'):
+        document.write(file, tmp_path / 'absent.md')
+
+
+@pytest.mark.parametrize(
+    ('given', 'told'),
+    [
+        (('--minutes', 'abc'), "a positive number of minutes is needed, got 'abc'"),
+        (('--minutes', '-1'), "a positive number of minutes is needed, got '-1'"),
+        (('--minutes', 'nan'), "a positive number of minutes is needed, got 'nan'"),
+        (('--parts', 'bild'), "there is no part 'bild'; there are build, install,"),
+        (('--parts', ''), "there is no part ''; there are build, install,"),
+    ],
+)
+def test_wrong_arguments(
+    given: tuple[str, str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr('sys.argv', ['gpu', *given])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    assert raised.value.code == 2 and f'argument {given[0]}: {told}' in capsys.readouterr().err
 
 
 def test_the_page_has_room_for_figures() -> None:

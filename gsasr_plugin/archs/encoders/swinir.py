@@ -10,11 +10,18 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from basicsr.archs.swinir_arch import SwinIR, SwinTransformerBlock, window_partition, window_reverse
+import torch.nn.functional as F
+from basicsr.archs.swinir_arch import SwinIR, SwinTransformerBlock, window_partition
+from basicsr.archs.swinir_arch import WindowAttention as SwinAttention
 from torch import Tensor, nn
 
+from gsasr_ops import window_attention
 from gsasr_plugin.archs.encoders.encoder import WindowSize, check_heads
 from gsasr_plugin.archs.encoders.host_features import mean_to_buffer
+from gsasr_plugin.archs.linear import Preparing
+from gsasr_plugin.archs.window_attention import from_windows, padded_heads, to_windows
+from gsasr_plugin.precision import product_dtype
+from gsasr_plugin.torch_private import is_hooked
 
 
 class SwinIRFeatures(SwinIR):
@@ -114,7 +121,7 @@ class SwinIRFeatures(SwinIR):
 
 
 class AnySizeBlock(nn.Module):
-    """The parts of one of the host's Swin blocks, under the host's names, with the mask as an argument."""
+    """The parts of one of BasicSR's Swin blocks, under BasicSR's names, with the mask as an argument."""
 
     def __init__(self, block: SwinTransformerBlock):
         super().__init__()
@@ -122,6 +129,7 @@ class AnySizeBlock(nn.Module):
         self.shift_size = block.shift_size
         self.norm1 = block.norm1
         self.attn = block.attn
+        self.attn.__class__ = FusibleAttention
         self.drop_path = block.drop_path
         self.norm2 = block.norm2
         self.mlp = block.mlp
@@ -133,15 +141,51 @@ class AnySizeBlock(nn.Module):
 
     def _attention(self, x: Tensor, size: tuple[int, int], mask: Tensor) -> Tensor:
         tokens = self.norm1(x).unflatten(1, size)  # B x h x w x d
-        if self.shift_size > 0:
-            tokens = tokens.roll((-self.shift_size, -self.shift_size), (1, 2))
-        windows = window_partition(tokens, self.window_size).flatten(1, 2)  # B*windows x n x d, n = window_size**2
+        if x.device.type != 'cpu':
+            tokens = tokens.to(product_dtype(tokens))  # fewer bytes to move into windows
+        windows = to_windows(tokens, self.window_size, self.shift_size)  # B*windows x n x d, n = window_size**2
         windows = self.attn(windows, mask=mask if self.shift_size > 0 else None)
-        windows = windows.unflatten(1, (self.window_size, self.window_size))
-        tokens = window_reverse(windows, self.window_size, *size)  # B x h x w x d
-        if self.shift_size > 0:
-            tokens = tokens.roll((self.shift_size, self.shift_size), (1, 2))
-        return tokens.flatten(1, 2)
+        return from_windows(windows, self.window_size, *size, self.shift_size).flatten(1, 2)
+
+
+class FusibleAttention(Preparing, SwinAttention):
+    """BasicSR's window attention with its parameters; on GPUs by a fused kernel, as `archs/window_attention.py`."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Tokens of B*windows x n x d -> the same shape.
+
+        Args:
+            x: windows of B images.
+            mask: what is added to the logits, windows x n x n; None: nothing.
+        """
+        drops = self.training and self.attn_drop.p > 0
+        by_formula = x.device.type == 'cpu' or drops or (is_hooked(self) and not torch.compiler.is_compiling())
+        return super().forward(x, mask) if by_formula else self.fused(x, mask)
+
+    def fused(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same to the last bit but for the order of sums, without weights of all tokens in memory."""
+        qkv = F.linear(x, *self.kept(x, self.joined)).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # B*windows x heads x n x a padded width
+        (bias,) = self.kept(x, self.bias)
+        if mask is not None:
+            bias = bias + mask[:, None].to(bias.dtype)
+        mixed = window_attention(q, k, v, bias, scale=self.scale)
+        return self.proj_drop(F.linear(mixed, *self.kept(x, self.closing)))
+
+    def joined(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of queries, keys and values, with rows of zeros after those of each head."""
+        head_dim, bias = self.dim // self.num_heads, self.qkv.bias
+        return padded_heads(self.qkv.weight, head_dim), None if bias is None else padded_heads(bias, head_dim)
+
+    def closing(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of `proj`, with columns of zeros after those of each head."""
+        return padded_heads(self.proj.weight, self.dim // self.num_heads, axis=1), self.proj.bias
+
+    def bias(self) -> tuple[Tensor]:
+        """What is added to the logits of (query, key) in every window, heads x n x n."""
+        n = self.relative_position_index.shape[0]
+        by_pair = self.relative_position_bias_table[self.relative_position_index.flatten()]
+        return (by_pair.t().contiguous().view(-1, n, n),)  # the keys side by side, as the kernels read them
 
 
 def shifted_window_mask(h: int, w: int, *, window_size: int, like: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from gsasr_plugin.host.option_check.path_check import check_path, take_pretraine
 from gsasr_plugin.host.option_check.problems import OptionError, Problem, leaves
 from gsasr_plugin.host.option_check.registered import registered, texts_in_code
 from gsasr_plugin.host.option_check.report import Report
-from gsasr_plugin.host.option_check.training_check import check_logger, check_train, check_val, reads_terms
+from gsasr_plugin.host.option_check.training_check import check_graph, check_logger, check_train, check_val, reads_terms
 from gsasr_plugin.host.option_check.type_check import check_network, metric_options, registered_type
 from gsasr_plugin.host.option_check.weights_check import check_weights
 from gsasr_plugin.models.model_contract import ModelContract, stated
@@ -65,6 +65,7 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
         check_discriminator(report, root, model)
     if 'val' in sections:
         check_val(report, sections['val'], datasets, model, is_train=is_train)
+        check_graph(report, sections, is_train=is_train)
     if is_train and 'logger' in sections:
         check_logger(report, sections['logger'], model)
     if 'dist_params' in sections:

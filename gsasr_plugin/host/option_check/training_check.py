@@ -63,6 +63,15 @@ def check_val(
                 report.error(('val', 'metrics', name), fault)
 
 
+def check_graph(report: Report, sections: dict[str, Any], *, is_train: bool) -> None:
+    """Warn where `val.cuda_graph` has no effect, because what is evaluated is compiled."""
+    train = sections.get('train') or {}
+    # Without an average of the weights, the network in training is validated as it is.
+    compiled = 'train' if is_train and train.get('ema_decay', 0) == 0 else 'val'
+    if sections['val'].get('cuda_graph') and (sections.get(compiled) or {}).get('compile'):
+        report.warn(('val', 'cuda_graph'), f'not used while {compiled}.compile is true', 'one of the two')
+
+
 def check_logger(report: Report, logger: dict[str, Any], model: type | None) -> None:
     """Check `logger`; `model` is the class that `model_type` names, if any."""
     _check_section(report, logger, 'logger', model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.benchmarks.trace import document
 from tests.benchmarks.trace.attention import obstacles
 from tests.benchmarks.trace.meta_autocast import meta_autocast
 from tests.benchmarks.trace.roofline import Device
@@ -64,7 +67,8 @@ def test_what_does_not_wait_is_none() -> None:
         x.new_full((), 2.0)
         torch.stack([x, x]).to(torch.bfloat16)
 
-    assert not traced(function, (3,)).waits
+    trace = traced(function, (3,))
+    assert not trace.waits and trace.copies == ['to']
 
 
 def test_attention_meets_the_kernel_that_takes_it() -> None:
@@ -102,3 +106,29 @@ def test_an_estimate_is_the_longer_of_bytes_and_products() -> None:
     device = Device(bandwidth=1e9, rates={'fp32': 1e12})
     assert device.seconds(Op('', 1, 10**9, 0, '')) == pytest.approx(1 + 2e-6)
     assert device.seconds(Op('', 1, 10**9, 3 * 10**12, 'fp32')) == pytest.approx(3 + 2e-6)
+
+
+def written(folder: Path, content: Any) -> Path:
+    file = folder / 'traces.json'
+    file.write_text(json.dumps(content), encoding='utf-8')
+    return file
+
+
+def test_estimates_go_into_the_page(tmp_path: Path) -> None:
+    page = tmp_path / 'gpu.md'
+    page.write_text(f'before\n{document.BEGIN}old\n{document.END}after\n', encoding='utf-8')
+    titles = ['gsasr_edsr x2 float32', 'gsasr_edsr x2 bf16', 'gsasr_edsr x4 float32', 'other x2 float32']
+    rows = [{'title': title, 'launches': 1000, 'estimated_ms': {'A100': 12.34, 'H100': 5.0}} for title in titles]
+    rows[1]['launches'] = 2000
+    document.write(written(tmp_path, rows), page)
+    text = page.read_text(encoding='utf-8')
+    assert text.startswith('before\n') and text.endswith('after\n') and 'old' not in text
+    assert '| x2 | 717 → 12.3 |  | 378 → 12.3 | 308 → 5 |  | 192 → 5 | 6-12 |\n' in text
+    assert '| x4 | 181 → 12.3 |  |  | 79 → 5 |  |  | 6 |\n' in text
+    assert '| other, ms | A100 float32 |' in text and '| x2 | 12.3 |  |  | 5 |  |  | 6 |\n' in text
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    for content in ({'a': 1}, [1], [{'title': 'x'}]):
+        with pytest.raises(SystemExit, match=r'traces\.json'):
+            document.write(written(tmp_path, content), tmp_path / 'absent.md')

@@ -54,11 +54,14 @@ class Trace:
         ops: the operations in their order.
         waits: the calls for which the host waits, by name, and copies out of memory that the system may move, for
             which it waits too.
+        copies: from the CPU for which it does not wait; no CUDA graph should hold one, which would read the same place
+            in each replay.
         attention: the calls of PyTorch's attention and what each fused kernel has against them.
     """
 
     ops: list[Op] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
     attention: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -129,8 +132,8 @@ class _Calls(TorchFunctionMode):
         if name == 'to' and not on_device(first):
             device, dtype = _target(first, *args[1:], **kwargs)
             if device.type != 'cpu':
-                if not (kwargs.get('non_blocking') and getattr(first, 'pinned', False)):
-                    self.trace.waits.append('to')
+                waits = not (kwargs.get('non_blocking') and getattr(first, 'pinned', False))
+                (self.trace.waits if waits else self.trace.copies).append('to')
                 return torch.empty_like(first, device=device, dtype=dtype)
         return func(*args, **kwargs)
 

@@ -25,6 +25,16 @@ from tests.archs.decoders import make_decoder
 
 GOLDEN = Path(__file__).parents[2] / 'golden'
 
+# Of each golden file of a decoder, the salt of its weights; of an encoder, its released layout.
+DECODER_SALTS = {
+    'decoder_paper': 'p1',
+    'decoder_paper_1x': 'p2',
+    'decoder_paper_9x': 'p3',
+    'decoder_enhanced': 'p4',
+    'decoder_enhanced_w16': 'p5',
+}
+ENCODER_LAYOUTS = {'edsr': 'EDSRNOUP', 'rdn': 'RDNNOUP', 'swinir': 'SwinIRNOUP', 'hat': 'HATNOUP_ROPE_AMP'}
+
 Layout = dict[str, tuple[list[int], str]]  # key: (shape, dtype)
 
 
@@ -71,11 +81,22 @@ def weights(layout: Layout, salt: str) -> dict[str, Tensor]:
     return state
 
 
-def golden_decoder(name: str, salt: str) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
-    """The released state dict of a golden decoder, and the arrays of its file."""
+def golden_encoder(name: str) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+    """The released state dict of a golden encoder, of `ENCODER_LAYOUTS`, and the arrays of its file."""
+    golden = dict(np.load(GOLDEN / f'encoder_{name}.npz'))
+    keys = layout(ENCODER_LAYOUTS[name])
+    # The released SwinIR's index is the regular one.
+    row, column = np.divmod(np.arange(8**2), 8)
+    dy, dx = (torch.from_numpy(axis[:, None] - axis[None, :] + 7) for axis in (row, column))
+    index = {key: dy * 15 + dx for key in keys if key.endswith('.relative_position_index')}
+    return weights(keys, str(golden['salt'])) | index, golden
+
+
+def golden_decoder(name: str) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+    """The released state dict of a golden decoder, of `DECODER_SALTS`, and the arrays of its file."""
     golden = dict(np.load(GOLDEN / f'{name}.npz'))
     shapes = json.loads(str(golden['shapes']))
-    state = weights({key: (shape, 'float32') for key, shape in shapes.items()}, salt)
+    state = weights({key: (shape, 'float32') for key, shape in shapes.items()}, DECODER_SALTS[name])
     for key in [key for key in shapes if key.endswith('.relative_position_bias_table')]:
         index = golden['cross_index' if 'crossattn' in key else 'self_index']
         state[key.replace('bias_table', 'index')] = torch.from_numpy(index).long()

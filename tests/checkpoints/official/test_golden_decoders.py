@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gsasr_ops import rasterize_gaussians
 from tests.checkpoints.official.released import (
+    DECODER_SALTS,
     GOLDEN,
     decoder_from_official,
     golden_decoder,
@@ -24,20 +25,13 @@ from tests.checkpoints.official.released import (
 )
 from tests.checkpoints.official.transcription import raw_gaussians
 
-SALTS = {
-    'decoder_paper': 'p1',
-    'decoder_paper_1x': 'p2',
-    'decoder_paper_9x': 'p3',
-    'decoder_enhanced': 'p4',
-    'decoder_enhanced_w16': 'p5',
-}
 # The networks ran in float32 with attention in another order of sums: agreement to about 6e-6, and a margin of 3.
 RELATIVE = 2e-5
 
 
-@pytest.mark.parametrize('name', SALTS)
+@pytest.mark.parametrize('name', DECODER_SALTS)
 def test_the_authors_gaussians(name: str, computed: Callable[[Any], Any]) -> None:
-    state, golden = golden_decoder(name, SALTS[name])
+    state, golden = golden_decoder(name)
     decoder = computed(decoder_from_official(state))
     with torch.no_grad():
         gaussians = decoder(torch.from_numpy(golden['feat']), torch.from_numpy(golden['scale']))

@@ -13,24 +13,21 @@ import torch
 from torch import Tensor
 
 from tests.checkpoints.official.encoder_transcriptions import edsr, hat, rdn
-from tests.checkpoints.official.released import GOLDEN, encoder_from_official, layout, resized, shuffled_index, weights
-
-LAYOUTS = {'edsr': 'EDSRNOUP', 'rdn': 'RDNNOUP', 'swinir': 'SwinIRNOUP', 'hat': 'HATNOUP_ROPE_AMP'}
-
-
-def swinir_index(window: int) -> Tensor:
-    """The released SwinIR's index is the regular one."""
-    row, column = np.divmod(np.arange(window**2), window)
-    dy, dx = (axis[:, None] - axis[None, :] + window - 1 for axis in (row, column))
-    return torch.from_numpy(dy * (2 * window - 1) + dx)
+from tests.checkpoints.official.released import (
+    ENCODER_LAYOUTS,
+    encoder_from_official,
+    golden_encoder,
+    resized,
+    shuffled_index,
+    weights,
+)
 
 
-@pytest.mark.parametrize('name', [pytest.param(n, marks=() if n == 'edsr' else pytest.mark.slow) for n in LAYOUTS])
+@pytest.mark.parametrize(
+    'name', [pytest.param(n, marks=() if n == 'edsr' else pytest.mark.slow) for n in ENCODER_LAYOUTS]
+)
 def test_the_authors_features(name: str, computed: Callable[[Any], Any]) -> None:
-    golden = np.load(GOLDEN / f'encoder_{name}.npz')
-    keys = layout(LAYOUTS[name])
-    state = weights(keys, str(golden['salt']))
-    state |= {key: swinir_index(8) for key in keys if key.endswith('.relative_position_index')}
+    state, golden = golden_encoder(name)
     encoder = encoder_from_official(state)
 
     with torch.no_grad():

@@ -44,6 +44,7 @@ PARTS = (
     Part('rasterizer_tests', "the CUDA tests of the rasterizer's room", 170, 1),
     Part('sanitizer', 'compute-sanitizer, its four tools, without a cache of memory', 170, 1),
     Part('guards', 'guard zones between the parts of the scratch memory, three bytes', 120, 1),
+    Part('golden_values', "with the golden files' weights: the authors' features and Gaussians", 120, 1),
     Part('network_values', 'every released variant: GPU against CPU and float64', 170, 1),
     Part('two_gpus', 'a training step on two GPUs under NCCL equals that on one', 90, 1),
     Part('rasterizer_times', 'device time of the rasterizer beside Algorithm 1', 70, 2),

@@ -3,10 +3,11 @@ memory, waiting for the device, and the same replayed from CUDA graphs.
 """
 
 import warnings
+from unittest import mock
 
 import torch
 
-from gsasr_plugin.archs import GSASR
+from gsasr_plugin.archs import GSASR, primary_head
 from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.peak_memory import PeakMemory
 from tests.gpu.networks import paper_network
@@ -16,6 +17,7 @@ from tests.gpu.timing import call_ms, captured
 
 CASES = ((360, 2), (180, 4), (60, 12))  # LR side and scale
 REHEARSED = ((12, 2),)
+SLICES = (16384, 65536, 262144)  # the first is what the head takes
 
 
 def run(report: Report, rehearsed: bool) -> None:
@@ -31,6 +33,7 @@ def run(report: Report, rehearsed: bool) -> None:
                 with computed_in(name):
                     report.figure(f'x{scale} {name}', _measured(net, image, size, scale))
                     _look_at_recording(report, f'x{scale} {name}', net, recorded, image, size)
+                    _look_at_slices(report, f'x{scale} {name}', net, image, scale)
         _look_at_capture(report, net, image, size)
         _look_at_waiting(report, net, image, size)
 
@@ -49,6 +52,16 @@ def _measured(net: GSASR, image: torch.Tensor, size: tuple[int, int], scale: int
         'rendering ms': round(call_ms(lambda: net.render(gaussians, size)), 3),
         'peak GiB': round((memory.bytes or 0) / 2**30, 2),
     }
+
+
+def _look_at_slices(report: Report, case: str, net: GSASR, image: torch.Tensor, scale: int) -> None:
+    """Whether the primary head computes as many Gaussians at once as it should: fewer launches, or the cache."""
+    features, factor = net.encoder(image), torch.full((1,), float(scale), device='cuda')
+    times = {}
+    for count in SLICES:
+        with mock.patch.object(primary_head, 'SLICE_GPU_EVALUATION', count):
+            times[f'{count:,}'] = round(call_ms(lambda: net.decoder(features, factor, None), 3), 2)
+    report.figure(f'{case}: decoder ms by Gaussians at once', times)
 
 
 def _look_at_recording(

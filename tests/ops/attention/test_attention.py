@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gsasr_ops import backend, window_attention
-from gsasr_ops.attention import reference
+from gsasr_ops.attention import on_gpu, reference
 from tests.ops import instruction_sets
 
 # Logits of a few units: sums of D products and S weighted values in float32, each within some 1e-7 of its size. A
@@ -195,6 +195,10 @@ def test_huge_logits():
         tolerance = {'atol': 0.05, 'rtol': 0} if factor > 1 or offset else TOLERANCE[torch.float32]
         found = window_attention(*given)
         torch.testing.assert_close(found.double(), exact(*given), **tolerance)
+
+
+def on_gpu_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    return on_gpu.window_attention(q, k, v, bias, None, None, None, q.shape[-1] ** -0.5)
 
 
 def test_minus_infinity_leaves_keys_out():
@@ -384,6 +388,19 @@ def test_other_dtypes_by_pytorch(dtype):
     torch.testing.assert_close(found.double(), expected, atol=2e-3, rtol=2e-3)
 
 
+@pytest.mark.parametrize('attention', [window_attention, on_gpu_attention], ids=['here', 'as on GPUs'])
+@pytest.mark.parametrize('kinds', [1, 2, 6])
+def test_windows_of_kinds_in_turn(attention, kinds):
+    """Of window m the bias of kind m mod W, with 11 keys, which are padded for GPUs; and gradients."""
+    q, k, v, _ = (x if x is None else x.double() for x in inputs_of((6, 3, 9, 11, 8), torch.float32, False))
+    bias = torch.randn(kinds, 3, 9, 11, dtype=torch.float64, requires_grad=True)
+    found = attention(q, k, v, bias)
+    expected = torch.cat([window_attention(q[m, None], k[m, None], v[m, None], bias[m % kinds]) for m in range(6)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+    gradients = [torch.autograd.grad(y.square().sum(), bias)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('with_bias', [False, True])
 @pytest.mark.parametrize('dtype', TOLERANCE)
@@ -437,6 +454,12 @@ def test_fake_and_compiled():
         ({'v': lambda t: t.bfloat16()}, TypeError, 'v must have the dtype of q, torch.float32, got torch.bfloat16'),
         ({'v': lambda t: t.to('meta')}, ValueError, 'v is on meta, but q is on cpu'),
         ({'bias': lambda t: t[0]}, ValueError, r'bias must have the shape \(3, 9, 11\), got \(9, 11\)'),
+        (
+            {'bias': lambda t: t[None].repeat(3, 1, 1, 1)},
+            ValueError,
+            'of 3 kinds of windows, which do not divide the 2',
+        ),
+        ({'bias': lambda t: t[None, :2]}, ValueError, r'bias must have the shape \(1, 3, 9, 11\), got \(1, 2, 9, 11\)'),
         ({'bias': lambda t: t.int()}, TypeError, 'bias must be of a floating-point dtype, got torch.int32'),
         (
             {'rotations': lambda t: t[:, :10]},
