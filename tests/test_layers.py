@@ -145,6 +145,7 @@ def test_only_the_network_draws() -> None:
         PLUGIN / 'archs' / 'rendering.py': ['gsasr_ops.rasterize_gaussians'],
         PLUGIN / 'archs' / 'window_attention.py': ['gsasr_ops.window_attention'],
         PLUGIN / 'archs' / 'encoders' / 'hat.py': ['gsasr_ops.window_attention'],
+        PLUGIN / 'archs' / 'encoders' / 'swinir.py': ['gsasr_ops.window_attention'],
         PLUGIN / 'archs' / 'inference.py': [],
     }
 

@@ -132,3 +132,8 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for content in ({'a': 1}, [1], [{'title': 'x'}]):
         with pytest.raises(SystemExit, match=r'traces\.json'):
             document.write(written(tmp_path, content), tmp_path / 'absent.md')
+
+
+def test_the_page_has_room_for_estimates() -> None:
+    text = document.PAGE.read_text(encoding='utf-8')
+    assert 'x12' in text[text.index(document.BEGIN) : text.index(document.END)]
