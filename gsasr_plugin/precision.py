@@ -6,12 +6,14 @@ Help texts need the names only: torch, whose import takes seconds, is imported b
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+T = TypeVar('T')
 
 FLOAT32 = 'float32'
 HalfPrecision = Literal['bf16', 'fp16']
@@ -68,3 +70,15 @@ def exact(device: torch.device) -> Iterator[None]:
     where what they round would show."""
     with tf32(False), autocast(device, dtype_of(FLOAT32)):
         yield
+
+
+def each_within(context: Callable[[], contextlib.AbstractContextManager[object]], items: Iterable[T]) -> Iterator[T]:
+    """What an iterator gives, each made within a context of its own, which does not reach whoever takes it."""
+    items = iter(items)
+    while True:
+        with context():
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item

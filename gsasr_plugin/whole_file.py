@@ -25,6 +25,30 @@ def replacing(path: Path) -> Iterator[Path]:
         yield unfinished(path)
 
 
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Gives a file to write to, for as long as it takes, which becomes `path` if all went well.
+
+    It has no name until then, where the file system can do that: a process that is killed leaves nothing.
+    """
+    try:
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+    except (OSError, AttributeError):
+        with replacing(path) as unfinished, unfinished.open('w+b') as file:
+            yield file
+        return
+    with open(descriptor, 'w+b') as file:
+        yield file
+        file.flush()
+        with replacing(path) as unfinished:
+            try:  # any folder makes Python follow the link
+                os.link(f'/proc/self/fd/{descriptor}', unfinished, src_dir_fd=descriptor, follow_symlinks=True)
+            except OSError:  # no /proc, or files cannot be named later
+                file.seek(0)
+                with unfinished.open('wb') as named:
+                    shutil.copyfileobj(file, named)
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file, whole or not at all; text as UTF-8."""
     with replacing(path) as unfinished:

@@ -6,12 +6,14 @@ Letters: B images, h x w LR size, H x W output size.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gsasr_ops import rasterize_gaussians
+from gsasr_plugin.archs.completion import band_rows
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.transfer import to_device
 from gsasr_plugin.sizes import Grid, OffsetsLike, ScaleLike, Size, SizesLike, is_pair, output_grids
@@ -61,6 +63,28 @@ def render(
     return torch.stack(images) if isinstance(drawn, Tensor) else images
 
 
+def render_bands(
+    gaussians: Gaussians, size: Size, *, support: float = SUPPORT, raster_ratio: float | None = None
+) -> Iterator[Tensor]:
+    """Draws Gaussians as `render` does, the same bits, in bands of rows from the top: in the memory that these take.
+
+    Args:
+        gaussians: of B images.
+        size: (H, W) of all of them.
+        support, raster_ratio: see `GSASR`.
+
+    Returns:
+        (B, 3, rows, W), of various heights, H in all.
+    """
+    (H, W), (h, w) = size, gaussians.lq_size
+    height = band_rows(W)
+    bands = (
+        _rasterized(gaussians, size, (H / h, W / w), support, raster_ratio, (top, min(top + height, H)))
+        for top in range(0, H, height)
+    )
+    return bands if gaussians.completion is None else gaussians.completion.bands(bands, size)
+
+
 def _shifted(gaussians: Gaussians, grids: list[Grid]) -> Gaussians:
     """The Gaussians with the origin of their positions where each output image begins."""
     if not any(length for grid in grids for length in grid.offset):
@@ -102,8 +126,13 @@ def render_part(
 
 
 def _rasterized(
-    gaussians: Gaussians, size: Size | list[Size], factors: Any, support: float, window: float | None
-) -> Tensor | list[Tensor]:
+    gaussians: Gaussians,
+    size: Size | list[Size],
+    factors: Any,
+    support: float,
+    window: float | None,
+    rows: tuple[int, int] | None = None,
+) -> Any:
     return rasterize_gaussians(
         gaussians.means,
         gaussians.sigmas,
@@ -114,4 +143,5 @@ def _rasterized(
         factors,
         support=support,
         window=window,
+        rows=rows,
     )

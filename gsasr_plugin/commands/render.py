@@ -41,18 +41,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.bits == 16 and not format.deep:
         deep = ', '.join(known.name for known in FORMATS.values() if known.deep)
         raise CommandError(f'--bits 16: {format.name} files hold 8 bits; choose one of {deep}')
+    import numpy as np
+
     from gsasr_plugin.upscaling.estimate import beyond_memory
     from gsasr_plugin.upscaling.gaussian_file import read_gaussians
     from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
-    from gsasr_plugin.upscaling.pictures.writing import cannot_hold, write_picture
+    from gsasr_plugin.upscaling.pictures.writing import cannot_hold, write_bands
 
     file = Path(source).expanduser()
     with told_as_command_error('', ValueError):
         stored = read_gaussians(file)
         sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]
-    completed = stored.gaussians.completion is not None
     for size in sizes:  # drawn one after the other
-        problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([size], completed=completed)
+        problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([(size, format.name)])
         if problem:
             raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     written = 0
@@ -61,9 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
         if path is not None and path.exists() and not arguments.overwrite:
             print(f'{path}: kept (it exists; --overwrite replaces it)', file=sys.stderr)
             continue
-        picture = Picture(stored.draw(size).permute(1, 2, 0).numpy(), bits=arguments.bits, format=format.name)
+        picture = Picture(np.empty((0, 0, 3), np.float32), bits=arguments.bits, format=format.name)
+        bands = ((band.permute(1, 2, 0).numpy(), None) for band in stored.bands(size))
         with told_as_command_error('', PictureError):
-            write_picture(picture, path, quality=quality)
+            write_bands(picture, size, bands, path, quality=quality)
         written += 1
     print(f'gsasr render: {written} written', file=sys.stderr)
     return 0

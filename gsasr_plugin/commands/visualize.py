@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     gt = None if reference is None else _on_white(reference.color, reference.alpha)
     region = _region(arguments.crop, picture.size)
     size = _size(arguments, picture.size, gt)
-    problem = beyond_memory([size])
+    problem = beyond_memory([(size, 'PNG')], whole=True)
     if problem:
         raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     subject = _subject(arguments, Path(source).name, picture, region, size, gt)

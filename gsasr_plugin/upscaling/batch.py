@@ -15,13 +15,14 @@ import torch
 
 from gsasr_plugin.archs.tile_memory import free_budget
 from gsasr_plugin.free_memory import give_back
+from gsasr_plugin.precision import each_within
 from gsasr_plugin.upscaling.animations import upscale_frames
-from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, completes, needed_bytes
+from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, gaussians_of, is_whole, needed_bytes
 from gsasr_plugin.upscaling.lanes import Gate, in_lanes
 from gsasr_plugin.upscaling.pictures.formats import LOSSY
 from gsasr_plugin.upscaling.pictures.picture import Picture
 from gsasr_plugin.upscaling.pictures.reading import read_picture
-from gsasr_plugin.upscaling.pictures.writing import Color, fit_for_format, losses, write_picture
+from gsasr_plugin.upscaling.pictures.writing import Color, fit_for_format, losses, write_bands
 from gsasr_plugin.upscaling.plan import Output, PictureJob, Plan, told
 from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
@@ -82,9 +83,10 @@ def refuse_beyond_memory(plan: Plan, upscaler: Upscaler, max_pixels: float | Non
     jobs, plan.jobs = plan.jobs, []
     for job in jobs:
         problem = beyond_memory(
-            [output.size for output in job.outputs],
+            job.results,
             lq_size=job.lq_size if max_pixels is None else (0, 0),
-            completed=completes(upscaler),
+            gaussians=gaussians_of(upscaler, job.lq_size),
+            whole=is_whole(upscaler) or job.frames > 1,
         )
         if problem:
             plan.failures.append((str(job.source), problem))
@@ -157,7 +159,7 @@ def _lots(upscaler: Upscaler, jobs: list[tuple[int, PictureJob]]) -> list[_Lot]:
     """
     threads = torch.get_num_threads()
     budget = free_budget(torch.device('cpu'))
-    needed = [needed_bytes(upscaler, job.lq_size, [output.size for output in job.outputs]) for _, job in jobs]
+    needed = [needed_bytes(upscaler, job.lq_size, job.results) for _, job in jobs]
     small = [i for i in range(len(jobs)) if upscaler.device.type == 'cpu' and (threads + 1) * needed[i] <= budget]
     small = small[: len(small) // threads * threads]
     others = [i for i in range(len(jobs)) if i not in set(small)]
@@ -243,34 +245,32 @@ def _upscale_picture(
         outcome.failures.append((str(job.source), told(error)))
         return
     outcome.remarks += [(str(job.source), remark) for remark in picture.remarks]
-    with network:
-        results = upscaler.pixels(
-            picture.color,
-            picture.alpha,
-            [output.size for output in outputs],
-            one_encoding=options.one_encoding,
-            progress=progress,
-            fill_hidden=options.fill_hidden,
-        )
+    results = upscaler.pixel_bands(
+        picture.color,
+        picture.alpha,
+        [output.size for output in outputs],
+        one_encoding=options.one_encoding,
+        progress=progress,
+        fill_hidden=options.fill_hidden,
+    )
     metadata = picture.metadata.stripped() if options.strip else picture.metadata
-    for number, (output, (color, alpha)) in enumerate(zip(outputs, results)):
+    # Gaussians and bands are made behind the gate, one after another, and between them others may pass.
+    for number, (output, bands) in enumerate(zip(outputs, each_within(lambda: network, results))):
         try:
             large = dataclasses.replace(
                 picture,
-                color=color,
-                alpha=alpha,
                 format=job.format,
                 metadata=metadata.of_size(output.size),
                 lossless=picture.lossless or options.lossless,
             )
-            large = fit_for_format(large, options.background)
+            large, rows = fit_for_format(large, each_within(lambda: network, bands), options.background)
             lost = losses(large)
             if options.lossless and job.format in LOSSY:
                 lost.append(f'{job.format} files are not without loss: --format png or webp is')
             outcome.remarks += [(str(job.source), loss) for loss in lost if number == 0]
-            write_picture(large, output.path, quality=options.quality)
+            write_bands(large, output.size, rows, output.path, quality=options.quality)
             outcome.written.append(output.path)
-        except MemoryError:
+        except (MemoryError, RuntimeError):  # of the drawing, which goes on while the file is written
             raise
         except Exception as error:  # each of the encoders has its own
             outcome.failures.append((str(job.source), f'the result cannot be written: {told(error)}'))

@@ -4,52 +4,68 @@ from collections.abc import Sequence
 
 import torch
 
+from gsasr_plugin.archs.completion import BAND_PIXELS
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, free_bytes, network_bytes
 from gsasr_plugin.sizes import Size
+from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.opened import READING_BYTES
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
-# Bytes per output pixel beside the drawing: the sum over turns, and the pixels as floats and as levels when written.
-RESULT_BYTES = 3 * (4 + 4 + 4 + 2)
-# And while a drawing of Gaussians is completed with the LR image (measured: 15 without consistency, 81 with it).
-COMPLETION_BYTES = 81
+# Bytes per output pixel of what is in memory at once: bands as they are drawn, completed with the LR image and written
+# (measured, with consistency).
+BAND_BYTES = 200
+# And of a result that is whole in memory: while it is completed (measured, as above), summed over turns, or shown.
+RESULT_BYTES = 120
 OUT_OF_MEMORY = 'it does not fit into memory'
 
 
-def beyond_memory(sizes: Sequence[Size], *, lq_size: Size = (0, 0), completed: bool = False) -> str | None:
-    """Why results of these sizes (H, W) do not fit into memory together, None where they do.
+def beyond_memory(
+    results: Sequence[tuple[Size, str]], *, lq_size: Size = (0, 0), gaussians: int = 0, whole: bool = False
+) -> str | None:
+    """Why results do not fit into memory, None where they do.
 
     Args:
+        results: (H, W) and the format of each; they are made one after another.
         lq_size: (h, w) of the picture that is read.
-        completed: whether drawings are completed with the LR image, see `Completion`.
+        gaussians: how many there are.
+        whole: whether the results are whole in memory before they are written.
     """
-    needed = _result_bytes(sizes, completed) + READING_BYTES * lq_size[0] * lq_size[1]
+    needed = _result_bytes(results, whole) + READING_BYTES * lq_size[0] * lq_size[1] + JOINED_BYTES // 2 * gaussians
     free = free_bytes(torch.device('cpu'))
     if needed <= free:
         return None
     return f'{OUT_OF_MEMORY}: picture and result take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free'
 
 
-def needed_bytes(upscaler: Upscaler, lq_size: Size, sizes: Sequence[Size]) -> int:
+def needed_bytes(upscaler: Upscaler, lq_size: Size, results: Sequence[tuple[Size, str]]) -> int:
     """Memory at most for one picture beside the network: of encoder and decoder in a tile, its Gaussians, its results.
 
     Args:
         lq_size: (h, w) of the picture.
-        sizes: (H, W) of the results.
+        results: (H, W) and the format of each.
     """
     options = upscaler.net.options
-    density = options['gaussian_density']
-    pixel_bytes = network_bytes(upscaler.net.encoder.type_name, options['embed_dim'], density)
+    pixel_bytes = network_bytes(upscaler.net.encoder.type_name, options['embed_dim'], options['gaussian_density'])
     tile = max(h * w for h, w in upscaler.tiles(lq_size))
-    gaussians = density * (lq_size[0] + 2 * upscaler.margin) * (lq_size[1] + 2 * upscaler.margin)
-    return pixel_bytes * tile + JOINED_BYTES * gaussians + _result_bytes(sizes, completes(upscaler))
+    gaussians = JOINED_BYTES * gaussians_of(upscaler, lq_size)
+    return pixel_bytes * tile + gaussians + _result_bytes(results, is_whole(upscaler))
 
 
-def completes(upscaler: Upscaler) -> bool:
-    """Whether the drawings of a network are completed with the LR image."""
-    return upscaler.net.bicubic_skip or upscaler.net.consistency > 0
+def gaussians_of(upscaler: Upscaler, lq_size: Size) -> int:
+    """How many Gaussians a picture of (h, w) has, where no tiles overlap."""
+    h, w = (length + 2 * upscaler.margin for length in lq_size)
+    return upscaler.net.options['gaussian_density'] * h * w
 
 
-def _result_bytes(sizes: Sequence[Size], completed: bool) -> int:
-    pixels = [H * W for H, W in sizes]  # drawn one after the other
-    return RESULT_BYTES * sum(pixels) + (COMPLETION_BYTES * max(pixels) if completed else 0)
+def is_whole(upscaler: Upscaler) -> bool:
+    """Whether results are whole in memory, and not drawn in bands: averages, and what is completed as it repeats."""
+    return upscaler.self_ensemble or (upscaler.margin > 0 and upscaler.net.consistency > 0)
+
+
+def _result_bytes(results: Sequence[tuple[Size, str]], whole: bool) -> int:
+    def of(size: Size, format: str) -> int:
+        pixels = size[0] * size[1]
+        held = FORMATS[format].held_bytes + (RESULT_BYTES if whole else 0)
+        return held * pixels + BAND_BYTES * min(pixels, max(BAND_PIXELS, 64 * size[1]))
+
+    return max(of(*result) for result in results)

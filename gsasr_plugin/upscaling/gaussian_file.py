@@ -24,6 +24,7 @@ What completes it is in gsasr_plugin/archs/completion.py.
 
 import math
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ from torch import Tensor
 
 from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.gaussians import Gaussians
-from gsasr_plugin.archs.rendering import SUPPORT, render
+from gsasr_plugin.archs.rendering import SUPPORT, render_bands
+from gsasr_plugin.precision import each_within
 from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.pictures.formats import GAUSSIANS_SUFFIX
 from gsasr_plugin.whole_file import replacing
@@ -61,10 +63,12 @@ class StoredGaussians:
 
     def draw(self, size: Size) -> Tensor:
         """The image of (H, W): (3, H, W), not clipped."""
-        with torch.inference_mode():
-            image = render(self.gaussians, size, support=self.support, raster_ratio=self.raster_ratio)
-        assert isinstance(image, Tensor)
-        return image[0]
+        return torch.cat(list(self.bands(size)), 1)
+
+    def bands(self, size: Size) -> Iterator[Tensor]:
+        """Its rows, from the top: (3, rows, W)."""
+        drawn = render_bands(self.gaussians, size, support=self.support, raster_ratio=self.raster_ratio)
+        return (band[0] for band in each_within(torch.inference_mode, drawn))
 
 
 def write_gaussians(stored: StoredGaussians, path: Path) -> None:

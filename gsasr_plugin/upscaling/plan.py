@@ -55,6 +55,11 @@ class PictureJob:
         """Of all its pictures, which may be of several sizes, as if they were of one."""
         return self.lq_size[0] * self.lq_size[1] * self.frames
 
+    @property
+    def results(self) -> list[tuple[Size, str]]:
+        """Size and format of each output."""
+        return [(output.size, self.format) for output in self.outputs]
+
 
 @dataclass
 class Plan:

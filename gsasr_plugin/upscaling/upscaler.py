@@ -4,7 +4,7 @@ Letters: B images, h x w LR size, H x W output size.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,17 @@ from torch import Tensor
 
 from gsasr_plugin import precision
 from gsasr_plugin.archs import GSASR
-from gsasr_plugin.archs.consistency import resized
+from gsasr_plugin.archs.completion import band_rows
+from gsasr_plugin.archs.consistency import drawn_on
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.padding import up_to_multiple, wrapped
+from gsasr_plugin.archs.rendering import render_bands
 from gsasr_plugin.archs.tile_options import TILE_OVERLAP, TileOptions
-from gsasr_plugin.precision import autocast
-from gsasr_plugin.sizes import Size
+from gsasr_plugin.precision import autocast, each_within
+from gsasr_plugin.sizes import Grid, Size
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
+from gsasr_plugin.upscaling.pictures.picture import Pixels
 
 PixelsDone = Callable[[float], None]  # told how many LR pixels were done since the last call
 
@@ -97,12 +100,14 @@ class Upscaler:
             gaussians = self.net.gaussians(seen, scale, progress=tile_done, **self.tile_options)
             return _of_the_inside(gaussians, lq, self.margin) if self.margin else gaussians
 
+    def bands(self, gaussians: Gaussians, size: Size) -> Iterator[Tensor]:
+        """Draws Gaussians of B images at (H, W) in bands: (B, 3, rows, W), float32, on the CPU, not clipped."""
+        drawn = render_bands(gaussians, size, support=self.net.support, raster_ratio=self.net.raster_ratio)
+        return (band.float().cpu() for band in each_within(torch.inference_mode, drawn))
+
     def draw(self, gaussians: Gaussians, size: Size) -> Tensor:
-        """Draws Gaussians of B images at (H, W): (B, 3, H, W), float32, on the CPU, not clipped."""
-        with torch.inference_mode():
-            drawn = self.net.render(gaussians, size)
-        assert isinstance(drawn, Tensor)
-        return drawn.float().cpu()
+        """As `bands`, but all rows, (B, 3, H, W)."""
+        return _joined(self.bands(gaussians, size), size)
 
     def tiles(self, lq_size: Size) -> list[Size]:
         """The sizes of the parts in which an image of (h, w) goes through the network: one, if there are no tiles."""
@@ -114,10 +119,10 @@ class Upscaler:
         """How often the network sees each picture, for that many sizes."""
         return (8 if self.self_ensemble else 1) * (1 if one_encoding else sizes)
 
-    def tensors(
+    def drawings(
         self, lq: Tensor, sizes: Sequence[Size], *, one_encoding: bool = False, progress: PixelsDone = no_progress
-    ) -> list[Tensor]:
-        """Upscales LR images to several sizes.
+    ) -> Iterator[Iterator[Tensor]]:
+        """Upscales LR images to several sizes, which are drawn one after another while they are taken.
 
         Args:
             lq: (B, 3, h, w), RGB in 0..1, on any device.
@@ -126,23 +131,36 @@ class Upscaler:
             progress: see `gaussians`.
 
         Returns:
-            For each size (B, 3, H, W), float32, on the CPU, not clipped.
+            For each size the rows of (B, 3, H, W), from the top, see `bands`. With `self_ensemble` the whole image is
+            in memory all the same.
         """
-        sums: dict[int, Tensor] = {}
-        turns = [(k, flip) for k in range(4) for flip in (False, True)] if self.self_ensemble else [(0, False)]
-        for k, flip in turns:
-            turned = _turn(lq, k, flip)
-            turned_sizes = [(W, H) if k % 2 else (H, W) for H, W in sizes]
-            gaussians = None
-            for i, size in enumerate(turned_sizes):
-                if gaussians is None or not one_encoding:
-                    largest = max(turned_sizes, key=lambda size: size[0] * size[1])
-                    gaussians = self.gaussians(turned, largest if one_encoding else size, progress)
-                drawn = _turn_back(self.draw(gaussians, size), k, flip)
-                sums[i] = sums[i] + drawn if i in sums else drawn
-        return [total / len(turns) for total in sums.values()]
+        largest = max(sizes, key=lambda size: size[0] * size[1])
+        kept: dict[tuple[int, bool], Gaussians] = {}
 
-    def pixels(
+        def gaussians(k: int, flip: bool, size: Size) -> Gaussians:
+            if (k, flip) in kept:
+                return kept[k, flip]
+            made = self.gaussians(_turn(lq, k, flip), _turned(largest if one_encoding else size, k), progress)
+            if one_encoding:
+                kept[k, flip] = made
+            return made
+
+        for size in sizes:
+            if not self.self_ensemble:
+                yield self.bands(gaussians(0, False, size), size)
+                continue
+            turns = [(k, flip) for k in range(4) for flip in (False, True)]
+            total: Tensor | int = 0
+            for k, flip in turns:
+                total = total + _turn_back(self.draw(gaussians(k, flip, size), _turned(size, k)), k, flip)
+            assert isinstance(total, Tensor)
+            yield iter((total / len(turns)).split(band_rows(size[1]), 2))
+
+    def tensors(self, lq: Tensor, sizes: Sequence[Size], **options: Any) -> list[Tensor]:
+        """As `drawings`, but for each size all rows, (B, 3, H, W)."""
+        return [_joined(bands, size) for bands, size in zip(self.drawings(lq, sizes, **options), sizes)]
+
+    def pixel_bands(
         self,
         color: np.ndarray,
         alpha: np.ndarray | None,
@@ -151,7 +169,7 @@ class Upscaler:
         one_encoding: bool = False,
         progress: PixelsDone = no_progress,
         fill_hidden: bool = True,
-    ) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    ) -> Iterator[Iterator[Pixels]]:
         """Upscales a picture, grey or in colour, with its alpha channel.
 
         Alpha is enlarged by bicubic interpolation and not by the network, which has learnt photographs: what is wholly
@@ -160,15 +178,30 @@ class Upscaler:
         Args:
             color: (h, w, 1 or 3), float32, 0..1.
             alpha: (h, w), float32, 0..1, or None.
-            sizes: see `tensors`, as are the other arguments.
+            sizes: see `drawings`, as are the other arguments.
             fill_hidden: see `lq_tensor`.
 
         Returns:
-            For each size colour (H, W, 1 or 3), not clipped, and alpha (H, W) in 0..1 or None.
+            For each size bands of rows, from the top, which are drawn while they are taken: colour (rows, W, 1 or 3),
+            not clipped, and alpha (rows, W) in 0..1 or None.
         """
         wraps = self.margin > 0
         lq = lq_tensor(color, alpha if fill_hidden else None, wraps=wraps)
-        tensors = self.tensors(lq, sizes, one_encoding=one_encoding, progress=progress)
+        drawings = self.drawings(lq, sizes, one_encoding=one_encoding, progress=progress)
+        return (_with_alpha(bands, color, alpha, size, wraps) for bands, size in zip(drawings, sizes))
+
+    def pixels(
+        self,
+        color: np.ndarray,
+        alpha: np.ndarray | None,
+        sizes: Sequence[Size],
+        *,
+        fill_hidden: bool = True,
+        **options: Any,
+    ) -> list[Pixels]:
+        """As `pixel_bands`, but for each size all rows."""
+        wraps = self.margin > 0
+        tensors = self.tensors(lq_tensor(color, alpha if fill_hidden else None, wraps=wraps), sizes, **options)
         return [result_pixels(drawn, color, alpha, wraps=wraps) for drawn in tensors]
 
 
@@ -193,19 +226,32 @@ def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None, *, wraps: bool
     return torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
 
 
-def result_pixels(
-    drawn: Tensor, color: np.ndarray, alpha: np.ndarray | None, *, wraps: bool = False
-) -> tuple[np.ndarray, np.ndarray | None]:
+def result_pixels(drawn: Tensor, color: np.ndarray, alpha: np.ndarray | None, *, wraps: bool = False) -> Pixels:
     """What is drawn of a picture (1, 3, H, W) as `Upscaler.pixels` gives it; the other arguments are of the picture."""
-    drawn = drawn.mean(1, keepdim=True) if color.shape[2] == 1 else drawn
-    large_alpha = None if alpha is None else _enlarged_alpha(alpha, (drawn.shape[2], drawn.shape[3]), wraps)
-    return drawn[0].permute(1, 2, 0).numpy(), large_alpha
+    (pixels,) = _with_alpha([drawn], color, alpha, (drawn.shape[2], drawn.shape[3]), wraps)
+    return pixels
 
 
-def _enlarged_alpha(alpha: np.ndarray, size: Size, wraps: bool) -> np.ndarray:
+def _with_alpha(
+    bands: Iterable[Tensor], color: np.ndarray, alpha: np.ndarray | None, size: Size, wraps: bool
+) -> Iterator[Pixels]:
+    """Bands of one image (1, 3, rows, W) as colour and alpha."""
+    first = 0
+    for band in bands:
+        rows = band.shape[2]
+        drawn = band.mean(1, keepdim=True) if color.shape[2] == 1 else band
+        large_alpha = None if alpha is None else _enlarged_alpha(alpha, size, first, rows, wraps)
+        yield drawn[0].permute(1, 2, 0).numpy(), large_alpha
+        first += rows
+
+
+def _enlarged_alpha(alpha: np.ndarray, size: Size, first: int, rows: int, wraps: bool) -> np.ndarray:
+    """Some rows of it, from the first on."""
     # In float64, where the sum of the weights is so near to one that opaque stays opaque in 16 bits too.
     exact = torch.from_numpy(alpha.astype(np.float64))[None, None]
-    return resized(exact, size, wraps=wraps)[0, 0].clamp(0, 1).float().numpy()
+    scale = (size[0] / alpha.shape[0], size[1] / alpha.shape[1])
+    grid = Grid((rows, size[1]), scale, (first / scale[0], 0.0))
+    return drawn_on(exact, grid, wraps=wraps)[0, 0].clamp(0, 1).float().numpy()
 
 
 def _of_the_inside(gaussians: Gaussians, lq: Tensor, margin: int) -> Gaussians:
@@ -213,6 +259,23 @@ def _of_the_inside(gaussians: Gaussians, lq: Tensor, margin: int) -> Gaussians:
     completion = gaussians.completion and dataclasses.replace(gaussians.completion, lq=lq, wraps=True)
     size = (lq.shape[2], lq.shape[3])
     return dataclasses.replace(gaussians, means=gaussians.means - margin, lq_size=size, completion=completion)
+
+
+def _joined(bands: Iterable[Tensor], size: Size) -> Tensor:
+    """The rows of (B, C, H, W)."""
+    whole, end = None, 0
+    for band in bands:
+        if band.shape[2] == size[0]:
+            return band
+        whole = band.new_empty(*band.shape[:2], *size) if whole is None else whole
+        first, end = end, end + band.shape[2]
+        whole[:, :, first:end] = band
+    assert whole is not None and end == size[0]
+    return whole
+
+
+def _turned(size: Size, k: int) -> Size:
+    return (size[1], size[0]) if k % 2 else size
 
 
 def _turn(x: Tensor, k: int, flip: bool) -> Tensor:

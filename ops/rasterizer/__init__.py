@@ -36,6 +36,7 @@ def rasterize_gaussians(
     *,
     support: float = 4.5,
     window: float | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> Tensor | list[Tensor]:
     """Draw 2D Gaussians: the plain sum of Eq. 1-4 of the GSASR paper, at the centres of the output's pixels.
 
@@ -57,9 +58,12 @@ def rasterize_gaussians(
             with values in 0..1 differs from the full sum by less than 8e-5.
         window: half-width of a square around the centre outside of which nothing is drawn either, in coordinates in
             which the image spans -1..1: the authors' `dmax`, the paper's rasterization ratio r. None: no such square.
+        rows: the first row that is drawn, of every image, and the one after the last: the same bits as in the whole
+            image, without the memory for it. None: all.
 
     Returns:
-        (B, C, H, W); or for a list of sizes the list of B tensors (C, H_i, W_i). On CPUs float32 or float64 as given,
+        (B, C, H, W), H being the number of `rows` where they are given; or for a list of sizes the list of B tensors
+        (C, H_i, W_i). On CPUs float32 or float64 as given,
         on other devices float32. Under autocast half precision inputs are accepted and everything is computed in
         float32.
 
@@ -74,12 +78,12 @@ def rasterize_gaussians(
     inputs = _check_tensors(means, sigmas, rhos, opacities, colors)
     B, C = colors.shape[0], colors.shape[2]
     sizes, several = _parse_size(size, B)
-    scales = _parse_scale(scale, B)
     _check_cutoff(support, window)
-    flat = torch.ops.gsasr.rasterize_gaussians(*inputs, sizes, scales, float(support), window)
+    sizes = _with_rows(sizes, rows)
+    flat = torch.ops.gsasr.rasterize_gaussians(*inputs, sizes, _parse_scale(scale, B), float(support), window)
     if not several:
-        return flat.view(B, C, *_one_size(size))
-    return _images(flat, sizes, C)
+        return flat.view(B, C, *_drawn_size(size, rows))
+    return _images(flat, sizes, B, C)
 
 
 def rasterize_gaussians_reference(
@@ -93,6 +97,7 @@ def rasterize_gaussians_reference(
     *,
     support: float | None = 4.5,
     window: float | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> Tensor | list[Tensor]:
     """`rasterize_gaussians` written in PyTorch alone: slow, readable, of any dtype on any device, and differentiable by
     autograd as often as you like.
@@ -106,16 +111,17 @@ def rasterize_gaussians_reference(
     scales = _parse_scale(scale, B)
     _check_cutoff(support, window, support_may_be_none=True)
     # Under autocast the inputs are float32 by now, and no operation below is one that autocast rounds.
+    sizes = _with_rows(sizes, rows)
     flat = reference.rasterize_flat(*inputs, sizes, scales, support, window)
     if not several:
-        return flat.view(B, C, *_one_size(size))
-    return _images(flat, sizes, C)
+        return flat.view(B, C, *_drawn_size(size, rows))
+    return _images(flat, sizes, B, C)
 
 
-def _images(flat: Tensor, sizes: list[int], C: int) -> list[Tensor]:
+def _images(flat: Tensor, sizes: list[int], B: int, C: int) -> list[Tensor]:
     """The images (C, H, W) in what was drawn; one operation, whose gradient is one."""
-    parts = flat.split([C * H * W for H, W in zip(sizes[::2], sizes[1::2])])
-    return [part.view(C, H, W) for part, H, W in zip(parts, sizes[::2], sizes[1::2])]
+    shapes = [(C, end - first, W) for _, W, first, end in reference.sizes_and_rows(sizes, B)]
+    return [part.view(shape) for part, shape in zip(flat.split([math.prod(shape) for shape in shapes]), shapes)]
 
 
 def _check_tensors(
@@ -190,6 +196,24 @@ def _one_size(pair: Any) -> tuple[int, int]:
     return H, W  # type: ignore[return-value]  # SymInt behaves as int
 
 
+def _with_rows(sizes: list[int], rows: Any) -> list[int]:
+    """H, W and the rows of each image; H and W alone where there are none."""
+    if rows is None:
+        return sizes
+    if not isinstance(rows, (tuple, list)) or len(rows) != 2 or not all(hasattr(row, '__index__') for row in rows):
+        raise TypeError(f'rows must be two integers (first, end), got {rows!r}')
+    first, end = rows
+    least = min(sizes[::2], default=MAX_SIDE)
+    if not 0 <= first < end <= least:
+        raise ValueError(f'rows must be (first, end) with 0 <= first < end <= {least}, the height, got {rows!r}')
+    return [number for H, W in zip(sizes[::2], sizes[1::2]) for number in (H, W, first, end)]
+
+
+def _drawn_size(size: Any, rows: tuple[int, int] | None) -> tuple[int, int]:
+    H, W = _one_size(size)
+    return (H, W) if rows is None else (rows[1] - rows[0], W)
+
+
 def _parse_scale(scale: Any, B: int) -> list[float]:
     """(rows, columns) of each image in one flat list."""
     if isinstance(scale, Tensor):
@@ -246,8 +270,8 @@ def _check_cutoff(support: Any, window: Any, support_may_be_none: bool = False) 
 
 def _fake_forward(means, sigmas, rhos, opacities, colors, sizes, scales, support, window):
     pixels = 0
-    for H, W in zip(sizes[::2], sizes[1::2]):
-        pixels = pixels + H * W
+    for _, W, first, end in reference.sizes_and_rows(sizes, means.shape[0]):
+        pixels = pixels + (end - first) * W
     return means.new_empty(colors.shape[2] * pixels)
 
 

@@ -84,10 +84,10 @@ GSASR_INLINE void read(Chunk<T>& chunk, const Gaussians<T>& gaussians) {
 }
 
 // From the five numbers of the geometry to boxes and steps, within the rectangle top .. bottom, left .. right. Boxes that
-// end at most kOverhang rows further down keep these rows.
+// end at most `overhang` rows further down keep these rows.
 template <class T>
 GSASR_INLINE void prepare(Chunk<T>& chunk, const Image<T>& image, T support, int32_t top, int32_t bottom, int32_t left,
-                          int32_t right) {
+                          int32_t right, int32_t overhang) {
     const T factor = static_cast<T>(kFactor);
     // What lies beyond the count is computed too and never used: a fixed number of rounds vectorises best.
     for (int k = 0; k < kChunk; ++k) {
@@ -97,7 +97,7 @@ GSASR_INLINE void prepare(Chunk<T>& chunk, const Image<T>& image, T support, int
         const int32_t first_row = rows.first > top ? rows.first : top;
         const int32_t first_column = columns.first > left ? columns.first : left;
         chunk.top[k] = first_row;
-        chunk.bottom[k] = rows.end <= bottom + kOverhang ? rows.end : bottom;
+        chunk.bottom[k] = rows.end <= bottom + overhang ? rows.end : bottom;
         chunk.left[k] = first_column;
         chunk.right[k] = columns.end < right ? columns.end : right;
 
@@ -342,7 +342,7 @@ void draw_tile(const Gaussians<T>& gaussians, const Image<T>& image, T support, 
     std::memset(&chunk, 0, sizeof chunk);
     const auto flush = [&] {
         read<T, C>(chunk, gaussians);
-        prepare(chunk, image, support, top, bottom, tile.left, tile.right);
+        prepare(chunk, image, support, top, bottom, tile.left, tile.right, kOverhang);
         for (int k = 0; k < kChunk; ++k) {
             T sum = 0;
             for (int c = 0; c < C; ++c) sum += chunk.weight[c][k] *= chunk.opacity[k];
@@ -377,10 +377,12 @@ void draw_tile(const Gaussians<T>& gaussians, const Image<T>& image, T support, 
     // hangs over from an odd band is added to the even band below, which is complete but for this.
     const bool odd = tile.band % 2 != 0;
     const int32_t width = tile.right - tile.left;
+    const int32_t first = top > image.first_row ? top : image.first_row;
+    const int32_t end = lowest < image.end_row ? lowest : image.end_row;
     for (int c = 0; c < C; ++c)
-        for (int32_t i = top; i < lowest; ++i) {
+        for (int32_t i = first; i < end; ++i) {
             const T* from = scratch + (int64_t{i - top} * C + c) * kScratchStride;
-            T* to = output + image.offset + (int64_t{c} * image.H + i) * image.W + tile.left;
+            T* to = output + image.offset + c * plane_of(image) + int64_t{i - image.first_row} * image.W + tile.left;
             if (odd && (i < top + kOverhang || i >= bottom))
                 for (int32_t j = 0; j < width; ++j) to[j] += from[j];
             else
@@ -445,8 +447,8 @@ using Totals = T[kMoments + C];
 template <int L, int C>
 GSASR_INLINE void gather_small(const Chunk<float>& chunk, int k, const Image<float>& image, const float* v_image,
                                Totals<float, C>& totals) {
-    const int64_t plane = int64_t{image.H} * image.W;
-    const float* from = v_image + int64_t{chunk.top[k]} * image.W + chunk.left[k];
+    const int64_t plane = plane_of(image);
+    const float* from = v_image + int64_t{chunk.top[k] - image.first_row} * image.W + chunk.left[k];
     SmallBox<L> box = SmallBox<L>::first(chunk, k);
     Vector<float, L> color[C];
     for (int c = 0; c < C; ++c) color[c] = broadcast<float, L>(chunk.weight[c][k]);
@@ -467,8 +469,8 @@ GSASR_INLINE void gather_gaussian(const Chunk<T>& chunk, int k, const Image<T>& 
                                   Totals<T, C>& totals) {
     const int rows = chunk.bottom[k] - chunk.top[k];
     const int columns = chunk.right[k] - chunk.left[k];
-    const int64_t plane = int64_t{image.H} * image.W;
-    const T* from = v_image + int64_t{chunk.top[k]} * image.W + chunk.left[k];
+    const int64_t plane = plane_of(image);
+    const T* from = v_image + int64_t{chunk.top[k] - image.first_row} * image.W + chunk.left[k];
     Vector<T, L> color[C];
     for (int c = 0; c < C; ++c) color[c] = broadcast<T, L>(chunk.weight[c][k]);
     Sums<T, L, C> sums{};
@@ -575,11 +577,11 @@ void gather_run(const Gaussians<T>& gaussians, const Image<T>* images, T support
         chunk.count = stop - begin < kChunk ? static_cast<int>(stop - begin) : kChunk;
         for (int k = 0; k < chunk.count; ++k) chunk.n[k] = begin + k;
         read<T, C>(chunk, gaussians);
-        prepare(chunk, image, support, 0, image.H, 0, image.W);
+        prepare(chunk, image, support, image.first_row, image.end_row, 0, image.W, 0);
         const T* v_image = v_images + image.offset;
         for (int k = 0; k < chunk.count; ++k) {
             if constexpr (sizeof(T) == sizeof(float))
-                if (chunk.box[k] >= 0 && chunk.top[k] + kSmall <= image.H && chunk.left[k] + kSmall <= image.W) {
+                if (chunk.box[k] >= 0 && chunk.top[k] + kSmall <= image.end_row && chunk.left[k] + kSmall <= image.W) {
                     // Sums over wider vectors than of 8 lanes would cost more than these save.
                     gather_small<(L > 8 ? 8 : L), C>(chunk, k, image, v_image, totals[k]);
                     continue;

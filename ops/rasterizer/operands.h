@@ -55,10 +55,11 @@ struct Inputs {
 template <class T>
 std::vector<Image<T>> make_images(const Inputs& inputs, const Sizes& sizes, const Scales& scales, double support,
                                   const std::optional<double>& window, int64_t& elements) {
-    const size_t expected = 2 * static_cast<size_t>(inputs.B);
-    GSASR_CHECK(sizes.size() == expected, "sizes must hold H and W for each of the ", inputs.B, " images, got ",
-                sizes.size(), " numbers");
-    GSASR_CHECK(scales.size() == expected, "scales must hold two numbers for each of the ", inputs.B, " images, got ",
+    const size_t pairs = 2 * static_cast<size_t>(inputs.B);
+    const bool parts = sizes.size() == 2 * pairs;
+    GSASR_CHECK(sizes.size() == pairs || parts, "sizes must hold H and W, or H, W and two rows, for each of the ",
+                inputs.B, " images, got ", sizes.size(), " numbers");
+    GSASR_CHECK(scales.size() == pairs, "scales must hold two numbers for each of the ", inputs.B, " images, got ",
                 scales.size());
     GSASR_CHECK(std::isfinite(support) && support > 0, "support must be positive and finite, got ", support);
     GSASR_CHECK(!window || (std::isfinite(*window) && *window > 0), "window must be positive and finite or None, got ",
@@ -66,14 +67,21 @@ std::vector<Image<T>> make_images(const Inputs& inputs, const Sizes& sizes, cons
     std::vector<Image<T>> images;
     elements = 0;
     for (int64_t b = 0; b < inputs.B; ++b) {
-        const int64_t H = sizes[2 * b], W = sizes[2 * b + 1];
+        const int64_t* size = sizes.data() + (parts ? 4 : 2) * b;
+        const int64_t H = size[0], W = size[1];
         const double scale_y = scales[2 * b], scale_x = scales[2 * b + 1];
         GSASR_CHECK(H >= 1 && H <= kMaxSide && W >= 1 && W <= kMaxSide, "sizes must be from 1 to ", kMaxSide,
                     " along each side, got ", H, " x ", W, " for image ", b);
         GSASR_CHECK(std::isfinite(scale_y) && scale_y > 0 && std::isfinite(scale_x) && scale_x > 0,
                     "scales must be positive and finite, got ", scale_y, " and ", scale_x, " for image ", b);
         images.push_back(make_image<T>(elements, H, W, scale_y, scale_x, window.value_or(0)));
-        elements += inputs.C * H * W;
+        if (parts) {
+            GSASR_CHECK(0 <= size[2] && size[2] < size[3] && size[3] <= H, "rows must be some of the ", H,
+                        " of image ", b, ", got ", size[2], " to ", size[3]);
+            images.back().first_row = static_cast<int32_t>(size[2]);
+            images.back().end_row = static_cast<int32_t>(size[3]);
+        }
+        elements += inputs.C * plane_of(images.back());
     }
     return images;
 }

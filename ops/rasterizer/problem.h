@@ -18,8 +18,9 @@ constexpr int kMaxChannels = 4;
 // One output image. Pixel (i, j) samples the plane at y = (i + 0.5) / scale_y, x = (j + 0.5) / scale_x (Eq. 4).
 template <class T>
 struct Image {
-    int64_t offset;            // first element of this image in the flat output; planar (C, H, W) from there on
+    int64_t offset;            // first element of this image in the flat output; planar (C, rows, W) from there on
     int32_t H, W;
+    int32_t first_row, end_row;  // only these rows are drawn: the output holds no others
     T scale_y, scale_x;        // output pixels per LR pixel
     T step_y, step_x;          // 1 / scale, rounded to T
     T step_low_y, step_low_x;  // what the rounding of the step lost: 1 / scale = step + step_low to twice the precision
@@ -48,14 +49,22 @@ struct Gradients {
     T* colors;
 };
 
-// Describe one image. `scale_*` are positive and finite, `window` is the authors' dmax: the half-width of a square in
-// coordinates in which the image spans -1 to 1; not positive: no window.
+// Pixels of one channel of the output.
+template <class T>
+static inline int64_t plane_of(const Image<T>& image) {
+    return int64_t{image.end_row - image.first_row} * image.W;
+}
+
+// Describe one image, all of whose rows are drawn. `scale_*` are positive and finite, `window` is the authors' dmax: the
+// half-width of a square in coordinates in which the image spans -1 to 1; not positive: no window.
 template <class T>
 static inline Image<T> make_image(int64_t offset, int64_t H, int64_t W, double scale_y, double scale_x, double window) {
     Image<T> image;
     image.offset = offset;
     image.H = static_cast<int32_t>(H);
     image.W = static_cast<int32_t>(W);
+    image.first_row = 0;
+    image.end_row = image.H;
     image.scale_y = static_cast<T>(scale_y);
     image.scale_x = static_cast<T>(scale_x);
     image.step_y = static_cast<T>(1.0 / scale_y);

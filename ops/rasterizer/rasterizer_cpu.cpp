@@ -145,7 +145,9 @@ void rasterize_forward(const Gaussians<T>& gaussians, const Image<T>* images, T 
             const int32_t W = images[b].W;
             const int32_t across = (W + kTileColumns - 1) / kTileColumns;
             const int32_t width = (W + across - 1) / across;
-            for (int32_t band = phase; band < bands_of(images[b].H); band += 2)
+            // The band above the first row hangs over into it.
+            const int32_t first = std::max(band_of(images[b].first_row) - 1, 0);
+            for (int32_t band = first + (first + phase) % 2; band < bands_of(images[b].end_row); band += 2)
                 for (int32_t left = 0; left < W; left += width)
                     tiles.push_back({b, band, left, std::min(left + width, W)});
         }

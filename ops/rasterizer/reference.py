@@ -55,30 +55,44 @@ def rasterize_flat(
 ) -> Tensor:
     """The operator `gsasr::rasterize_gaussians` in PyTorch; `support=None` leaves nothing out."""
     images = []
-    for index in range(means.shape[0]):
+    for index, (H, W, first, end) in enumerate(sizes_and_rows(sizes, means.shape[0])):
         gaussians = Gaussians(means[index], sigmas[index], rhos[index], opacities[index], colors[index])
-        size = (sizes[2 * index], sizes[2 * index + 1])
         scale = (scales[2 * index], scales[2 * index + 1])
-        images.append(_draw(gaussians, size, scale, support, window).flatten())
+        images.append(_draw(gaussians, (H, W), scale, support, window, range(first, end)).flatten())
     # Without images nothing is drawn, but autograd still finds its way back.
     return torch.cat(images or [tensor.flatten() for tensor in (means, sigmas, rhos, opacities, colors)])
 
 
+def sizes_and_rows(sizes: Sequence[int], B: int) -> list[Sequence[int]]:
+    """H, W, the first row that is drawn and the one after the last, of each image."""
+    if B and len(sizes) == 4 * B:
+        return [sizes[4 * b : 4 * b + 4] for b in range(B)]
+    return [(H, W, 0, H) for H, W in zip(sizes[::2], sizes[1::2])]
+
+
 def _draw(
-    gaussians: Gaussians, size: tuple[int, int], scale: tuple[float, float], support: float | None, window: float | None
+    gaussians: Gaussians,
+    size: tuple[int, int],
+    scale: tuple[float, float],
+    support: float | None,
+    window: float | None,
+    drawn: range,
 ) -> Tensor:
-    """One image (C, H, W)."""
+    """Some rows of one image, (C, rows, W)."""
     # Under autograd a tile is evaluated again in the backward pass instead of keeping all its pairs.
     differentiated = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in gaussians)
     strips: list[Tensor] = []  # of (C, rows, W)
     for tiles in _tiles(gaussians, size, scale, support, window):
+        top, bottom = tiles[0].rows.start, tiles[0].rows.stop
+        if bottom <= drawn.start or top >= drawn.stop:
+            continue
         strip = [
             checkpoint(_draw_tile, gaussians, tile, scale, use_reentrant=False)
             if differentiated and len(tile.ids)
             else _draw_tile(gaussians, tile, scale)
             for tile in tiles
         ]
-        strips.append(torch.cat(strip, dim=2))
+        strips.append(torch.cat(strip, dim=2)[:, max(drawn.start - top, 0) : drawn.stop - top])
     return torch.cat(strips, dim=1)
 
 
@@ -117,11 +131,12 @@ def rasterize_flat_backward(
     gradients = [torch.zeros_like(tensor, memory_format=torch.contiguous_format) for tensor in inputs]
     channels = colors.shape[2]
     offset = 0
-    for index in range(means.shape[0]):
-        H, W = sizes[2 * index], sizes[2 * index + 1]
+    for index, (H, W, first, end) in enumerate(sizes_and_rows(sizes, means.shape[0])):
         scale = (scales[2 * index], scales[2 * index + 1])
-        v_image = v_images[offset : offset + channels * H * W].view(channels, H, W)
-        offset += channels * H * W
+        drawn = channels * (end - first) * W
+        v_image = v_images.new_zeros(channels, H, W)  # of other rows nobody asks anything
+        v_image[:, first:end] = v_images[offset : offset + drawn].view(channels, end - first, W)
+        offset += drawn
         gaussians = Gaussians(*(tensor[index] for tensor in inputs))
         v_gaussians = Gaussians(*(gradient[index] for gradient in gradients))
         for tiles in _tiles(gaussians, (H, W), scale, support, window):

@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from gsasr_plugin import GSASR, upscale
+from gsasr_plugin.archs.completion import BAND_PIXELS
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.upscaling.estimate import COMPLETION_BYTES, RESULT_BYTES, needed_bytes
+from gsasr_plugin.upscaling.estimate import BAND_BYTES, RESULT_BYTES, needed_bytes
 from gsasr_plugin.upscaling.hardware import bfloat16_is_fast, choose_device, choose_dtype
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
@@ -224,14 +225,18 @@ def test_a_network_stays_on_its_device(net: GSASR, monkeypatch: pytest.MonkeyPat
     assert {parameter.device.type for parameter in net.parameters()} == {'cpu'}
 
 
-def test_memory_is_of_the_largest_tile_all_gaussians_and_all_results(net: GSASR) -> None:
+def test_memory_is_of_the_largest_tile_all_gaussians_and_a_band(net: GSASR) -> None:
     """Density 4, windows of 4: an image of 12 x 18 is padded to 12 x 20."""
     pixel_bytes = network_bytes('EDSR', net.options['embed_dim'], 4)
     gaussians = 4 * 12 * 18 * JOINED_BYTES
-    whole = needed_bytes(upscaler(net), (12, 18), [(24, 36), (36, 54)])
-    assert whole == pixel_bytes * 12 * 18 + gaussians + RESULT_BYTES * (24 * 36 + 36 * 54)
-    tiled = needed_bytes(upscaler(net, tile=8, tile_overlap=4), (12, 18), [(24, 36)])
-    assert tiled == pixel_bytes * 8 * 8 + gaussians + RESULT_BYTES * 24 * 36
+    whole = needed_bytes(upscaler(net), (12, 18), [((24, 36), 'PNG'), ((36, 54), 'PNG')])
+    assert whole == pixel_bytes * 12 * 18 + gaussians + BAND_BYTES * 36 * 54
+    tiled = needed_bytes(upscaler(net, tile=8, tile_overlap=4), (12, 18), [((24, 36), 'JPEG')])
+    assert tiled == pixel_bytes * 8 * 8 + gaussians + (BAND_BYTES + 4) * 24 * 36
+    averaged = needed_bytes(upscaler(net, self_ensemble=True), (12, 18), [((36, 54), 'PNG')])
+    assert averaged == whole + RESULT_BYTES * 36 * 54
+    large = needed_bytes(upscaler(net), (12, 18), [((20000, 20000), 'TIFF')])
+    assert large == pixel_bytes * 12 * 18 + gaussians + BAND_BYTES * BAND_PIXELS
 
 
 def test_consistent_keeps_the_brightness_of_any_model(net: GSASR) -> None:
@@ -241,13 +246,6 @@ def test_consistent_keeps_the_brightness_of_any_model(net: GSASR) -> None:
     assert abs(means[True] - halftone.mean()) < 1 and net.consistency == 0
     built = GSASR(**{**net.options, 'consistency': 2})
     assert Upscaler(built, device='cpu', consistent=True).net.consistency == 2
-
-
-def test_completing_takes_memory(net: GSASR) -> None:
-    plain, consistent = (Upscaler(net, device='cpu', consistent=on) for on in (False, True))
-    sizes = [(24, 36), (36, 54)]
-    more = needed_bytes(consistent, (12, 18), sizes) - needed_bytes(plain, (12, 18), sizes)
-    assert more == COMPLETION_BYTES * 36 * 54
 
 
 @pytest.mark.parametrize(

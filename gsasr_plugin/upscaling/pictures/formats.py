@@ -15,6 +15,7 @@ class Format(NamedTuple):
         max_side: the longest side in pixels.
         grey: whether it holds pictures of one channel.
         holds: the fields of `Metadata` that it holds.
+        held_bytes: of memory per pixel while it is written, measured; 0 where rows are written as they come.
     """
 
     name: str
@@ -24,19 +25,21 @@ class Format(NamedTuple):
     max_side: int
     grey: bool
     holds: tuple[str, ...]
+    held_bytes: int
 
 
-# name, suffixes, deep, alpha, max_side, grey, holds
+EVERYTHING = ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')
+# name, suffixes, deep, alpha, max_side, grey, holds, held_bytes
 FORMATS = {
     known.name: known
     for known in (
-        Format('PNG', ('.png',), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')),
-        Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')),
-        Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp')),
-        Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp')),
-        Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi')),
-        Format('GIF', ('.gif',), False, True, 65535, True, ('comment',)),
-        Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',)),
+        Format('PNG', ('.png',), True, True, 2**31 - 1, True, EVERYTHING, 0),
+        Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, EVERYTHING, 4),
+        Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp'), 14),
+        Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp'), 40),
+        Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi'), 0),
+        Format('GIF', ('.gif',), False, True, 65535, True, ('comment',), 12),
+        Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',), 4),
     )
 }
 HOLD_FRAMES = ('PNG', 'WEBP', 'TIFF', 'GIF')  # several pictures: animations, pages

@@ -6,6 +6,8 @@ import numpy as np
 
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
 
+Pixels = tuple[np.ndarray, np.ndarray | None]  # colour (H, W, 1 or 3) and alpha (H, W), as in a picture
+
 # For messages about files that hold other numbers.
 ACCEPTED = 'accepted are 8 and 16 bits per channel, without sign'
 

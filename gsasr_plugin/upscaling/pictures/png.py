@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from gsasr_plugin.upscaling.pictures.exif import EXIF_HEADER, Buffer
 
@@ -61,15 +61,40 @@ def chunk_bytes(chunk: Chunk) -> bytes:
     return struct.pack('>I', len(chunk.data)) + b''.join(chunk) + struct.pack('>I', zlib.crc32(b''.join(chunk)))
 
 
-def with_chunks(content: bytes, chunks: Iterable[Chunk]) -> bytes:
-    """A file of pixels only, with these chunks behind its header, and none of its own but those that it must have."""
-    parts = [SIGNATURE]
-    for chunk in all_chunks(content):
-        if chunk.name[:1].isupper():  # who writes files of pixels adds a resolution, which nobody gave
-            parts.append(chunk_bytes(chunk))
-        if chunk.name == b'IHDR':
-            parts += [chunk_bytes(more) for more in chunks]
-    return b''.join(parts)
+def with_chunks(beginning: bytes, chunks: Iterable[Chunk]) -> bytes | None:
+    """The beginning of a file of pixels only, with these chunks behind its header, and none of its own but those that
+    it must have; None where it ends before the pixels begin."""
+    place, parts = len(SIGNATURE), [SIGNATURE]
+    while place + 8 <= len(beginning):
+        length, name = struct.unpack_from('>I4s', beginning, place)
+        if name in PIXELS:
+            return b''.join([*parts, beginning[place:]])
+        if name[:1].isupper():  # who writes files of pixels adds a resolution, which nobody gave
+            parts.append(beginning[place : place + 12 + length])
+        if name == b'IHDR':
+            parts += [chunk_bytes(chunk) for chunk in chunks]
+        place += 12 + length
+    return None
+
+
+class ChunkWriter:
+    """Writes a file of pixels only, part after part, with chunks behind its header: see `with_chunks`."""
+
+    def __init__(self, file: BinaryIO, chunks: Iterable[Chunk]) -> None:
+        self.file = file
+        self.chunks = list(chunks)
+        self.beginning: bytes | None = b''
+
+    def write(self, data: bytes) -> None:
+        """Writes the next part of the file."""
+        if self.beginning is None:
+            self.file.write(data)
+            return
+        self.beginning += data
+        known = with_chunks(self.beginning, self.chunks)
+        if known is not None:
+            self.file.write(known)
+            self.beginning = None
 
 
 def keyword_of(chunk: Chunk) -> str:

@@ -4,13 +4,15 @@ No library at hand writes 16 bits together with EXIF's sub-directories byte for 
 come the pixels behind it.
 """
 
+import itertools
 import zlib
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL.ExifTags import Base
 
-from gsasr_plugin.upscaling.pictures.exif import BYTE, LONG, SHORT, UNDEFINED, Entry
+from gsasr_plugin.upscaling.pictures.exif import BYTE, LONG, SHORT, UNDEFINED, Entry, Exif
 from gsasr_plugin.upscaling.pictures.metadata import ICC_TAG, IPTC_TAG, XMP_TAG, Metadata, resolution_entries
 from gsasr_plugin.upscaling.pictures.picture import PictureError
 
@@ -22,28 +24,64 @@ HORIZONTAL_DIFFERENCES = 2
 UNASSOCIATED_ALPHA = 2
 
 
-def tiff_content(levels: np.ndarray, metadata: Metadata, *, alpha: bool) -> bytes:
-    """The content of a file, compressed without loss.
+def write_tiff(file: BinaryIO, bands: Iterator[np.ndarray], height: int, metadata: Metadata, *, alpha: bool) -> None:
+    """Writes a file, compressed without loss.
 
     Args:
-        levels: (H, W, channels), uint8 or uint16.
+        file: empty.
+        bands: (rows, W, channels) uint8 or uint16, from the top.
+        height: of the picture.
         alpha: whether the last channel is one.
 
     Raises:
         PictureError: it is too large for the format.
     """
-    height, width, channels = levels.shape
-    rows = max(1, STRIP_BYTES // (width * channels * levels.itemsize))
+    first = next(bands)
+    _, width, channels = first.shape
+    rows = max(1, STRIP_BYTES // (width * channels * first.itemsize))
     exif = metadata.parsed_exif()
-    strips = [_compressed(levels[top : top + rows], exif.order) for top in range(0, height, rows)]
-    lengths = [len(strip) for strip in strips]
-    if sum(lengths) > MOST_BYTES:
-        raise PictureError('TIFF files hold at most 4 GiB: choose PNG')
+    # The directory, which comes first, is as long whatever its numbers: it is written when they are known.
+    lengths = [0] * -(-height // rows)
+    _complete(exif, metadata, lengths, rows, (height, *first.shape[1:]), first.itemsize, alpha=alpha)
+    file.seek(len(exif.file_start()))
+    for number, strip in enumerate(_strips(itertools.chain((first,), bands), rows)):
+        lengths[number] = file.write(_compressed(strip, exif.order))
+        if file.tell() > MOST_BYTES:
+            raise PictureError('TIFF files hold at most 4 GiB: choose PNG')
+    _complete(exif, metadata, lengths, rows, (height, *first.shape[1:]), first.itemsize, alpha=alpha)
+    file.seek(0)
+    file.write(exif.file_start())
+
+
+def _strips(bands: Iterable[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    """The same rows, so many at a time."""
+    rest: np.ndarray | None = None
+    for band in bands:
+        band = band if rest is None else np.concatenate([rest, band])
+        end = len(band) // rows * rows
+        yield from (band[top : top + rows] for top in range(0, end, rows))
+        rest = band[end:]
+    if rest is not None and len(rest):
+        yield rest
+
+
+def _complete(
+    exif: Exif,
+    metadata: Metadata,
+    lengths: list[int],
+    rows: int,
+    shape: tuple[int, ...],
+    itemsize: int,
+    *,
+    alpha: bool,
+) -> None:
+    """Sets the entries of a picture with strips of these lengths, of so many rows each."""
+    height, width, channels = shape
     entries = exif.main.entries
     entries |= {
         Base.ImageWidth: exif.entry(LONG, width),
         Base.ImageLength: exif.entry(LONG, height),
-        Base.BitsPerSample: exif.entry(SHORT, *(8 * levels.itemsize,) * channels),
+        Base.BitsPerSample: exif.entry(SHORT, *(8 * itemsize,) * channels),
         Base.Compression: exif.entry(SHORT, DEFLATE),
         Base.PhotometricInterpretation: exif.entry(SHORT, GREY if channels - alpha == 1 else RGB),
         Base.StripOffsets: exif.entry(LONG, *lengths),  # of this length; the numbers follow
@@ -63,10 +101,8 @@ def tiff_content(levels: np.ndarray, metadata: Metadata, *, alpha: bool) -> byte
     ):
         if data:
             entries[tag] = Entry(kind, len(data), data)
-    start = len(exif.file_start())
-    offsets: Any = np.cumsum([start, *lengths[:-1]])
+    offsets: Any = np.cumsum([len(exif.file_start()), *lengths[:-1]])
     entries[Base.StripOffsets] = exif.entry(LONG, *offsets.tolist())
-    return b''.join([exif.file_start(), *strips])
 
 
 def _compressed(rows: np.ndarray, order: str) -> bytes:

@@ -1,12 +1,19 @@
 """The pixels of PNG and TIFF files of all kinds, by libvips."""
 
+import itertools
 import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyvips
 
 from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, PictureError
+from gsasr_plugin.whole_file import STAGING
 
 pyvips.cache_set_max(0)  # it would keep pictures in memory
 logging.getLogger('pyvips').setLevel(logging.ERROR)  # its warnings name no file
@@ -71,15 +78,68 @@ def _as_rgb(image: pyvips.Image, bits: int) -> np.ndarray:
     return (1 - inks[..., :3]) * (1 - inks[..., 3:])
 
 
-def encoded_png(levels: np.ndarray) -> bytes:
-    """A PNG file of (H, W, channels) uint8 or uint16; alpha is the last of 2 or 4."""
+def encode_png(write: Callable[[bytes], object], bands: Iterator[np.ndarray], height: int, folder: Path | None) -> None:
+    """Encodes rows as a PNG file of pixels only.
+
+    Args:
+        write: called with part after part of the file.
+        bands: (rows, W, channels) uint8 or uint16, from the top; alpha is the last of 2 or 4 channels.
+        height: of the picture.
+        folder: where the rows may wait in a file without a name, as large as they are, unless there is one band.
+
+    Raises:
+        OSError: `write` does, or the folder is full.
+    """
+    first = next(bands)
+    problems: list[OSError] = []
+
+    def written(data: bytes) -> int:
+        try:
+            write(bytes(data))
+        except OSError as error:
+            problems.append(error)
+            return -1
+        return len(data)
+
+    target = pyvips.TargetCustom()
+    target.on_write(written)
+    with ExitStack() as stack:
+        image = _image(first) if len(first) == height else _image_of_file(stack, first, bands, height, folder)
+        try:
+            image.pngsave_target(target, compression=6, filter='all', keep='none')
+        except pyvips.Error:
+            raise (problems[0] if problems else sys.exc_info()[1]) from None  # type: ignore[misc]
+
+
+def _image(levels: np.ndarray) -> pyvips.Image:
     height, width, channels = levels.shape
-    deep = levels.dtype == np.uint16
-    interpretation = ('grey16' if deep else 'b-w') if channels < 3 else ('rgb16' if deep else 'srgb')
     data: Any = np.ascontiguousarray(levels)
-    image = pyvips.Image.new_from_memory(data, width, height, channels, 'ushort' if deep else 'uchar')
-    image = image.copy(interpretation=interpretation)
-    return image.pngsave_buffer(compression=6, filter='all', keep='none')
+    kind, interpretation = _kind(levels)
+    return pyvips.Image.new_from_memory(data, width, height, channels, kind).copy(interpretation=interpretation)
+
+
+def _image_of_file(
+    stack: ExitStack, first: np.ndarray, bands: Iterator[np.ndarray], height: int, folder: Path | None
+) -> pyvips.Image:
+    """The rows, from a file that is there until the stack is left: libvips takes rows as they come from files only."""
+    linked = Path('/proc/self/fd').is_dir()
+    make: Any = tempfile.TemporaryFile if linked else tempfile.NamedTemporaryFile
+    file = stack.enter_context(make(dir=folder, prefix=STAGING))
+    for band in itertools.chain((first,), bands):
+        file.write(np.ascontiguousarray(band).data)
+    file.flush()
+    name = f'/proc/self/fd/{file.fileno()}' if linked else file.name
+    _, width, channels = first.shape
+    kind, interpretation = _kind(first)
+    return pyvips.Image.rawload(
+        name, width, height, channels, format=kind, interpretation=interpretation, access='sequential'
+    )
+
+
+def _kind(levels: np.ndarray) -> tuple[str, str]:
+    """libvips' names of the numbers and of what they mean."""
+    deep, grey = levels.dtype == np.uint16, levels.shape[2] < 3
+    return ('ushort', 'grey16' if grey else 'rgb16') if deep else ('uchar', 'b-w' if grey else 'srgb')
 
 
 def _reason(error: pyvips.Error) -> str:

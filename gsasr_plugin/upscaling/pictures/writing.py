@@ -2,9 +2,12 @@
 
 import dataclasses
 import io
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -12,10 +15,10 @@ from PIL import Image
 from gsasr_plugin.upscaling.pictures import png
 from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS, HOLD_FRAMES
 from gsasr_plugin.upscaling.pictures.metadata import IPTC_RESOURCE, Metadata, held, with_resolution
-from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
-from gsasr_plugin.upscaling.pictures.tiff import tiff_content
-from gsasr_plugin.upscaling.pictures.vips import encoded_png
-from gsasr_plugin.whole_file import write_whole
+from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError, Pixels
+from gsasr_plugin.upscaling.pictures.tiff import write_tiff
+from gsasr_plugin.upscaling.pictures.vips import encode_png
+from gsasr_plugin.whole_file import writing_whole
 
 Color = tuple[float, float, float]  # RGB, 0..1, in the colour space of the picture
 TRANSPARENT = 255  # of the colours of a GIF file
@@ -47,30 +50,57 @@ def write_picture(picture: Picture, path: Path | None, *, quality: int | None = 
     Raises:
         PictureError: see `encode_picture`.
     """
-    content = encode_picture(picture, quality=quality)
-    if path is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+    write_bands(picture, picture.size, [(picture.color, picture.alpha)], path, quality=quality)
+
+
+def write_bands(
+    picture: Picture, size: tuple[int, int], bands: Iterable[Pixels], path: Path | None, *, quality: int | None = None
+) -> None:
+    """As `write_picture`, but the pixels come in bands of rows, so that not all of them are in memory.
+
+    PNG files wait as levels in a file without a name, in the folder of the result; of formats that neither libvips nor
+    tiff.py writes, Pillow holds the levels in memory.
+
+    Args:
+        picture: what is said of the result, and in which channels; its pixels are not looked at.
+        size: (H, W).
+        bands: colour (rows, W, channels) and alpha (rows, W) or None, from the top.
+    """
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing_whole(path) as file:
+            _encode(picture, size, bands, file, path.parent, quality)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
+    with tempfile.TemporaryFile() as file:
+        _encode(picture, size, bands, file, None, quality)
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
 
 
-def fit_for_format(picture: Picture, background: Color | None) -> Picture:
-    """The picture as a file of its `format` holds it: where that has no alpha, laid on a background.
+def fit_for_format(
+    picture: Picture, bands: Iterable[Pixels], background: Color | None
+) -> tuple[Picture, Iterable[Pixels]]:
+    """A picture, and bands of its enlargement, as a file of its `format` holds them: where that has no alpha, laid on a
+    background.
 
     Args:
         background: None: only what is wholly opaque loses its alpha channel.
     """
     if picture.alpha is None or FORMATS[picture.format].alpha:
-        return picture
+        return picture, bands
     if not (picture.alpha < 1).any():
-        return dataclasses.replace(picture, alpha=None)
+        return dataclasses.replace(picture, alpha=None), ((color, None) for color, _ in bands)
     if background is None:
-        return picture
+        return picture, bands
     behind = np.array(background[:1] if len(set(background)) == 1 else background, np.float32)  # grey stays grey
-    alpha = picture.alpha[..., None]
-    return dataclasses.replace(picture, color=np.clip(picture.color, 0, 1) * alpha + behind * (1 - alpha), alpha=None)
+
+    def laid(color: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+        assert alpha is not None
+        return np.clip(color, 0, 1) * alpha[..., None] + behind * (1 - alpha[..., None])
+
+    flat = dataclasses.replace(picture, color=laid(picture.color, picture.alpha), alpha=None)
+    return flat, ((laid(*band), None) for band in bands)
 
 
 def losses(picture: Picture) -> list[str]:
@@ -97,20 +127,34 @@ def encode_picture(picture: Picture, *, quality: int | None = None) -> bytes:
     Raises:
         PictureError: the format cannot hold it.
     """
-    problem = cannot_hold(picture.size, picture.format, alpha=picture.alpha is not None)
+    file = io.BytesIO()
+    _encode(picture, picture.size, [(picture.color, picture.alpha)], file, None, quality)
+    return file.getvalue()
+
+
+def _encode(
+    picture: Picture,
+    size: tuple[int, int],
+    bands: Iterable[Pixels],
+    file: BinaryIO,
+    folder: Path | None,
+    quality: int | None,
+) -> None:
+    """See `write_bands`; `folder` is where a file may wait."""
+    problem = cannot_hold(size, picture.format, alpha=picture.alpha is not None)
     if problem:
         raise PictureError(problem)
     metadata, _ = held(picture.metadata, picture.format, grey=picture.color.shape[2] == 1)
-    if picture.format in ('PNG', 'TIFF'):
-        deep = picture.bits == 16
-        levels = _levels(picture, 65535, np.uint16) if deep else _levels(picture, 255, np.uint8)
-        if picture.format == 'TIFF':
-            return tiff_content(levels, metadata, alpha=picture.alpha is not None)
-        return png.with_chunks(encoded_png(levels), _chunks(metadata))
-    file = io.BytesIO()
-    image = _with_palette(picture) if picture.format == 'GIF' else to_pillow(picture)
-    image.save(file, picture.format, **_options(picture, metadata, quality))
-    return file.getvalue()
+    deep = picture.bits == 16 and FORMATS[picture.format].deep
+    levels = (_levels(color, alpha, np.uint16 if deep else np.uint8) for color, alpha in bands)
+    if picture.format == 'TIFF':
+        write_tiff(file, levels, size[0], metadata, alpha=picture.alpha is not None)
+    elif picture.format == 'PNG':
+        encode_png(png.ChunkWriter(file, _chunks(metadata)).write, levels, size[0], folder)
+    else:
+        image = _pillow_image(levels, size)
+        image = _with_palette(image) if picture.format == 'GIF' else image
+        image.save(file, picture.format, **_options(picture, metadata, quality))
 
 
 def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[str, Any]:
@@ -132,14 +176,15 @@ def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[
     return options
 
 
-def _with_palette(picture: Picture) -> Image.Image:
+def _with_palette(image: Image.Image) -> Image.Image:
     """In 256 colours, the last of which stands for what is transparent by more than half."""
-    image = to_pillow(dataclasses.replace(picture, alpha=None)).convert('RGB')
-    palette = image.quantize(TRANSPARENT if picture.alpha is not None else TRANSPARENT + 1, kmeans=1)
+    alpha = np.asarray(image.getchannel('A')) if image.mode in ('LA', 'RGBA') else None
+    image = image.convert('RGB')
+    palette = image.quantize(TRANSPARENT if alpha is not None else TRANSPARENT + 1, kmeans=1)
     image = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
-    if picture.alpha is None:
+    if alpha is None:
         return image
-    indices = np.where(picture.alpha < 0.5, np.uint8(TRANSPARENT), np.asarray(image))
+    indices = np.where(alpha < 128, np.uint8(TRANSPARENT), np.asarray(image))
     seen = Image.fromarray(indices, 'P')
     seen.putpalette([*(image.getpalette() or []), *bytes(3 * (TRANSPARENT + 1))][: 3 * (TRANSPARENT + 1)])
     return seen
@@ -147,14 +192,26 @@ def _with_palette(picture: Picture) -> Image.Image:
 
 def to_pillow(picture: Picture) -> Image.Image:
     """The pixels, in 8 bits, as an image of Pillow's: mode L, LA, RGB or RGBA."""
-    pixels = _levels(picture, 255, np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    return _pillow_image(iter([_levels(picture.color, picture.alpha, np.uint8)]), picture.size)
 
 
-def _levels(picture: Picture, top: int, dtype: Any) -> np.ndarray:
-    """(H, W, channels) of whole numbers 0..top, alpha last."""
-    pixels = picture.color if picture.alpha is None else np.dstack([picture.color, picture.alpha])
-    return np.rint(np.clip(pixels, 0, 1) * np.float32(top)).astype(dtype)
+def _pillow_image(bands: Iterable[np.ndarray], size: tuple[int, int]) -> Image.Image:
+    image, top = None, 0
+    for levels in bands:
+        band = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+        if len(levels) == size[0]:
+            return band
+        image = Image.new(band.mode, size[::-1]) if image is None else image
+        image.paste(band, (0, top))
+        top += len(levels)
+    assert image is not None and top == size[0]
+    return image
+
+
+def _levels(color: np.ndarray, alpha: np.ndarray | None, dtype: Any) -> np.ndarray:
+    """(rows, W, channels) of whole numbers, alpha last."""
+    pixels = color if alpha is None else np.dstack([color, alpha])
+    return np.rint(np.clip(pixels, 0, 1) * np.float32(np.iinfo(dtype).max)).astype(dtype)
 
 
 def _chunks(metadata: Metadata) -> list[png.Chunk]:

@@ -42,7 +42,8 @@ __device__ __forceinline__ Gathering load_gaussian(const Gaussians<float>& gauss
     g.rows = {0, 0};
     if (drawable(g.sigma_x, g.sigma_y, g.rho)) {
         const Range columns = columns_of(*g.image, g.mean_x, g.sigma_x, support);
-        const Range rows = rows_of(*g.image, g.mean_y, g.sigma_y, support);
+        Range rows = rows_of(*g.image, g.mean_y, g.sigma_y, support);
+        rows = {larger(rows.first, g.image->first_row), smaller(rows.end, g.image->end_row)};
         if (columns.first < columns.end && rows.first < rows.end) {
             g.columns = columns;
             g.rows = rows;
@@ -67,7 +68,7 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
     if (width <= 0) return sums;
     const Shape<float> shape = make_shape(g.sigma_x, g.sigma_y, g.rho);
     const uint32_t W = g.image->W;
-    const int64_t plane = static_cast<int64_t>(g.image->H) * W;
+    const int64_t plane = static_cast<int64_t>(g.image->end_row - g.image->first_row) * W;
     const float step_x = g.image->step_x, step_low_x = g.image->step_low_x;
     const float step_y = g.image->step_y, step_low_y = g.image->step_low_y;
     const float opacity = gaussians.opacities[g.index];
@@ -86,7 +87,7 @@ __device__ __forceinline__ Sums<C> look_at_pixels(const Gaussians<float>& gaussi
     const float columns_back_f = static_cast<float>(width - columns_on);
     // A plane has less than 2^31 pixels, and the last step leads no further than 32 rows beyond it.
     const float* image = v_images + g.image->offset;
-    uint32_t pixel = static_cast<uint32_t>(g.rows.first + row) * W + g.columns.first + column;
+    uint32_t pixel = static_cast<uint32_t>(g.rows.first + row - g.image->first_row) * W + g.columns.first + column;
     const uint32_t pixels_on = static_cast<uint32_t>(rows_on) * W + columns_on, skipped = W - width;
     while (y < end_y) {
         const float dx = fused(x, step_low_x, fused(x, step_x, -g.mean_x));

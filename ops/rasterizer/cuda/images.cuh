@@ -19,15 +19,15 @@ constexpr int kReach = 2;         // in cells; 2 keeps the neighbourhood of a ti
 constexpr int kTile = 16;         // pixels along a side of the square that a block renders
 constexpr int kMinLog2Cell = 1;   // the smallest cell is 2 x 2 pixels
 
-// One row of the table: 64 bytes.
+// One row of the table: 80 bytes.
 struct alignas(16) Entry {
     Image<float> image;
     int32_t first_tile;  // number of tiles of all images before this one
-    int32_t tiles_x;     // tiles in a row of tiles
+    int32_t tiles_x;     // tiles in a row of tiles, the first of which holds the first row that is drawn
     int32_t first_cell;  // number of cells of all images before this one
     int32_t log2_cell;   // side of the cells of the first level, as a power of two
 };
-static_assert(sizeof(Entry) == 64, "the table is copied to the device in rows of 64 bytes");
+static_assert(sizeof(Entry) == 80, "the table is copied to the device in rows of 80 bytes");
 
 struct Level {
     int32_t log2_cell;
@@ -65,7 +65,7 @@ GSASR_FUNCTION bool is_last(const Image<float>& image, const Level& level) {
 
 // Rows of the table that travel as parameters of one launch: 4 KiB of parameters work on every driver, and parameters
 // are copied when the launch is made or captured, so nobody has to wait for the device.
-constexpr int kEntriesPerLaunch = 56;
+constexpr int kEntriesPerLaunch = 48;
 struct Entries {
     Entry entry[kEntriesPerLaunch];
 };

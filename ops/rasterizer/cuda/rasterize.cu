@@ -36,8 +36,9 @@ Totals describe(const Image<float>* images, int64_t B, int64_t N, Visit visit) {
         const auto cells = [](const Level& level) { return static_cast<int64_t>(level.columns) * level.rows; };
         while (cells(first_level(entry)) > (N > 0 ? N : 1)) ++entry.log2_cell;
         visit(b, entry);
-        totals.pixels += static_cast<int64_t>(images[b].H) * images[b].W;
-        totals.tiles += static_cast<int64_t>(entry.tiles_x) * ((images[b].H + kTile - 1) / kTile);
+        totals.pixels += plane_of(images[b]);
+        totals.tiles += static_cast<int64_t>(entry.tiles_x) *
+                        ((images[b].end_row + kTile - 1) / kTile - images[b].first_row / kTile);
         for (Level level = first_level(entry);; level = next_level(images[b], level)) {
             totals.cells += cells(level);
             if (is_last(images[b], level)) break;
@@ -54,7 +55,7 @@ const char* refusal(const Image<float>* images, int64_t B, int64_t N, int C) {
     }
     for (int64_t b = 0; b < B; ++b) {
         const int64_t H = images[b].H, W = images[b].W;
-        if (H > kMaxSide || W > kMaxSide || H * W > kMaxIndex) {
+        if (H > kMaxSide || W > kMaxSide || plane_of(images[b]) > kMaxIndex) {
             return "an output image of more than 2^31 - 1 pixels, or with a side of more than 2^23, is not supported";
         }
     }

@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(kRenderThreads, 16)
     const Entry& entry = table[image_of_tile(table, B, blockIdx.x)];
     const Image<float> image = entry.image;
     const int32_t tile = blockIdx.x - entry.first_tile;
-    const int32_t tile_x = tile % entry.tiles_x * kTile, tile_y = tile / entry.tiles_x * kTile;
+    const int32_t tile_x = tile % entry.tiles_x * kTile;
+    const int32_t tile_y = (tile / entry.tiles_x + image.first_row / kTile) * kTile;
 
     // This lane's pixels, and its group's square (in fours of pixels).
     const int32_t x = lane % kTile;
@@ -207,11 +208,12 @@ __global__ void __launch_bounds__(kRenderThreads, 16)
     }
 
     if (tile_x + x < image.W) {
-        const int64_t plane = static_cast<int64_t>(image.H) * image.W;
-        float* pixel = output + image.offset + static_cast<int64_t>(tile_y + y) * image.W + tile_x + x;
+        const int64_t plane = static_cast<int64_t>(image.end_row - image.first_row) * image.W;
+        float* pixel =
+            output + image.offset + static_cast<int64_t>(tile_y + y - image.first_row) * image.W + tile_x + x;
 #pragma unroll
         for (int r = 0; r < kGroup; ++r) {
-            if (tile_y + y + r < image.H) {
+            if (tile_y + y + r >= image.first_row && tile_y + y + r < image.end_row) {
 #pragma unroll
                 for (int c = 0; c < C; ++c) pixel[c * plane] = sum[r][c];
             }

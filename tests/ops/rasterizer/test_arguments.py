@@ -114,7 +114,7 @@ def test_the_operator_itself_checks_too(change, message):
 def test_the_operator_checks_sizes_scales_and_gradients():
     inputs = sample_inputs()
     forward, backward = torch.ops.gsasr.rasterize_gaussians, torch.ops.gsasr.rasterize_gaussians_backward
-    with pytest.raises(RuntimeError, match='sizes must hold H and W for each of the 2 images'):
+    with pytest.raises(RuntimeError, match='sizes must hold H and W, or H, W and two rows, for each of the 2 images'):
         forward(*inputs, [6, 7], [1.0] * 4, 4.5, None)
     with pytest.raises(RuntimeError, match='sizes must be from 1'):
         forward(*inputs, [6, 7, 0, 7], [1.0] * 4, 4.5, None)

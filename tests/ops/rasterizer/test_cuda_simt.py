@@ -242,6 +242,22 @@ def test_few_pixels_are_evaluated_in_vain(driver, tmp_path, lr_size, scale, boun
     assert 1 <= ratio <= bound
 
 
+@pytest.mark.parametrize('rows', [(0, 1), (5, 23), (16, 33), (32, 33)])
+def test_rows_are_those_of_the_whole(driver, tmp_path, rows):
+    """The same bits; and as for gradients, those of the whole where nobody asks the other rows anything."""
+    problem = replace(CASES['mixed sizes and scales'](), window=0.6)
+    problem = replace(problem, sizes=[(33, 50), (33, 16), (48, 31), (33, 70)], v_images=[])
+    whole = run(driver, problem, tmp_path)
+    part = run(driver, replace(problem, rows=rows), tmp_path)
+    for image, expected in zip(part.images, whole.images):
+        np.testing.assert_array_equal(image, expected[:, slice(*rows)])
+    for v_image in problem.v_images:
+        v_image[:, : rows[0]] = v_image[:, rows[1] :] = 0
+    asked = run(driver, problem, tmp_path)
+    for name in NAMES:
+        np.testing.assert_allclose(part.gradients[name], asked.gradients[name], rtol=1e-4, atol=1e-4)
+
+
 def test_order_of_threads_does_not_matter(driver, tmp_path):
     """More orders, on a problem with many Gaussians per cell and several batches per tile."""
     run(driver, scene([(20, 40)], [2.0], count=600, sigma=(0.3, 0.8)), tmp_path, seeds=range(1, 9))
@@ -260,7 +276,7 @@ def test_order_of_threads_does_not_matter(driver, tmp_path):
 def test_too_large_problems_are_refused(driver, tmp_path, batch, count, size, reason):
     header = [np.array([batch, count, 3], np.int64), np.array([4.5], np.float64)]
     for _ in range(batch):
-        header += [np.array(size, np.int64), np.array([2.0, 2.0, NO_WINDOW], np.float64)]
+        header += [np.array([*size, 0, size[0]], np.int64), np.array([2.0, 2.0, NO_WINDOW], np.float64)]
     (tmp_path / 'problem').write_bytes(b''.join(part.tobytes() for part in header))
     command = [str(driver), str(tmp_path / 'problem'), str(tmp_path / 'result'), '1']
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60)

@@ -66,12 +66,14 @@ int main(int argc, char** argv) {
     Array<gsasr::Image<float>> images(B);
     int64_t elements = 0;
     for (int64_t b = 0; b < B; ++b) {
-        const Array<int64_t> size = read<int64_t>(problem, 2);
+        const Array<int64_t> size = read<int64_t>(problem, 4);  // and the rows that are drawn
         const Array<double> scale = read<double>(problem, 3);
         const int64_t H = size.get()[0], W = size.get()[1];
         images.get()[b] =
             gsasr::make_image<float>(elements, H, W, scale.get()[0], scale.get()[1], scale.get()[2]);
-        elements += C * H * W;
+        images.get()[b].first_row = static_cast<int32_t>(size.get()[2]);
+        images.get()[b].end_row = static_cast<int32_t>(size.get()[3]);
+        elements += C * gsasr::plane_of(images.get()[b]);
     }
     if (gsasr::cuda::forward_workspace_bytes(images.get(), B, N, static_cast<int>(C)) == 0) {
         // Refused before any array is read, so that a test need not provide them.

@@ -39,6 +39,7 @@ class Problem:
     support: float = 4.5
     window: float = NO_WINDOW
     v_images: list[np.ndarray] = field(default_factory=list)  # (C, H, W) each
+    rows: tuple[int, int] | None = None  # of every image; all of them
 
     def __post_init__(self):
         if not self.v_images:
@@ -126,12 +127,12 @@ def start(
         file.write(np.array([batch, count, channels], np.int64).tobytes())
         file.write(np.array([problem.support], np.float64).tobytes())
         for size, scale in zip(problem.sizes, problem.scales):
-            file.write(np.array(size, np.int64).tobytes())
+            file.write(np.array([*size, *(problem.rows or (0, size[0]))], np.int64).tobytes())
             file.write(np.array([*scale, problem.window], np.float64).tobytes())
         for name in NAMES:
             file.write(getattr(problem, name).astype(np.float32).tobytes())
         for v_image in problem.v_images:
-            file.write(v_image.astype(np.float32).tobytes())
+            file.write(v_image[:, slice(*(problem.rows or (None, None)))].astype(np.float32).tobytes())
     command = [str(driver), str(folder / 'problem'), str(folder / 'result')]
     command += ['backward'] * backward_only + [str(seed) for seed in seeds]
     return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300)
@@ -161,7 +162,8 @@ def run(
         position += size
         return np.frombuffer(content[position - size : position], np.float32).reshape(shape)
 
-    images = [take((problem.colors.shape[2], *size)) for size in problem.sizes]
+    heights = [size[0] if problem.rows is None else problem.rows[1] - problem.rows[0] for size in problem.sizes]
+    images = [take((problem.colors.shape[2], height, size[1])) for height, size in zip(heights, problem.sizes)]
     gradients = {name: take(getattr(problem, name).shape) for name in NAMES}
     return Result(images, gradients, *map(int, np.frombuffer(content[position : position + 16], np.int64)))
 
