@@ -43,7 +43,7 @@ FORMATS = {
     )
 }
 HOLD_FRAMES = ('PNG', 'WEBP', 'TIFF', 'GIF')  # several pictures: animations, pages
-LOSSY = ('JPEG', 'AVIF')  # Pillow's AVIF files are off by 3 levels at best
+LOSSY = ('JPEG', 'AVIF', 'GIF')  # Pillow's AVIF files are off by 3 levels at best
 DEFAULT_QUALITY = 95  # of JPEG, WebP and AVIF
 GAUSSIANS_SUFFIX = '.npz'  # of what 'gsasr gaussians' writes
 # Further names of the formats above, and of those that are only read: see `READERS`.

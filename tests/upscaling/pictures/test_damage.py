@@ -37,7 +37,7 @@ def whole_files() -> list[bytes]:
     texts.add_itxt('XML:com.adobe.xmp', '<x tiff:Orientation="6"/>')
     texts.add_text('Comment', 'x', zip=True)
     files = []
-    for format in (*FORMATS, 'GIF', 'JPEG2000', 'PPM', 'TGA', 'ICO', 'PCX', 'SGI', 'DDS'):
+    for format in (*FORMATS, 'JPEG2000', 'PPM', 'TGA', 'ICO', 'PCX', 'SGI', 'DDS'):
         for pixels in (rgba[..., :3], rgba) if format in ('PNG', 'WEBP', 'TIFF') else (rgba[..., :3],):
             file = io.BytesIO()
             image = Image.fromarray(pixels)

@@ -17,6 +17,7 @@ from gsasr_plugin.upscaling.pictures.metadata import Metadata
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.reading import picture_header, read_picture
 from gsasr_plugin.upscaling.pictures.writing import encode_picture
+from tests.upscaling.pictures.test_damage import damaged
 
 y, x = np.mgrid[0:24, 0:40]
 RGB = np.stack([x * 6, y * 10, 255 - x * 6], -1).astype(np.uint8)
@@ -172,3 +173,19 @@ def test_a_damaged_frame_is_named() -> None:
     content = written('GIF', FRAMES, DURATIONS, 0)
     with pytest.raises(PictureError, match=r'its picture [234] is damaged'):
         list(read_frames(content[: len(content) // 2]))
+
+
+@pytest.mark.parametrize('count', [60, pytest.param(3000, marks=pytest.mark.slow)])
+def test_damaged_animations_are_read_as_far_as_named(count: int) -> None:
+    """Whatever a library raises, it is an error of the picture."""
+    rng = np.random.default_rng(count)
+    whole = [written(format, FRAMES, DURATIONS, 0) for format in KINDS]
+    read = 0
+    for number in range(count):
+        content = damaged(whole[number % len(whole)], rng)
+        try:
+            picture_header(content, max_pixels=1e6)
+            read += len(list(read_frames(content, max_pixels=1e6)))
+        except PictureError as error:
+            assert str(error) and '\n' not in str(error)
+    assert read > count / 4
