@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from skimage import data
+from torch.utils.data import default_collate
 
+from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
+from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.run_errors import RunError
+from gsasr_plugin.sizes import protocol_sizes
 from tests.models.test_gsasr_model import batch, make_model, options
 
 # isort: split
@@ -17,9 +26,9 @@ from basicsr.models import build_model
 
 def trained(folder: Path, grids: torch.Tensor | None, **train: Any) -> list[torch.Tensor]:
     model = make_model(folder, **train)
-    data = batch() | ({} if grids is None else {'grid': grids})
+    fed = batch() | ({} if grids is None else {'grid': grids})
     for iteration in range(1, 13):
-        model.feed_data(data)
+        model.feed_data(fed)
         model.optimize_parameters(iteration)
     return list(model.net_g.state_dict().values())
 
@@ -34,6 +43,63 @@ def test_a_grid_that_says_what_the_sizes_say_changes_nothing(tmp_path: Path) -> 
     assert not all(torch.equal(a, b) for a, b in zip(plain, other))
     for a, b in zip(other, in_parts):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+TINY = {
+    'type': 'GSASR',
+    'encoder_opt': {'type': 'EDSR', 'num_feat': 16, 'num_block': 2},
+    'embed_dim': 16,
+    'num_heads': 2,
+    'num_injection_blocks': 0,
+    'num_interaction_blocks': 0,
+    'feature_skip': True,
+    'gaussian_density': 4,
+    'initial_sigma': 0.3,
+    'joint_head': True,
+    'bicubic_skip': True,
+}
+ITERATIONS = 300
+Factors = tuple[float, float]
+
+
+def write(path: Path, image: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    assert cv2.imwrite(str(path), to_8_bit(image)[..., ::-1])
+
+
+def write_pair(folder: Path, name: str, gt: np.ndarray, scale: Factors) -> None:
+    """As large a part of GT as its LR image shows, and that."""
+    lq_size, (H, W) = protocol_sizes(gt.shape[:2], scale)
+    gt = to_float(to_8_bit(gt[:H, :W]))
+    write(folder / 'gt' / f'{name}.png', gt)
+    write(folder / 'lq' / f'{name}.png', resize_bicubic(gt, lq_size))
+
+
+def trained_on(folder: Path, **of_data: Any) -> torch.nn.Module:
+    """A tiny network after some hundred steps on a data set of the images in `gt`."""
+    opt = {'name': 'set', 'type': 'ArbitraryScalePairedDataset', 'phase': 'train', 'cache': 'memory', 'lq_size': 12}
+    items = ArbitraryScalePairedDataset({**opt, 'dataroot_gt': str(folder / 'gt'), **of_data})
+    run = options(folder, optim_g={'type': 'Adam', 'lr': 2e-3, 'betas': [0.9, 0.99]}) | {'network_g': TINY}
+    torch.manual_seed(0)
+    model = build_model(run)
+    for iteration in range(1, ITERATIONS + 1):
+        drawn = [EpochIndex(number % len(items), epoch=iteration, repeat=number) for number in range(4)]
+        model.feed_data(default_collate([items[index] for index in drawn]))
+        model.optimize_parameters(iteration)
+    return model.net_g.eval()
+
+
+@pytest.mark.slow
+def test_some_hundred_steps_on_the_same_batches_make_the_same_network(tmp_path: Path) -> None:
+    """Bit for bit: pairs that are patches already, and their LR images made on the way."""
+    image = to_float(data.chelsea())
+    for number in range(3):
+        top, left = 40 + 60 * number, 100 + 50 * number
+        write_pair(tmp_path, str(number), image[top : top + 24, left : left + 42], (2, 3.5))
+    made = trained_on(tmp_path, scales=[[2, 3.5]], quantize_lq=True)
+    paired = trained_on(tmp_path, dataroot_lq=str(tmp_path / 'lq'))
+    for (name, one), other in zip(made.state_dict().items(), paired.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
 
 
 def test_consistency_is_refused_before_training(tmp_path: Path) -> None:
