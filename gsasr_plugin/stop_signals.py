@@ -109,7 +109,8 @@ def until_nobody_reads(command: Callable[[], int]) -> int:
         try:
             return command()
         finally:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # which a shell may have closed
+                sys.stdout.flush()
     except BrokenPipeError:
         descriptor = sys.stdout.fileno()
         output = select.poll()

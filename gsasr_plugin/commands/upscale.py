@@ -41,6 +41,7 @@ arguments, 130 interrupted."""
 EXAMPLES = """\
   gsasr upscale photo.jpg -o large.png --scale 3.14
   gsasr upscale holiday/ 'scans/**/*.tif' -o large/ --scale 2 --scale 4 --one-encoding
+  gsasr upscale frames/ -o large/ --scale 2 --name '{stem}_x{scale}' --threads 4 --quiet
   gsasr upscale photo.png -o wide.png --scale 2 3.5
   gsasr upscale photo.png -o screen.png --size 1920x1080
   gsasr upscale photo.png -o large.png --scale 4 --blend gsasr-small net_g_latest.pth --alpha 0.7

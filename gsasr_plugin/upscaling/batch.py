@@ -162,7 +162,7 @@ def _lots(upscaler: Upscaler, jobs: list[tuple[int, PictureJob]]) -> list[_Lot]:
     needed = [needed_bytes(upscaler, job.lq_size, job.results) for _, job in jobs]
     small = [i for i in range(len(jobs)) if upscaler.device.type == 'cpu' and (threads + 1) * needed[i] <= budget]
     small = small[: len(small) // threads * threads]
-    others = [i for i in range(len(jobs)) if i not in set(small)]
+    others = sorted(set(range(len(jobs))) - set(small))
     ahead = budget // max((needed[i] for i in others), default=1)
     lots = [
         _Lot([jobs[i] for i in small], threads + 1, threads, 1),

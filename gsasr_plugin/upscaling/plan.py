@@ -2,6 +2,7 @@
 
 import mimetypes
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,8 @@ def destination(out: str, results: int, format_name: str | None) -> Destination:
     """
     format = FORMATS[format_name] if format_name else None
     if out == STANDARD_STREAM:
+        if sys.stdout is None:
+            raise ValueError('the standard output is closed')
         if results > 1:
             raise ValueError(f'the standard output takes one result, not {results}: name a folder')
         return Destination(None, False, format)

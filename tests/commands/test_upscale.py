@@ -499,3 +499,14 @@ def test_a_disk_that_becomes_full_ends_the_run(
 def test_only_failures_are_told_if_asked_for(pictures: Path, gsasr, capsys: pytest.CaptureFixture[str]) -> None:
     assert gsasr('in/d.tif', 'in/broken.png', '-o', 'out/', '--scale', '2', '--format', 'jpeg', '--quiet') == 1
     assert re.fullmatch('in/broken.png: failed: .*\n', capsys.readouterr().err)
+
+
+def test_standard_streams_that_are_closed_are_named(
+    pictures: Path, gsasr, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr('sys.stdin', None)
+    assert gsasr('-', '-o', 'x.png', '--scale', '2') == 1
+    assert 'standard input: failed: it is closed' in capsys.readouterr().err
+    monkeypatch.setattr('sys.stdout', None)
+    assert gsasr('in/a.png', '-o', '-', '--scale', '2') == 2
+    assert '-o: the standard output is closed' in capsys.readouterr().err

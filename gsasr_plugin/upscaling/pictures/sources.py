@@ -35,7 +35,13 @@ class Source:
         return 'standard input' if self.path is None else str(self.path)
 
     def content(self) -> Path | bytes:
-        """What `read_picture` takes: the file, or all of the standard input, which can be read once."""
+        """What `read_picture` takes: the file, or all of the standard input, which can be read once.
+
+        Raises:
+            ValueError: the standard input is closed.
+        """
+        if self.path is None and sys.stdin is None:
+            raise ValueError('it is closed')
         return sys.stdin.buffer.read() if self.path is None else self.path
 
 
