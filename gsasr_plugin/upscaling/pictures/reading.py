@@ -306,7 +306,8 @@ def _add_reader(content: Buffer) -> None:
 def error_in_words(error: Exception) -> str:
     """What Pillow's readers raise, for messages."""
     words = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
-    return words if words and 'BytesIO' not in words else 'its data make no sense'
+    told = words and 'BytesIO' not in words and '\n' not in words  # several lines are for whoever builds the library
+    return words if told else 'its data make no sense'
 
 
 def _to_rgb(image: Image.Image, stored: Metadata) -> tuple[Image.Image, Metadata]:

@@ -259,6 +259,16 @@ def test_jpeg_xl_as_its_encoder_writes_it(mode: str, bits: int) -> None:
     np.testing.assert_array_equal(levels(found).squeeze(), pixels)
 
 
+def test_damaged_jpeg_xl_files_are_told_in_one_line() -> None:
+    """Whose library speaks of how to build it."""
+    pytest.importorskip('pillow_jxl')
+    content = saved(RGBA8[..., :3], 'JXL')
+    for damaged in (content[:20], content[:2] + bytes(40), content[:6] + b'\xff' * 40):
+        with pytest.raises(PictureError) as caught:
+            read_picture(damaged)
+        assert '\n' not in str(caught.value) and 'libjxl' not in str(caught.value)
+
+
 def test_a_grey_profile_stays_in_grey_files() -> None:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
     profile[16:20] = b'GRAY'
