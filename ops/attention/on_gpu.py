@@ -40,7 +40,8 @@ def window_attention(
 
 
 def aligned(bias: Tensor) -> Tensor:
-    """A bias (..., T, S) whose rows begin at multiples of 8 numbers; itself where they do."""
-    if all(stride % MULTIPLE == 0 for stride in bias.stride()[:-1]):
+    """A bias (..., T, S) whose rows lie in one piece and begin at multiples of 8 numbers; itself where they do."""
+    *strides, step = bias.stride()
+    if step == 1 and all(stride % MULTIPLE == 0 for stride in strides):
         return bias
-    return F.pad(bias, (0, -bias.shape[-1] % MULTIPLE))[..., : bias.shape[-1]]
+    return F.pad(bias.contiguous(), (0, -bias.shape[-1] % MULTIPLE))[..., : bias.shape[-1]]

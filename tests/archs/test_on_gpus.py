@@ -148,6 +148,8 @@ def test_a_bias_is_copied_only_to_be_aligned() -> None:
     odd = torch.rand(6, 49, 49)
     assert torch.equal(on_gpu.aligned(odd), odd)
     assert on_gpu.aligned(odd).stride() == (49 * 56, 56, 1)
+    across = bias.transpose(1, 2)
+    assert torch.equal(on_gpu.aligned(across), across) and on_gpu.aligned(across).stride() == bias.stride()
 
 
 @pytest.mark.parametrize(('d', 'heads', 'encoding'), [(180, 6, 'bias'), (48, 4, 'rope'), (64, 2, 'rope')])
