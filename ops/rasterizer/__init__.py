@@ -63,9 +63,8 @@ def rasterize_gaussians(
 
     Returns:
         (B, C, H, W), H being the number of `rows` where they are given; or for a list of sizes the list of B tensors
-        (C, H_i, W_i). On CPUs float32 or float64 as given,
-        on other devices float32. Under autocast half precision inputs are accepted and everything is computed in
-        float32.
+        (C, H_i, W_i). On CPUs float32 or float64 as given, on other devices float32. Under autocast half precision
+        inputs are accepted and everything is computed in float32.
 
     A Gaussian with a sigma that is not positive or a |rho| that is not below 1 draws nothing and gets zero gradients.
     NaN in a mean, sigma or rho draws nothing, and makes all gradients of that Gaussian NaN; NaN in an opacity or a
