@@ -52,6 +52,7 @@ FLOORS = (
         'option_types',
         'packaged_files',
         'peak_memory',
+        'picture_colors',
         'precision',
         'run_errors',
         'sizes',

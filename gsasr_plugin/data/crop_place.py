@@ -31,7 +31,7 @@ class CropPlace(NamedTuple):
         """The part, a copy, C-contiguous.
 
         Args:
-            image: (H, W, 3), uint8.
+            image: (H, W, 3), uint8 or uint16.
             margins: pixels around the part, as it is turned, that come with it; beyond the image it is mirrored.
         """
         rows, columns = margins[::-1] if self.transpose else margins

@@ -22,7 +22,7 @@ from gsasr_plugin.data.image_files import ImageFile, read_image
 from gsasr_plugin.data.log import warn
 from gsasr_plugin.whole_file import STAGING, replacing
 
-MAGIC = b'gsasr-1\0'
+MAGIC = b'gsasr-2\0'
 HEAD = struct.Struct('<8s4q')  # magic; H and W in pixels; bytes and time of change (ns) of the file that was decoded
 KEPT_FREE = 5 * 2**30  # bytes of the disk that stay free, for checkpoints above all
 LEFT_OVER_S = 3600  # age of unfinished files whose process must have been killed
@@ -51,7 +51,7 @@ class DecodedImages:
             self._close(f'cannot be written to ({error.strerror})')
 
     def read(self, image: ImageFile) -> np.ndarray:
-        """The pixels of an image (H, W, 3), uint8, RGB, as `read_image` gives them; perhaps read-only.
+        """The pixels of an image (H, W, 3), RGB, as `read_image` gives them; perhaps read-only.
 
         Raises:
             DataError: there is no entry, and the image cannot be read.
@@ -112,6 +112,8 @@ def _mapped(path: str, state: tuple[int, int]) -> np.ndarray | None:
         magic, height, width, *found = HEAD.unpack_from(content)
     except (OSError, ValueError, struct.error):  # not readable; empty; shorter than a head
         return None
-    if magic != MAGIC or tuple(found) != state or height < 1 or len(content) != HEAD.size + height * width * 3:
+    if magic != MAGIC or tuple(found) != state or min(height, width) < 1:
         return None
-    return np.frombuffer(content, np.uint8, offset=HEAD.size).reshape(height, width, 3)
+    types = {HEAD.size + height * width * 3 * np.dtype(kind).itemsize: kind for kind in (np.uint8, np.uint16)}
+    kind = types.get(len(content))
+    return None if kind is None else np.frombuffer(content, kind, offset=HEAD.size).reshape(height, width, 3)

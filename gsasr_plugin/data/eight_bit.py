@@ -1,11 +1,11 @@
-"""Between images of 8 bits and images of floats."""
+"""Between images of 8 or 16 bits and images of floats."""
 
 import numpy as np
 
 
 def to_float(image: np.ndarray) -> np.ndarray:
-    """uint8 0..255 -> float32 0..1, C-contiguous, of any shape."""
-    return np.ascontiguousarray(image, dtype=np.float32) / np.float32(255)
+    """uint8 or uint16 -> float32 0..1, C-contiguous, of any shape."""
+    return np.ascontiguousarray(image, dtype=np.float32) / np.float32(np.iinfo(image.dtype).max)
 
 
 def to_8_bit(image: np.ndarray) -> np.ndarray:

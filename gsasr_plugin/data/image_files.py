@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
+from gsasr_plugin.data.decoding import UnseenError, decode
 from gsasr_plugin.data.lmdb_values import lmdb_value
 from gsasr_plugin.library_limits import without_library_limits
 from gsasr_plugin.packaged_files import given_or_packaged
@@ -201,22 +201,21 @@ def _image_size(image: ImageFile) -> Size | None:
 
 
 def read_image(image: ImageFile) -> np.ndarray:
-    """Decode an image to (H, W, 3), uint8, RGB, upright; grey is repeated, alpha dropped, 16 bits reduced to 8.
+    """Decode an image to (H, W, 3), uint8 or uint16, RGB, upright, without alpha; see `decode`.
 
     Raises:
-        DataError: the file, or the value in the LMDB, is missing, empty or not an image.
+        DataError: the file, or the value in the LMDB, is missing, empty, not an image, or wholly transparent.
     """
     content = read_bytes(image)
     if content is None:
         raise DataError(f'image {image}: the LMDB has no such key; its meta_info.txt does not belong to it')
     try:
-        # (H, W, 3) BGR
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    except cv2.error:
-        pixels = None
+        pixels = decode(content)
+    except UnseenError as error:
+        raise DataError(f'image {image} {error}') from error
     if pixels is None:
         raise DataError(f'image {image} cannot be decoded ({len(content)} bytes)')
-    return pixels[:, :, ::-1]
+    return pixels
 
 
 def read_bytes(image: ImageFile) -> bytes | None:

@@ -31,7 +31,7 @@ class ImageReader:
         return {**self.__dict__, '_in_memory': {}}
 
     def read(self, file: ImageFile) -> np.ndarray:
-        """The pixels (H, W, 3), uint8, RGB, upright; not to be written to.
+        """The pixels (H, W, 3), uint8 or uint16, RGB, upright; not to be written to.
 
         Raises:
             DataError: the image cannot be read.

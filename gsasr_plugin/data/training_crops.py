@@ -77,7 +77,7 @@ class TrainingCrops:
 
         Args:
             rng: draws what the degradation needs.
-            image: (H, W, 3), uint8, RGB.
+            image: (H, W, 3), uint8 or uint16, RGB.
 
         Returns:
             GT, (H, W, 3) as the place says, and LR (lq_size, lq_size, 3), float32. GT is in 0..1, and so is a degraded

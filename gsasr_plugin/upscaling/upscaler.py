@@ -20,6 +20,7 @@ from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.padding import up_to_multiple, wrapped
 from gsasr_plugin.archs.rendering import render_bands
 from gsasr_plugin.archs.tile_options import TILE_OVERLAP, TileOptions
+from gsasr_plugin.picture_colors import with_hidden_filled
 from gsasr_plugin.precision import autocast, each_within
 from gsasr_plugin.sizes import Grid, Size
 from gsasr_plugin.upscaling.hardware import AUTO, choose_device, choose_dtype
@@ -214,15 +215,7 @@ def lq_tensor(color: np.ndarray, alpha: np.ndarray | None = None, *, wraps: bool
             the edges. None: colours stay as they are, as in textures whose alpha is something else than opacity.
         wraps: whether the picture goes on at its opposite borders.
     """
-    if alpha is not None and (alpha == 0).any() and (alpha > 0).any():
-        from scipy import ndimage
-
-        (h, w), hidden = alpha.shape, alpha == 0
-        around = (h // 2, w // 2) if wraps else (0, 0)  # nothing that repeats is further away
-        hidden = np.pad(hidden, [(length, length) for length in around], 'wrap')
-        nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
-        rows, columns = nearest[:, around[0] : around[0] + h, around[1] : around[1] + w]
-        color = color[(rows - around[0]) % h, (columns - around[1]) % w]
+    color = color if alpha is None else with_hidden_filled(color, alpha, wraps=wraps)
     return torch.from_numpy(np.ascontiguousarray(color)).permute(2, 0, 1)[None].expand(-1, 3, -1, -1)
 
 

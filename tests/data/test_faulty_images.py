@@ -63,8 +63,8 @@ KINDS: dict[str, tuple[bytes, np.ndarray, float]] = {
         np.asarray(Image.fromarray(PHOTO).convert('1').convert('RGB')),
         0,
     ),
-    '16 bit.png': (sixteen_bit(PHOTO), PHOTO, 0),
-    '16 bit grey.png': (encoded(GREY.astype(np.uint16) * 257, '.png'), GREY_3, 0),
+    '16 bit.png': (sixteen_bit(PHOTO), PHOTO * np.uint16(257), 0),
+    '16 bit grey.png': (encoded(GREY.astype(np.uint16) * 257, '.png'), GREY_3 * np.uint16(257), 0),
     'cmyk.jpg': (encoded(Image.fromarray(PHOTO).convert('CMYK'), '.jpg', **BEST), PHOTO, 1.5),
     'cmyk.tif': (encoded(Image.fromarray(PHOTO).convert('CMYK'), '.tif'), PHOTO, 0.5),
     'grey.jpg': (encoded(GREY, '.jpg', **BEST), GREY_3, 1),
@@ -82,7 +82,7 @@ def test_every_kind_is_read_right(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(content)
     images = list_images(str(tmp_path), 'disk')
     pixels = read_image(images[0])
-    assert pixels.shape == expected.shape and pixels.dtype == np.uint8
+    assert pixels.shape == expected.shape and pixels.dtype == expected.dtype
     assert np.abs(pixels.astype(float) - expected).mean() <= difference
     assert image_sizes(images) == [expected.shape[:2]]
     assert check_images(images) == {}

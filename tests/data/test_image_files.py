@@ -4,7 +4,6 @@ import multiprocessing
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -93,15 +92,6 @@ def test_colours_are_rgb_whatever_the_file_holds(tmp_path):
         image.save(tmp_path / name)
     for image in list_images(str(tmp_path), 'disk'):
         assert np.array_equal(read_image(image), files[os.path.basename(image.path)][1]), image
-
-
-def test_16_bits_are_reduced_to_8(tmp_path):
-    deep = np.random.default_rng(0).integers(0, 1 << 16, (6, 7, 3), dtype=np.uint16)
-    cv2.imwrite(str(tmp_path / 'deep.png'), deep[..., ::-1])
-    result = read_image(list_images(str(tmp_path), 'disk')[0])
-    assert result.dtype == np.uint8
-    # Rounding down or to the nearest, as the decoder likes.
-    assert np.abs(result - deep / 257).max() <= 1
 
 
 def test_the_size_of_a_sideways_photograph_is_that_of_its_pixels(tmp_path):

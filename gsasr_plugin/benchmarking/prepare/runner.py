@@ -85,7 +85,7 @@ def _run(job: Job) -> list[str]:
 
 
 def encoded(image: np.ndarray) -> bytes:
-    """(H, W, 3), uint8, RGB -> the content of a PNG file."""
+    """(H, W, 3), uint8 or uint16, RGB -> the content of a PNG file."""
     done, content = cv2.imencode(
         '.png', np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     )

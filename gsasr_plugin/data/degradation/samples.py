@@ -44,7 +44,8 @@ def degraded_patch(
 
     Args:
         rng: draws everything.
-        image: the whole GT image (H, W, 3), uint8, RGB; where the patch is near its border, it goes on mirrored.
+        image: the whole GT image (H, W, 3), uint8 or uint16, RGB; where the patch is near its border, it goes on
+            mirrored.
         place: of the GT patch.
         lq_size: side of the LR patch, in LR pixels.
 

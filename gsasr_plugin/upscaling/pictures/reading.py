@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from gsasr_plugin.library_limits import with_truncated_files, without_library_limits
+from gsasr_plugin.picture_colors import as_rgb
 from gsasr_plugin.upscaling.pictures import png, vips
 from gsasr_plugin.upscaling.pictures.depth import bits_in_file
 from gsasr_plugin.upscaling.pictures.exif import Buffer, is_tiff, page_offsets
@@ -314,21 +315,7 @@ def _to_rgb(image: Image.Image, stored: Metadata) -> tuple[Image.Image, Metadata
     """Converts CMYK and the like, by the profile where there is one, to sRGB."""
     if image.mode not in ('CMYK', 'YCbCr', 'LAB', 'HSV'):
         raise PictureError(f'holds numbers of another kind (mode {image.mode}); {ACCEPTED}')
-    name, profile = image.format, stored.icc
-    if profile is not None and image.mode != 'YCbCr':
-        from PIL import ImageCms
-
-        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB'))
-        try:
-            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, own, srgb, outputMode='RGB')
-            profile = srgb.tobytes()
-        except (ImageCms.PyCMSError, OSError):
-            converted = None  # a profile that is damaged or of another kind of picture
-            profile = None
-    else:
-        converted = None
-    if converted is None:
-        converted = image.convert('RGB')
+    name = image.format
+    converted, profile = as_rgb(image, stored.icc)
     converted.format = name
     return converted, dataclasses.replace(stored, icc=profile)
