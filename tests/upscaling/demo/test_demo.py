@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import skimage.data
@@ -17,7 +19,12 @@ from gsasr_plugin import GSASR, upscale
 from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
 from gsasr_plugin.commands import main
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit
+from gsasr_plugin.upscaling import estimate
 from gsasr_plugin.upscaling.demo.region_view import view_region
+from gsasr_plugin.upscaling.demo.whole_view import enlarge_whole, levels, shown_size
+from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
+from gsasr_plugin.upscaling.pictures.reading import read_picture
 from gsasr_plugin.upscaling.upscaler import Upscaler
 from tests.archs.test_gsasr import small_gsasr
 
@@ -55,6 +62,52 @@ def test_the_border_of_a_region_is_no_border_of_the_picture() -> None:
     view = view_region(Upscaler(model, device='cpu', dtype='float32'), PHOTO, (100.4, 80), 40, 3)
     whole = upscale(PHOTO, scale=3, model=model, dtype='float32')[180:300, 240:360]
     assert np.abs(view.sr.astype(int) - whole).max() <= 1  # of colours that are still 0, all comes from the LR image
+
+
+@pytest.mark.parametrize(('ending', 'bits', 'channels'), [('png', 16, 4), ('tif', 16, 4), ('jpg', 8, 3), ('bmp', 8, 3)])
+def test_the_whole_result_is_that_of_upscale(net: GSASR, tmp_path: Path, ending: str, bits: int, channels: int) -> None:
+    """In the file all its bits, alpha where the format holds it, else a white background; under the slider both."""
+    alpha = (np.arange(50) < 30).astype(np.float32)[None].repeat(40, 0)
+    color = PHOTO[:40, :50] / np.float32(255)
+    picture = Picture(color=color, alpha=alpha, bits=16)
+    upscaler = Upscaler(net, device='cpu', dtype='float32')
+    view = enlarge_whole(upscaler, picture, 2.5, tmp_path / f'x.{ending}')
+    ((expected, expected_alpha),) = upscaler.pixels(color, alpha, [(100, 125)])
+    expected = expected.clip(0, 1)
+    made = read_picture(tmp_path / f'x.{ending}')
+    assert made.size == view.size == (100, 125) and made.bits == bits
+    assert view.sr.shape == view.bicubic.shape == (100, 125, 4)
+    assert np.abs(view.sr[..., 3] / 255 - expected_alpha).max() <= 0.51 / 255
+    assert np.abs(view.sr[:, :60, :3] / 255 - expected[:, :60]).max() <= 0.51 / 255
+    if channels == 4:
+        assert np.abs(made.color - expected).max() <= 0.51 / 65535
+        assert np.abs(made.alpha - expected_alpha).max() <= 0.51 / 65535
+    else:
+        white = expected * expected_alpha[..., None] + 1 - expected_alpha[..., None]
+        assert made.alpha is None and any('white background' in remark for remark in view.remarks)
+        assert np.abs(made.color - white).mean() <= (0.51 if ending == 'bmp' else 3) / 255
+
+
+def test_a_result_beyond_the_memory_is_refused_with_numbers(
+    net: GSASR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, 'free_bytes', lambda device: 2**30)
+    picture = Picture(color=np.zeros((600, 800, 3), np.float32))
+    with pytest.raises(PictureError, match=r'^9600 x 7200 pixels: .*GiB, and 1\.0 GiB are free'):
+        enlarge_whole(Upscaler(net, device='cpu'), picture, 12, tmp_path / 'x.png')
+    with pytest.raises(PictureError, match='WEBP files hold at most 16383 pixels per side, not 18000 x 12'):
+        enlarge_whole(
+            Upscaler(net, device='cpu'), Picture(color=np.zeros((1, 1500, 3), np.float32)), 12, tmp_path / 'x.webp'
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_shown_has_a_bound() -> None:
+    assert shown_size((600, 800)) == (600, 800)
+    assert shown_size((12000, 16000)) == (1732, 2309)
+    color = np.random.default_rng(0).random((30, 40, 1)).astype(np.float32)
+    shown = levels(color, None, (20, 25))
+    assert np.array_equal(shown, to_8_bit(resize_bicubic(color, (20, 25))).repeat(3, axis=2))
 
 
 @pytest.mark.parametrize('centre', [(0, 0), (199, 159), (-5, 1000)])
@@ -106,6 +159,13 @@ def test_the_page_in_a_browser(browser, model_file: Path, tmp_path: Path) -> Non
     from selenium.webdriver.common.keys import Keys
 
     Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
+    small, opacity = PHOTO[:60, :100], np.full((60, 100), 65535, np.uint16)
+    opacity[:, 50:] = 0
+    cv2.imwrite(str(tmp_path / 'deep.png'), np.dstack([small[..., ::-1] * np.uint16(257), opacity]))
+    Image.fromarray(small).quantize(32).save(tmp_path / 'palette.gif')
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(small).save(tmp_path / 'turned.jpg', exif=turned)
     code = 'import sys; from gsasr_plugin.commands import main; sys.exit(main())'
     arguments = ['demo', '--no-browser', '--model', str(model_file), '--device', 'cpu']
     log = (tmp_path / 'log.txt').open('w+')
@@ -149,6 +209,32 @@ def test_the_page_in_a_browser(browser, model_file: Path, tmp_path: Path) -> Non
         images = browser.find_elements(By.CSS_SELECTOR, '#compared img')
         sources = {image.get_attribute('src') for image in images}
         assert len(sources) == 2  # bicubic and SR under one slider
+        for name, said, size in (
+            ('deep.png', 'The picture: 100 x 60 pixels, 16 bits, with alpha', (80, 133)),
+            ('palette.gif', 'The picture: 100 x 60 pixels, 8 bits', (80, 133)),
+            ('turned.jpg', 'The picture: 60 x 100 pixels, 8 bits', (133, 80)),
+        ):
+            browser.find_element(By.CSS_SELECTOR, 'button[aria-label="Remove Image"]').click()
+            wait_for(lambda: not facts('pixels'), 'page without a picture')
+            assert not browser.find_elements(By.CSS_SELECTOR, '#download a')  # of the picture before
+            wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, 'input[type=file]'), 'upload')[0].send_keys(
+                str(tmp_path / name)
+            )
+            wait_for(lambda said=said: facts(said), f'{name} as it is in its file')
+            number.send_keys(Keys.CONTROL, 'a')
+            number.send_keys('1.33', Keys.ENTER)
+            browser.find_element(By.CSS_SELECTOR, '#ending input[value="tif"]').click()
+            browser.find_element(By.ID, 'whole').click()
+            link = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, '#download a'), 'result of the whole')[0]
+            with urllib.request.urlopen(link.get_attribute('href')) as file:
+                made = read_picture(file.read())
+            picture = read_picture(tmp_path / name)
+            assert made.size == size and made.bits == picture.bits
+            assert (made.alpha is None) == (picture.alpha is None)
+            assert (
+                len({e.get_attribute('src') for e in browser.find_elements(By.CSS_SELECTOR, '#whole-compared img')})
+                == 2
+            )
         time.sleep(1)  # the images load
         ARTEFACTS.mkdir(exist_ok=True)
         browser.save_screenshot(str(ARTEFACTS / 'demo.png'))

@@ -1,0 +1,90 @@
+"""The whole picture, enlarged: for the page's slider, and as a file. Computed here, without the page."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.data.eight_bit import to_8_bit
+from gsasr_plugin.picture_colors import with_hidden_filled
+from gsasr_plugin.sizes import Size, enlarged_size
+from gsasr_plugin.upscaling.estimate import beyond_memory, completes
+from gsasr_plugin.upscaling.pictures.formats import FORMATS
+from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
+from gsasr_plugin.upscaling.pictures.writing import cannot_hold, fit_for_format, losses, write_picture
+from gsasr_plugin.upscaling.upscaler import Upscaler
+
+# A browser shows no more pixels under the slider: what is larger is shown smaller, and written as it is.
+SHOWN_PIXELS = 4_000_000
+WHITE = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class WholeView:
+    """A result.
+
+    Attributes:
+        bicubic, sr: (H, W, 3 or 4), uint8, RGB and alpha, of at most `SHOWN_PIXELS`.
+        size: (H, W) of the result in the file.
+        remarks: what the file does not keep, and what was said of the picture.
+    """
+
+    bicubic: np.ndarray
+    sr: np.ndarray
+    size: Size
+    remarks: tuple[str, ...]
+
+
+def enlarge_whole(upscaler: Upscaler, picture: Picture, scale: float, file: Path) -> WholeView:
+    """Upscales a picture and writes the result.
+
+    Args:
+        scale: from 1 on.
+        file: what to write; its ending says the format. One without alpha gets a white background.
+
+    Raises:
+        PictureError: the format cannot hold the result, or the memory cannot; the message has the numbers.
+    """
+    size = enlarged_size(picture.size, (scale, scale))
+    format = next(known.name for known in FORMATS.values() if file.suffix in known.suffixes)
+    problem = cannot_hold(size, format, alpha=False)
+    problem = problem or beyond_memory([size], lq_size=picture.size, completed=completes(upscaler))
+    if problem:
+        raise PictureError(f'{size[1]} x {size[0]} pixels: {problem}')
+    ((color, alpha),) = upscaler.pixels(picture.color, picture.alpha, [size])
+    large = dataclasses.replace(
+        picture, color=color, alpha=alpha, format=format, metadata=picture.metadata.of_size(size)
+    )
+    large = fit_for_format(large, WHITE)
+    remarks = [*picture.remarks, *losses(large)]
+    if alpha is not None and large.alpha is None and (alpha < 1).any():
+        remarks.append(f'{format} files hold no alpha channel: it has a white background')
+    write_picture(large, file)
+    shown = shown_size(size)
+    return WholeView(
+        bicubic=levels(picture.color, picture.alpha, shown),
+        sr=levels(color, alpha, shown),
+        size=size,
+        remarks=tuple(remarks),
+    )
+
+
+def shown_size(size: Size) -> Size:
+    """(H, W) of what a browser shows of a picture."""
+    factor = math.sqrt(min(1.0, SHOWN_PIXELS / (size[0] * size[1])))
+    return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
+
+
+def levels(color: np.ndarray, alpha: np.ndarray | None, size: Size) -> np.ndarray:
+    """A picture at a size (H, W) by bicubic interpolation: (H, W, 3), or 4 with alpha, uint8."""
+    visible = color if alpha is None else with_hidden_filled(color, alpha)
+    pixels = visible.astype(np.float32)
+    pixels = pixels if pixels.shape[:2] == size else resize_bicubic(pixels, size)
+    pixels = np.broadcast_to(pixels, (*size, 3))
+    if alpha is not None:
+        transparency = alpha if alpha.shape == size else resize_bicubic(alpha.astype(np.float32), size)
+        pixels = np.dstack([pixels, transparency])
+    return to_8_bit(pixels)
