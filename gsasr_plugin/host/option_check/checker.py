@@ -47,7 +47,6 @@ def check_options(file: OptionFile, *, is_train: bool, auto_resume: bool = False
     _check_root(report, root, model, is_train=is_train)
     if not take_pretrained_options(report, file):
         raise OptionError(file.path, report.problems)
-
     networks: dict[str, type | None] = {}
     for key in [key for key in root if key.startswith(_NETWORK)]:
         section = report.section(root, (key,))

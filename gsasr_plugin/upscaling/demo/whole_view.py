@@ -59,7 +59,8 @@ def enlarge_whole(upscaler: Upscaler, picture: Picture, scale: float, file: Path
     large = dataclasses.replace(
         picture, color=color, alpha=alpha, format=format, metadata=picture.metadata.of_size(size)
     )
-    large = fit_for_format(large, WHITE)
+    large, bands = fit_for_format(large, [(color, alpha)], WHITE)
+    large = dataclasses.replace(large, color=next(iter(bands))[0])
     remarks = [*picture.remarks, *losses(large)]
     if alpha is not None and large.alpha is None and (alpha < 1).any():
         remarks.append(f'{format} files hold no alpha channel: it has a white background')
