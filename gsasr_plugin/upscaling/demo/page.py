@@ -62,8 +62,8 @@ def build_page(models: Mapping[str, Callable[[], Upscaler]]) -> Any:
         *pictures, facts = _shown(upscaler(name), *chosen)
         return *pictures, facts and f'{name}: {facts}'
 
-    def enlarged(name: str, file: str | None, scale: float, ending: str) -> tuple:
-        return _enlarged(upscaler(name), file, scale, ending, Path(results.name))
+    def enlarged(name: str, *chosen: Any) -> tuple:
+        return _enlarged(upscaler(name), *chosen, Path(results.name))
 
     def clicked(event: gr.SelectData) -> tuple[float, float]:  # gradio reads the annotation
         return event.index[0], event.index[1]
@@ -87,12 +87,11 @@ def build_page(models: Mapping[str, Callable[[], Upscaler]]) -> Any:
                         elem_id='close-up',
                     )
                 ending, whole, of_whole = _whole_components(gr)
-        inputs = [model, picture, point, side, scale]
-        outputs = [compared, positions, close_up, where, facts]
+        inputs, outputs = [model, picture, point, side, scale], [compared, positions, close_up, where, facts]
         # Only the newest wish counts while one is served.
         newest: dict[str, Any] = {'trigger_mode': 'always_last', 'show_progress': 'minimal'}
-        nothing = picture.change(lambda: (None, None, None, ''), outputs=[point, *of_whole])
-        nothing.then(shown, inputs, outputs, **newest)
+        gone = picture.change(lambda: (None, None, None, ''), outputs=[point, *of_whole])
+        gone.then(shown, inputs, outputs, **newest)
         where.select(clicked, outputs=point).then(shown, inputs, outputs, **newest)
         for choice in (model, scale, side):
             choice.change(shown, inputs, outputs, **newest)
