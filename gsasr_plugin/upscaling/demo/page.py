@@ -63,7 +63,7 @@ def build_page(models: Mapping[str, Callable[[], Upscaler]]) -> Any:
         return *pictures, facts and f'{name}: {facts}'
 
     def enlarged(name: str, *chosen: Any) -> tuple:
-        return _enlarged(upscaler(name), *chosen, Path(results.name))
+        return _enlarged(upscaler(name), *chosen, folder=Path(results.name))
 
     def clicked(event: gr.SelectData) -> tuple[float, float]:  # gradio reads the annotation
         return event.index[0], event.index[1]
@@ -155,7 +155,7 @@ def _shown(upscaler: Upscaler, file: str | None, point: tuple[float, float] | No
     return (view.bicubic, view.sr), view.positions, view.close_up, marked, text
 
 
-def _enlarged(upscaler: Upscaler, file: str | None, scale: float, ending: str, folder: Path) -> tuple:
+def _enlarged(upscaler: Upscaler, file: str | None, scale: float, ending: str, *, folder: Path) -> tuple:
     """The whole result under the slider, its file, and what there is to say."""
     if file is None:
         return None, None, 'There is no picture yet.'
