@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 import time
 import zipfile
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu import document, pack
+from tests.gpu import document, machine, pack
 from tests.gpu.__main__ import Kept, main, table
 from tests.gpu.machine import python
-from tests.gpu.parts import PARTS, Part
+from tests.gpu.parts import PARTS, Part, guards, rasterizer_tests
 from tests.gpu.runner import Runner
 
 START = """
@@ -116,6 +117,14 @@ def test_phases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_part_is_a_module() -> None:
     modules = {path.stem for path in (Path(__file__).parent / 'parts').glob('*.py')} - {'__init__'}
     assert {part.name for part in PARTS} == modules
+
+
+@pytest.mark.parametrize('tests', [guards.OF_SHIM, rasterizer_tests.OF_SHIM, rasterizer_tests.TESTS])
+def test_what_the_parts_choose_is_there(tests: tuple[str, ...]) -> None:
+    """Tests of other rooms, by words of their names."""
+    file, _, words = tests
+    text = (machine.ROOT / file).read_text(encoding='utf-8')
+    assert all(word in text for word in re.findall(r'\w+', words) if word not in ('and', 'or', 'not'))
 
 
 def run_file(folder: Path, gpu: str, ms: float, rehearsed: bool = False) -> Path:

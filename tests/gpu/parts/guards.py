@@ -11,6 +11,7 @@ from tests.gpu import tests_of
 from tests.gpu.machine import ROOT, environment_of_guards, python
 from tests.gpu.report import Report
 
+OF_SHIM = ('tests/ops/rasterizer/test_cuda_faults.py', '-k', 'guard_zones')
 BYTES = (0, 63, 255)  # of the zones: as floats 0, 0.75 and NaN; as indices 0, far outside and -1
 
 DRAWN = """
@@ -39,8 +40,7 @@ print(json.dumps({'bits': bits, 'library': backend()['cuda_library']}))
 
 def run(report: Report, rehearsed: bool) -> None:
     if rehearsed:
-        shim = ('tests/ops/rasterizer/test_cuda_faults.py', '-k', 'kernels_themselves')
-        tests_of.finish(report, 'tests', tests_of.start('guards', *shim))
+        tests_of.finish(report, 'tests', tests_of.start('guards', *OF_SHIM))
         return
     plain = _drawn(dict(os.environ))
     report.check('the ordinary build draws', 'bits' in plain, plain.get('error', ''))
