@@ -13,7 +13,8 @@ CONFIGURATION = ('-q', '-p', 'no:cacheprovider', '--confcutdir=tests/ops')
 
 
 def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """Starts pytest; `finish` tells of it under the same name."""
+    """Starts pytest; `finish` tells of it under the same name, which is that of its file of findings."""
+    _file(name).unlink(missing_ok=True)
     command = python('-m', 'pytest', *CONFIGURATION, f'--junitxml={_file(name)}', *arguments)
     return subprocess.Popen(command, cwd=ROOT)
 
@@ -21,6 +22,8 @@ def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
 def finish(report: Report, name: str, process: subprocess.Popen[bytes]) -> None:
     """Waits for it. Skipped tests are what is not here; no test at all is a failure."""
     code = process.wait()
+    # 1: some test failed, which is told below.
+    report.check(f'{name}: pytest came to its end', code in (0, 1), f'exit status {code}')
     if not _file(name).exists():
         report.check(f'{name}: pytest ran', False, f'exit status {code}')
         return

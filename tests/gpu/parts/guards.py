@@ -40,7 +40,7 @@ print(json.dumps({'bits': bits, 'library': backend()['cuda_library']}))
 
 def run(report: Report, rehearsed: bool) -> None:
     if rehearsed:
-        tests_of.finish(report, 'tests', tests_of.start('guards', *OF_SHIM))
+        tests_of.finish(report, 'guards', tests_of.start('guards', *OF_SHIM))
         return
     plain = _drawn(dict(os.environ))
     report.check('the ordinary build draws', 'bits' in plain, plain.get('error', ''))

@@ -47,8 +47,8 @@ BROKEN = {
     ),
     'write outside the image': (
         'render.cuh',
-        'if (tile_y + y + r < image.H)',
-        'if (tile_y + y + r <= image.H)',
+        'tile_y + y + r < image.end_row) {',
+        'tile_y + y + r <= image.end_row) {',
         'heap-buffer-overflow',
     ),
     'order of arrival': ('bins.cuh', 'records[first + rank] = record;', 'records[slot] = record;', 'gives other bits'),
