@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f'--bits 16: {format.name} files hold 8 bits; choose one of {deep}')
     import numpy as np
 
-    from gsasr_plugin.upscaling.estimate import beyond_memory
+    from gsasr_plugin.upscaling.estimate import beyond_disk, beyond_memory
     from gsasr_plugin.upscaling.gaussian_file import read_gaussians
     from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
     from gsasr_plugin.upscaling.pictures.writing import cannot_hold, write_bands
@@ -52,13 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     with told_as_command_error('', ValueError):
         stored = read_gaussians(file)
         sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]
-    for size in sizes:  # drawn one after the other
+    paths = [goal.file_of(Path(f'{file.stem}_{target.label(size)}'), format) for target, size in zip(targets, sizes)]
+    for size, path in zip(sizes, paths):  # drawn one after the other
         problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([(size, format.name)])
+        problem = problem or beyond_disk(size, format.name, path)
         if problem:
             raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     written = 0
-    for target, size in zip(targets, sizes):
-        path = goal.file_of(Path(f'{file.stem}_{target.label(size)}'), format)
+    for size, path in zip(sizes, paths):
         if path is not None and path.exists() and not arguments.overwrite:
             print(f'{path}: kept (it exists; --overwrite replaces it)', file=sys.stderr)
             continue

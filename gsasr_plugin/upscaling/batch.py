@@ -17,7 +17,14 @@ from gsasr_plugin.archs.tile_memory import free_budget
 from gsasr_plugin.free_memory import give_back
 from gsasr_plugin.precision import each_within
 from gsasr_plugin.upscaling.animations import upscale_frames
-from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, beyond_memory, gaussians_of, is_whole, needed_bytes
+from gsasr_plugin.upscaling.estimate import (
+    OUT_OF_MEMORY,
+    beyond_disk,
+    beyond_memory,
+    gaussians_of,
+    is_whole,
+    needed_bytes,
+)
 from gsasr_plugin.upscaling.lanes import Gate, in_lanes
 from gsasr_plugin.upscaling.pictures.formats import LOSSY
 from gsasr_plugin.upscaling.pictures.picture import Picture
@@ -79,7 +86,7 @@ class BatchOptions:
 
 
 def refuse_beyond_memory(plan: Plan, upscaler: Upscaler, max_pixels: float | None = None) -> None:
-    """Moves to the failures what does not fit into memory: the same before a run and in its stead."""
+    """Moves to the failures what does not fit into memory, or onto the disk: the same before a run and in its stead."""
     jobs, plan.jobs = plan.jobs, []
     for job in jobs:
         problem = beyond_memory(
@@ -88,6 +95,8 @@ def refuse_beyond_memory(plan: Plan, upscaler: Upscaler, max_pixels: float | Non
             gaussians=gaussians_of(upscaler, job.lq_size),
             whole=is_whole(upscaler) or job.frames > 1,
         )
+        for output in job.outputs:
+            problem = problem or beyond_disk(output.size, job.format, output.path)
         if problem:
             plan.failures.append((str(job.source), problem))
         else:

@@ -1,6 +1,9 @@
-"""What pictures take of the memory, by the estimates of `gsasr_plugin.archs.tile_memory`."""
+"""What pictures take of the memory, by the estimates of `gsasr_plugin.archs.tile_memory`, and of the disk."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -35,6 +38,27 @@ def beyond_memory(
     if needed <= free:
         return None
     return f'{OUT_OF_MEMORY}: picture and result take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free'
+
+
+def beyond_disk(size: Size, format: str, path: Path | None) -> str | None:
+    """Why the rows of a result of (H, W) cannot wait beside it, as those of PNG files do; None where they can.
+
+    Args:
+        path: of the result, None for the standard output, whose rows wait in the folder of temporary files.
+    """
+    needed = 3 * size[0] * size[1]  # RGB in 8 bits; 16 take twice as much, and are found while they are written
+    if format != 'PNG' or size[0] * size[1] <= BAND_PIXELS:
+        return None
+    folder = Path(tempfile.gettempdir()) if path is None else path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed <= free:
+        return None
+    return (
+        f'it does not fit onto the disk: its rows take {needed / 2**30:.1f} GiB in {folder}, and '
+        f'{free / 2**30:.1f} GiB are free'
+    )
 
 
 def needed_bytes(upscaler: Upscaler, lq_size: Size, results: Sequence[tuple[Size, str]]) -> int:

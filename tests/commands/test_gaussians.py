@@ -106,7 +106,7 @@ def test_wrong_arguments_are_named(archive: Path, capsys: pytest.CaptureFixture[
     for message in (
         '--bits 16: JPEG files hold 8 bits; choose one of PNG, TIFF',
         '18000 x 12000 pixels: WEBP files hold at most 16383',
-        '900000 x 600000 pixels: it does not fit into memory',
+        '900000 x 600000 pixels: it does not fit onto the disk: its rows take 1508.7 GiB',
         'photo.png is no archive of Gaussians',
     ):
         assert message in told
