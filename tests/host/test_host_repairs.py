@@ -419,7 +419,7 @@ def test_a_resumed_run_begins_with_the_validation_that_is_due(state: dict[str, A
 def built(validation: Callable[..., None], *, dist: bool = False) -> Any:
     """A model as the training loop builds it, with a validation of two data sets, 'a' and 'b'."""
     model = SRModel.__new__(SRModel)
-    model.opt = {'val': {'val_freq': 2, 'save_img': False}, 'dist': dist}
+    model.opt = {'val': {'val_freq': 2, 'save_img': False}, 'path': {}, 'dist': dist}
     model.net_g = torch.nn.Linear(1, 1)
     model.resume_training, model.validation = (lambda state: None), validation
     train = fresh('basicsr.train')

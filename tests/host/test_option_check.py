@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from basicsr.archs.edsr_arch import EDSR
 from basicsr.models.sr_model import SRModel
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, MODEL_REGISTRY
 
@@ -92,7 +93,8 @@ def test_sound_options_of_the_plugin_pass(project: Path, gsasr_options: Options)
 def test_testing_needs_no_train_section_but_weights(project: Path, edsr_options: Options) -> None:
     (warning,) = check(as_test(edsr_options), project, is_train=False)
     assert dotted(warning.path) == 'path.pretrain_network_g' and 'random weights' in warning.fault
-    (project / 'net.pth').touch()
+    network = {key: value for key, value in edsr_options['network_g'].items() if key != 'type'}
+    torch.save({'params': EDSR(**network).state_dict()}, project / 'net.pth')
     assert check(changed(as_test(edsr_options), path__pretrain_network_g='net.pth'), project, is_train=False) == []
 
 
