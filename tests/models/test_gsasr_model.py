@@ -309,7 +309,7 @@ def test_val_says_how_large_images_are_tiled(tmp_path: Path) -> None:
     tiles: list[torch.Size] = []
     model.net_g.decoder.register_forward_pre_hook(lambda _, inputs: tiles.append(inputs[0].shape[2:]))
     model.test()
-    assert tiles == [(8, 16)] * 3
+    assert tiles == [(8, 32)] * 2  # as many pixels as 16 x 16
     assert model.output[0].shape == (3, 12, 60)
 
 
