@@ -117,7 +117,7 @@ def _fused_class(module: nn.Module) -> type[nn.Module]:
     if type(module) is nn.Conv2d and module.padding_mode == 'zeros':
         return _FusedConv if _has_kernel(module) else _KeptConv
     cls: Any = type(module)
-    if isinstance(module, Preparing) and cls not in _FUSED:
+    if isinstance(module, Preparing) and not issubclass(cls, _Fused) and cls not in _FUSED:
         return _keeping(cls)
     return _FUSED.get(cls, cls)
 

@@ -16,6 +16,7 @@ from basicsr.models import build_model
 
 from gsasr_plugin.checkpoints.model_file import DESCRIPTION
 from gsasr_plugin.models.random_states import random_states, restore_random_states
+from gsasr_plugin.run_errors import RunError
 from tests.models.test_gsasr_model import make_model, options
 from tests.models.test_training_steps import drawn_batch, step
 from tests.training_runs import same
@@ -257,7 +258,7 @@ def test_another_networks_weights_are_refused_or_taken_where_they_fit(tmp_path: 
     larger.save(0, 1)
     path = os.path.join(tmp_path, 'models', 'net_g_1.pth')
     model = make_model(tmp_path)
-    with pytest.raises(ValueError, match='num_interaction_blocks: 1 in network_g, 2 in the checkpoint'):
+    with pytest.raises(RunError, match='num_interaction_blocks: 1 in network_g, 2 in the checkpoint'):
         model.load_network(model.net_g, path)
     model.load_network(model.net_g, path, strict=False)
     theirs = larger.net_g.state_dict()
