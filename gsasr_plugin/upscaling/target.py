@@ -50,6 +50,8 @@ class Target:
             H, W = math.floor(h * columns * ratio), math.floor(w * columns)
         else:
             H, W = enlarged_size(lq_size, factors)
+            # A side that is given is that: of millions of pixels, the tolerance of factors is more than half a pixel.
+            H, W = self.height or H, self.width or W
         if h > H or w > W:
             raise ValueError(f'{W} x {H} pixels would be smaller than the picture, {w} x {h}: GSASR enlarges')
         return H, W

@@ -13,6 +13,7 @@ from gsasr_plugin.upscaling.target import Target, parse_pixels, parse_scale, par
         (Target(scale=(3.14, 3.14)), (63, 94)),
         (Target(scale=(2, 3.5)), (40, 105)),
         (Target(height=100, width=100), (100, 100)),
+        (Target(height=30, width=2**31 - 1), (30, 2**31 - 1)),
         (Target(height=50), (50, 75)),
         (Target(width=100), (67, 100)),
         (Target(scale=(10, 10), max_pixels=15000), (100, 150)),
