@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from gsasr_plugin.upscaling.pictures import png
+from gsasr_plugin.upscaling.pictures import gif, png
 from gsasr_plugin.upscaling.pictures.exif import is_tiff, only_page, page_offsets
 from gsasr_plugin.upscaling.pictures.formats import READERS
 from gsasr_plugin.upscaling.pictures.metadata import stored_in_png, stored_with
@@ -64,6 +64,8 @@ def read_frames(source: Path | bytes, *, max_pixels: float | None = None) -> Ite
 
 
 def _animation(content: bytes, max_pixels: float | None) -> Iterator[Frame]:
+    if gif.is_gif(content):
+        check_size(gif.extent(content), max_pixels)
     with pillow_for_our_needs(), _named(1):
         readers = ['PNG'] if png.is_png(content) else [reader for reader in READERS if reader in Image.OPEN]
         image = Image.open(io.BytesIO(content), formats=readers)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from gsasr_plugin.library_limits import with_truncated_files, without_library_limits
 from gsasr_plugin.picture_colors import as_rgb
-from gsasr_plugin.upscaling.pictures import png, vips
+from gsasr_plugin.upscaling.pictures import gif, png, vips
 from gsasr_plugin.upscaling.pictures.depth import bits_in_file
 from gsasr_plugin.upscaling.pictures.exif import Buffer, is_tiff, page_offsets
 from gsasr_plugin.upscaling.pictures.formats import HOLD_FRAMES, READERS
@@ -257,6 +257,8 @@ def pillow_for_our_needs() -> Iterator[None]:
 
 
 def _open(content: Buffer) -> Image.Image:
+    if gif.is_gif(content):
+        check_size(gif.extent(content, first=True), None)
     _add_reader(content)
     Image.init()
     try:

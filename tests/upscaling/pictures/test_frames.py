@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyvips
 import tifffile
 from PIL import Image
 
+from gsasr_plugin.upscaling.pictures import gif
 from gsasr_plugin.upscaling.pictures.frame_files import KINDS
 from gsasr_plugin.upscaling.pictures.frames import PAGE_MS, Frame, read_frames
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
@@ -173,6 +175,27 @@ def test_a_damaged_frame_is_named() -> None:
     content = written('GIF', FRAMES, DURATIONS, 0)
     with pytest.raises(PictureError, match=r'its picture [234] is damaged'):
         list(read_frames(content[: len(content) // 2]))
+
+
+@pytest.mark.parametrize('number', [0, 2])
+def test_a_gif_whose_pictures_reach_far_beyond_it_is_refused_with_numbers(number: int) -> None:
+    """Pillow would take 16 GiB for one picture of a damaged file of 5 KB, before it decodes any."""
+    whole = written('GIF', FRAMES, DURATIONS, 0)
+    assert gif.extent(whole) == (24, 40)
+    starts = [match.start() for match in re.finditer(rb',\0\0\0\0\x28\0\x18\0', whole)]
+    assert len(starts) == len(FRAMES)
+    place = starts[number] + 1
+    content = whole[:place] + b'\xff' * 8 + whole[place + 8 :]
+    assert gif.extent(content) == (131070, 131070)
+    with pytest.raises(PictureError, match=r'holds 131070 x 131070 = 17179\.3 million pixels, which take 896'):
+        list(read_frames(content))
+    if number:  # the first is whole
+        np.testing.assert_array_equal(read_picture(content).color, read_picture(whole).color)
+        return
+    with pytest.raises(PictureError, match='131070 x 131070'):
+        read_picture(content)
+    with pytest.raises(PictureError, match='131070 x 131070'):
+        picture_header(content)
 
 
 @pytest.mark.parametrize('count', [60, pytest.param(3000, marks=pytest.mark.slow)])
