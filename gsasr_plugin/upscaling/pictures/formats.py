@@ -15,7 +15,7 @@ class Format(NamedTuple):
         max_side: the longest side in pixels.
         grey: whether it holds pictures of one channel.
         holds: the fields of `Metadata` that it holds.
-        held_bytes: of memory per pixel while it is written, measured; 0 where rows are written as they come.
+        held_bytes: of memory per pixel while it is written, estimated; 0 where rows are written as they come.
     """
 
     name: str

@@ -461,7 +461,8 @@ def test_larger_pictures_than_allowed_are_refused_with_numbers() -> None:
         with pytest.raises(PictureError, match=r'1000000\.0 million pixels, which take .* GiB'):
             read(content)
     small = saved(RGBA8[..., :3])
-    with pytest.raises(PictureError, match=r'holds 40 x 24 = 960 pixels, and 500 pixels are allowed \(--max-input-pixels\)'):
+    match = r'holds 40 x 24 = 960 pixels, and 500 pixels are allowed \(--max-input-pixels\)'
+    with pytest.raises(PictureError, match=match):
         read_picture(small, max_pixels=500)
     assert read_picture(small, max_pixels=960).size == (24, 40)
 
