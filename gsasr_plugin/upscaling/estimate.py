@@ -14,10 +14,10 @@ from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.opened import READING_BYTES
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
-# Bytes per output pixel of what is in memory at once, estimated with room to spare: bands as they are drawn, completed
-# with the LR image and written.
+# Bytes per output pixel of what is in memory at once: bands as they are drawn, completed with the LR image and written.
+# Measured: 194 to 225, with consistency.
 BAND_BYTES = 200
-# And of a result that is whole in memory: while it is completed, summed over turns, or shown.
+# And of a result that is whole in memory: while it is completed, summed over turns, or shown. An estimate.
 RESULT_BYTES = 120
 OUT_OF_MEMORY = 'it does not fit into memory'
 
