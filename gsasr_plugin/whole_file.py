@@ -49,6 +49,11 @@ def writing_whole(path: Path) -> Iterator[BinaryIO]:
                     shutil.copyfileobj(file, named)
 
 
+def existing_folder(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there: on its disk a new one would be."""
+    return folder if folder.exists() else existing_folder(folder.parent)
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file, whole or not at all; text as UTF-8."""
     with replacing(path) as unfinished:

@@ -7,12 +7,17 @@ Several processes may share the tests (`pytest -n 2`, by pytest-xdist); each the
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
 if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:  # before torch reads it; processes that tests start inherit it
     threads = (os.cpu_count() or 1) // int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
     os.environ.setdefault('OMP_NUM_THREADS', str(max(threads, 1)))
+
+# Tests send Ctrl-C, which what is started in the background of a shell ignores, and so do its processes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch

@@ -23,6 +23,10 @@ class Preparing:
         """What is made of the weights of layers for products with x; a snapshot (archs/inference.py) makes it once."""
         return make(*layers)
 
+    def pads(self: Any, x: Tensor) -> bool:
+        """Whether x meets kernels that want padded weights: on GPUs, unless layers have hooks to be called."""
+        return x.device.type != 'cpu' and (torch.compiler.is_compiling() or not is_hooked(self))
+
 
 class Linear(Preparing, nn.Linear):
     """nn.Linear, with and without a ReLU after it."""

@@ -16,7 +16,6 @@ from gsasr_ops import window_attention
 from gsasr_plugin.archs.linear import Preparing
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 from gsasr_plugin.precision import product_dtype
-from gsasr_plugin.torch_private import is_hooked
 
 PositionEncoding = Literal['bias', 'rope']
 
@@ -140,7 +139,7 @@ class WindowAttention(Preparing, nn.Module):
         """
         _, h, w, _ = queries.shape
         own_shift = shift if context is None else 0
-        pads = queries.device.type != 'cpu' and (torch.compiler.is_compiling() or not is_hooked(self))
+        pads = self.pads(queries)
         if pads:  # fewer bytes to move into windows
             dtype = product_dtype(queries)
             queries, context = queries.to(dtype), None if context is None else context.to(dtype)

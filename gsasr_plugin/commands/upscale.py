@@ -27,6 +27,7 @@ from gsasr_plugin.upscaling.pictures.formats import HOLD_FRAMES, LOSSY
 
 if TYPE_CHECKING:
     from gsasr_plugin.upscaling.batch import BatchOptions, Outcome
+    from gsasr_plugin.upscaling.pictures.writing import Color
     from gsasr_plugin.upscaling.plan import PictureJob, Plan
     from gsasr_plugin.upscaling.target import Target
     from gsasr_plugin.upscaling.upscaler import Upscaler
@@ -178,7 +179,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError('give one of --lossless and --quality')
     if arguments.skip_existing and arguments.overwrite:
         raise CommandError('give one of --skip-existing and --overwrite')
-    background_of(arguments)  # its faults are told at once
+    background = background_of(arguments)
     if not arguments.inputs:
         raise CommandError("no pictures are given: name files, folders or patterns, or '-' for the standard input")
     # What takes its time before the first picture, the imports above all, leaves nothing behind.
@@ -190,7 +191,7 @@ def run(arguments: argparse.Namespace) -> int:
     if upscaler is not None and plan.jobs and arguments.dry_run:
         _show_plan(plan, upscaler)
     elif upscaler is not None and plan.jobs:
-        outcome = _work(plan.jobs, upscaler, _batch_options(arguments, quality, max_pixels), quiet=arguments.quiet)
+        outcome = _work(plan.jobs, upscaler, _batch_options(arguments, quality, background), quiet=arguments.quiet)
     return _summary(arguments, plan, outcome, skipped)
 
 
@@ -198,7 +199,7 @@ def _prepared(
     arguments: argparse.Namespace, targets: list[Target], max_pixels: float | None
 ) -> tuple[Plan, Upscaler | None, list[Path]]:
     """What is to be done, the network where there is anything, and the files that are left out of folders."""
-    from gsasr_plugin.upscaling.batch import refuse_beyond_memory
+    from gsasr_plugin.upscaling.batch import refuse_what_does_not_fit
     from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, find_sources
     from gsasr_plugin.upscaling.plan import check_target, make_plan
 
@@ -230,11 +231,11 @@ def _prepared(
         return plan, None, skipped
     ways = {name: getattr(arguments, name) for name in ('self_ensemble', 'consistent', 'tileable')}
     upscaler = load_upscaler(arguments, **ways)
-    refuse_beyond_memory(plan, upscaler, max_pixels)
+    refuse_what_does_not_fit(plan, upscaler)
     return plan, upscaler, skipped
 
 
-def _batch_options(arguments: argparse.Namespace, quality: int | None, max_pixels: float | None) -> BatchOptions:
+def _batch_options(arguments: argparse.Namespace, quality: int | None, background: Color | None) -> BatchOptions:
     from gsasr_plugin.upscaling.batch import BatchOptions
 
     return BatchOptions(
@@ -243,8 +244,7 @@ def _batch_options(arguments: argparse.Namespace, quality: int | None, max_pixel
         lossless=arguments.lossless,
         fill_hidden=arguments.alpha == 'fill',
         strip=arguments.strip,
-        max_pixels=max_pixels,
-        background=background_of(arguments),
+        background=background,
     )
 
 

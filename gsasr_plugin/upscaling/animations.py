@@ -8,7 +8,7 @@ from typing import Any
 from gsasr_plugin.upscaling.pictures.frame_files import FrameFile, frame_file
 from gsasr_plugin.upscaling.pictures.frames import Frame, read_frames
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
-from gsasr_plugin.upscaling.pictures.writing import encode_picture, losses
+from gsasr_plugin.upscaling.pictures.writing import as_result, encode_picture, losses
 from gsasr_plugin.upscaling.plan import PictureJob
 from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler
 
@@ -45,19 +45,12 @@ def upscale_frames(
             sizes = [output.target.size_for(picture.size) for output in job.outputs]
             with network:
                 results = upscaler.pixels(picture.color, picture.alpha, sizes, progress=progress, **options)
-            metadata = picture.metadata.stripped() if strip else picture.metadata
             for output, size, (color, alpha) in zip(job.outputs, sizes, results):
                 if number == 0:
                     new = frame_file(output.path, job.format, size, job.frames, frame.plays)
                     files.append(opened.enter_context(new))
-                large = dataclasses.replace(
-                    picture,
-                    color=color,
-                    alpha=alpha,
-                    format=job.format,
-                    metadata=metadata.of_size(size),
-                    lossless=picture.lossless or lossless,
-                )
+                large = as_result(picture, size, job.format, strip=strip, lossless=lossless)
+                large = dataclasses.replace(large, color=color, alpha=alpha)
                 if number == 0 and not remarks:
                     remarks += [*picture.remarks, *losses(large)]
                 files[job.outputs.index(output)].add(_encoded(large, quality), frame.duration)

@@ -29,7 +29,7 @@ from gsasr_plugin.upscaling.lanes import Gate, in_lanes
 from gsasr_plugin.upscaling.pictures.formats import LOSSY
 from gsasr_plugin.upscaling.pictures.picture import Picture
 from gsasr_plugin.upscaling.pictures.reading import read_picture
-from gsasr_plugin.upscaling.pictures.writing import Color, fit_for_format, losses, write_bands
+from gsasr_plugin.upscaling.pictures.writing import Color, as_result, fit_for_format, losses, write_bands
 from gsasr_plugin.upscaling.plan import Output, PictureJob, Plan, told
 from gsasr_plugin.upscaling.upscaler import PixelsDone, Upscaler, no_progress
 
@@ -72,7 +72,6 @@ class BatchOptions:
         lossless: whether WebP files are written without loss.
         fill_hidden: see `Upscaler.pixels`.
         strip: whether results get no metadata but what their colours depend on.
-        max_pixels: see `read_picture`.
         background: see `fit_for_format`.
     """
 
@@ -81,17 +80,16 @@ class BatchOptions:
     lossless: bool = False
     fill_hidden: bool = True
     strip: bool = False
-    max_pixels: float | None = None
     background: Color | None = None
 
 
-def refuse_beyond_memory(plan: Plan, upscaler: Upscaler, max_pixels: float | None = None) -> None:
+def refuse_what_does_not_fit(plan: Plan, upscaler: Upscaler) -> None:
     """Moves to the failures what does not fit into memory, or onto the disk: the same before a run and in its stead."""
     jobs, plan.jobs = plan.jobs, []
     for job in jobs:
         problem = beyond_memory(
             job.results,
-            lq_size=job.lq_size if max_pixels is None else (0, 0),
+            lq_size=job.lq_size if job.max_pixels is None else (0, 0),
             gaussians=gaussians_of(upscaler, job.lq_size),
             whole=is_whole(upscaler) or job.frames > 1,
         )
@@ -246,7 +244,7 @@ def _upscale_picture(
         _upscale_frames(upscaler, job, options, outcome, progress, network)
         return
     try:
-        picture = read_picture(job.content, max_pixels=options.max_pixels)
+        picture = read_picture(job.content, max_pixels=job.max_pixels)
         outputs = _asked_of(picture, job)
     except MemoryError:
         raise
@@ -262,16 +260,10 @@ def _upscale_picture(
         progress=progress,
         fill_hidden=options.fill_hidden,
     )
-    metadata = picture.metadata.stripped() if options.strip else picture.metadata
     # Gaussians and bands are made behind the gate, one after another, and between them others may pass.
     for number, (output, bands) in enumerate(zip(outputs, each_within(lambda: network, results))):
         try:
-            large = dataclasses.replace(
-                picture,
-                format=job.format,
-                metadata=metadata.of_size(output.size),
-                lossless=picture.lossless or options.lossless,
-            )
+            large = as_result(picture, output.size, job.format, strip=options.strip, lossless=options.lossless)
             large, rows = fit_for_format(large, each_within(lambda: network, bands), options.background)
             lost = losses(large)
             if options.lossless and job.format in LOSSY:
@@ -282,27 +274,37 @@ def _upscale_picture(
         except (MemoryError, RuntimeError):  # of the drawing, which goes on while the file is written
             raise
         except Exception as error:  # each of the encoders has its own
-            outcome.failures.append((str(job.source), f'the result cannot be written: {told(error)}'))
-            if isinstance(error, OSError) and error.errno in NO_PLACE:
-                raise _NoPlaceError from error
+            _fail(job, outcome, error, f'the result cannot be written: {told(error)}')
 
 
 def _upscale_frames(
     upscaler: Upscaler, job: PictureJob, options: BatchOptions, outcome: Outcome, progress: PixelsDone, network: Gate
 ) -> None:
-    asked = dataclasses.asdict(options)
-    del asked['max_pixels'], asked['background']
     try:
-        remarks = upscale_frames(upscaler, job, progress=progress, network=network, **asked)
+        remarks = upscale_frames(
+            upscaler,
+            job,
+            progress=progress,
+            network=network,
+            quality=options.quality,
+            lossless=options.lossless,
+            strip=options.strip,
+            one_encoding=options.one_encoding,
+            fill_hidden=options.fill_hidden,
+        )
     except (MemoryError, RuntimeError):
         raise
     except Exception as error:
-        outcome.failures.append((str(job.source), told(error)))
-        if isinstance(error, OSError) and error.errno in NO_PLACE:
-            raise _NoPlaceError from error
+        _fail(job, outcome, error, told(error))
         return
     outcome.remarks += [(str(job.source), remark) for remark in remarks]
     outcome.written += [output.path for output in job.outputs]
+
+
+def _fail(job: PictureJob, outcome: Outcome, error: Exception, words: str) -> None:
+    outcome.failures.append((str(job.source), words))
+    if isinstance(error, OSError) and error.errno in NO_PLACE:
+        raise _NoPlaceError from error
 
 
 def _asked_of(picture: Picture, job: PictureJob) -> list[Output]:

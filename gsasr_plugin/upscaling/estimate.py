@@ -13,6 +13,7 @@ from gsasr_plugin.sizes import Size
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.opened import READING_BYTES
 from gsasr_plugin.upscaling.upscaler import Upscaler
+from gsasr_plugin.whole_file import existing_folder
 
 # Bytes per output pixel of what is in memory at once: bands as they are drawn, completed with the LR image and written.
 # Measured: 194 to 225, with consistency.
@@ -49,9 +50,7 @@ def beyond_disk(size: Size, format: str, path: Path | None) -> str | None:
     needed = 3 * size[0] * size[1]  # RGB in 8 bits; 16 take twice as much, and are found while they are written
     if format != 'PNG' or size[0] * size[1] <= BAND_PIXELS:
         return None
-    folder = Path(tempfile.gettempdir()) if path is None else path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
+    folder = existing_folder(Path(tempfile.gettempdir()) if path is None else path.parent)
     free = shutil.disk_usage(folder).free
     if needed <= free:
         return None

@@ -18,6 +18,7 @@ from gsasr_plugin.upscaling.pictures.reading import picture_header, read_picture
 from gsasr_plugin.upscaling.pictures.sources import STANDARD_STREAM, Source
 from gsasr_plugin.upscaling.pictures.writing import cannot_hold
 from gsasr_plugin.upscaling.target import Target
+from gsasr_plugin.whole_file import existing_folder
 
 TRIAL_BYTES = 1 << 16
 
@@ -134,7 +135,7 @@ def check_target(plan: Plan) -> None:
         ValueError: it fails, because of rights or a full disk; the message names the folder.
     """
     paths = [output.path for job in plan.jobs for output in job.outputs if output.path is not None]
-    for folder in dict.fromkeys(_existing(path.parent) for path in paths):
+    for folder in dict.fromkeys(existing_folder(path.parent) for path in paths):
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(bytes(TRIAL_BYTES))
@@ -142,10 +143,6 @@ def check_target(plan: Plan) -> None:
                 os.fsync(file.fileno())
         except OSError as error:
             raise ValueError(f'no file can be written to {folder}: {error.strerror or error}') from None
-
-
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() else _existing(folder.parent)
 
 
 def make_plan(

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -38,15 +37,6 @@ def test_the_first_error_ends_all() -> None:
     assert done == [0, 1, 2]
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Ctrl-C raises: what is started in the background of a shell ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures('interruptible')
 def test_ctrl_c_ends_what_is_inside_and_waits_for_the_rest() -> None:
     """Two are inside, one waits for a place, one is outside and comes to its end."""
     left: list[str] = []

@@ -21,7 +21,6 @@ from gsasr_plugin.archs.encoders.host_features import mean_to_buffer
 from gsasr_plugin.archs.linear import Preparing
 from gsasr_plugin.archs.window_attention import from_windows, padded_heads, to_windows
 from gsasr_plugin.precision import product_dtype
-from gsasr_plugin.torch_private import is_hooked
 
 
 class SwinIRFeatures(SwinIR):
@@ -159,8 +158,7 @@ class FusibleAttention(Preparing, SwinAttention):
             mask: what is added to the logits, windows x n x n; None: nothing.
         """
         drops = self.training and self.attn_drop.p > 0
-        by_formula = x.device.type == 'cpu' or drops or (is_hooked(self) and not torch.compiler.is_compiling())
-        return super().forward(x, mask) if by_formula else self.fused(x, mask)
+        return self.fused(x, mask) if self.pads(x) and not drops else super().forward(x, mask)
 
     def fused(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The same to the last bit but for the order of sums, without weights of all tokens in memory."""

@@ -131,6 +131,14 @@ def _read(file: str) -> Picture:
     return read_picture(Path(file))
 
 
+@lru_cache(maxsize=2)
+def _levels(file: str) -> tuple[np.ndarray, np.ndarray]:
+    """A picture in RGB and 8 bits, as it is and as small as it is shown: made once, not for each drag of a slider."""
+    picture = _read(file)
+    whole, small = (levels(picture.color, picture.alpha, size) for size in (picture.size, shown_size(picture.size)))
+    return whole[..., :3], small[..., :3]
+
+
 def _shown(upscaler: Upscaler, file: str | None, point: tuple[float, float] | None, side: float, scale: float) -> tuple:
     """The page's outputs of its inputs."""
     if file is None:
@@ -140,19 +148,19 @@ def _shown(upscaler: Upscaler, file: str | None, point: tuple[float, float] | No
     except PictureError as error:
         return None, None, None, None, f'{Path(file).name} {error}'
     h, w = picture.size
-    small = shown_size(picture.size)  # what is clicked on
-    x, y = (w / 2, h / 2) if point is None else (point[0] * w / small[1], point[1] * h / small[0])
+    whole, small = _levels(file)  # the small one is clicked on
+    shrink = small.shape[1] / w
+    x, y = (w / 2, h / 2) if point is None else (point[0] / shrink, point[1] * h / small.shape[0])
     start = time.perf_counter()
-    view = view_region(upscaler, levels(picture.color, picture.alpha, picture.size)[..., :3], (x, y), int(side), scale)
+    view = view_region(upscaler, whole, (x, y), int(side), scale)
     H, W = view.sr.shape[:2]
     text = (
         f'{view.region.width} x {view.region.height} pixels to {W} x {H}, {view.count} Gaussians, '
         f'{time.perf_counter() - start:.2f} s with the drawings. The picture: {w} x {h} pixels, {picture.bits} bits'
         + ('' if picture.alpha is None else ', with alpha')
     )
-    box = Region(*(round(length * small[1] / w) for length in view.region))
-    marked = _with_box(levels(picture.color, picture.alpha, small)[..., :3], box)
-    return (view.bicubic, view.sr), view.positions, view.close_up, marked, text
+    box = Region(*(round(length * shrink) for length in view.region))
+    return (view.bicubic, view.sr), view.positions, view.close_up, _with_box(small, box), text
 
 
 def _enlarged(upscaler: Upscaler, file: str | None, scale: float, ending: str, *, folder: Path) -> tuple:

@@ -14,7 +14,7 @@ from gsasr_plugin.sizes import Size, enlarged_size
 from gsasr_plugin.upscaling.estimate import beyond_memory, gaussians_of
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
-from gsasr_plugin.upscaling.pictures.writing import cannot_hold, fit_for_format, losses, write_picture
+from gsasr_plugin.upscaling.pictures.writing import as_result, cannot_hold, fit_for_format, losses, write_picture
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
 # A browser shows no more pixels under the slider: what is larger is shown smaller, and written as it is.
@@ -56,9 +56,7 @@ def enlarge_whole(upscaler: Upscaler, picture: Picture, scale: float, file: Path
     if problem:
         raise PictureError(f'{size[1]} x {size[0]} pixels: {problem}')
     ((color, alpha),) = upscaler.pixels(picture.color, picture.alpha, [size])
-    large = dataclasses.replace(
-        picture, color=color, alpha=alpha, format=format, metadata=picture.metadata.of_size(size)
-    )
+    large = dataclasses.replace(as_result(picture, size, format), color=color, alpha=alpha)
     large, bands = fit_for_format(large, [(color, alpha)], WHITE)
     large = dataclasses.replace(large, color=next(iter(bands))[0])
     remarks = [*picture.remarks, *losses(large)]

@@ -15,7 +15,7 @@ from typing import BinaryIO, ClassVar
 
 from PIL.ExifTags import Base
 
-from gsasr_plugin.upscaling.pictures import png
+from gsasr_plugin.upscaling.pictures import gif, png
 from gsasr_plugin.upscaling.pictures.exif import parse_exif
 from gsasr_plugin.upscaling.pictures.picture import PictureError
 from gsasr_plugin.whole_file import replacing
@@ -152,42 +152,32 @@ class GifFrames(FrameFile):
 
     KEEP, CLEAR = 1, 2  # what becomes of a frame when it has been seen
     OWN_PALETTE, INTERLACED = 0x80, 0x40
-    COMMENT, CONTROL, PICTURE, END = b'\x21\xfe', b'\x21\xf9', b'\x2c', b'\x3b'
+    COMMENT, CONTROL = gif.EXTENSION + b'\xfe', gif.EXTENSION + b'\xf9'
 
     def _add(self, still: bytes, duration: float) -> None:
         bits = still[10] & 7
-        palette = still[13 : 13 + 3 * (2 << bits)]
+        palette = still[13 : 13 + gif.palette_bytes(still, 10)]
         transparent = None
         if self.frames == 0:
             self.file.write(b'GIF89a' + still[6:10] + bytes(3))
             if self.plays != 1:
                 repeats = min(max(self.plays - 1, 0), LONGEST)
                 self.file.write(b'\x21\xff\x0bNETSCAPE2.0\x03\x01' + struct.pack('<H', repeats) + b'\0')
-        place = 13 + len(palette)
-        while still[place : place + 1] != self.END:
-            end = self._end(still, place)
+        for place, end in gif.blocks(still):
             if still[place : place + 2] == self.CONTROL and still[place + 3] & 1:
                 transparent = still[place + 6]
             elif still[place : place + 2] == self.COMMENT and self.frames == 0:
                 self.file.write(still[place:end])
-            elif still[place : place + 1] == self.PICTURE:
+            elif still[place : place + 1] == gif.PICTURE:
                 after = self.KEEP if transparent is None else self.CLEAR
                 control = after << 2 | (transparent is not None)
                 length = self.rounded(duration, 10)
                 self.file.write(self.CONTROL + struct.pack('<BBHBB', 4, control, length, transparent or 0, 0))
                 flags = bytes([self.OWN_PALETTE | bits | (still[place + 9] & self.INTERLACED)])
                 self.file.write(still[place : place + 9] + flags + palette + still[place + 10 : end])
-            place = end
-
-    def _end(self, still: bytes, place: int) -> int:
-        """Where a block ends, which stands there: some bytes, and parts with their lengths until one is empty."""
-        place += 11 if still[place : place + 1] == self.PICTURE else 2
-        while still[place]:
-            place += 1 + still[place]
-        return place + 1
 
     def close(self) -> None:
-        self.file.write(self.END)
+        self.file.write(gif.END)
 
 
 class TiffFrames(FrameFile):

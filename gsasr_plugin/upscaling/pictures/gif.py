@@ -1,6 +1,10 @@
-"""What the blocks of a GIF file say of its size."""
+"""The blocks of GIF files, and what they say of the size."""
+
+from collections.abc import Iterator
 
 from gsasr_plugin.upscaling.pictures.exif import Buffer
+
+EXTENSION, PICTURE, END = b'!', b',', b';'  # what blocks begin with
 
 
 def is_gif(content: Buffer) -> bool:
@@ -17,19 +21,28 @@ def extent(content: Buffer, *, first: bool = False) -> tuple[int, int]:
         first: of the first picture only.
     """
     width, height = _pair(content, 6)
-    place = 13 + _palette(content, 10)
-    while content[place : place + 1] not in (b'', b';'):
-        kind = content[place : place + 1]
-        place += 1
-        if kind == b'!':
-            place = _behind(content, place + 1)
-        elif kind == b',':
-            (left, top), (w, h) = _pair(content, place), _pair(content, place + 4)
+    for start, _ in blocks(content):
+        if content[start : start + 1] == PICTURE:
+            (left, top), (w, h) = _pair(content, start + 1), _pair(content, start + 5)
             width, height = max(width, left + w), max(height, top + h)
             if first:
                 break
-            place = _behind(content, place + 9 + _palette(content, place + 8) + 1)
     return height, width
+
+
+def blocks(content: Buffer) -> Iterator[tuple[int, int]]:
+    """Where each begins, with `EXTENSION` or `PICTURE`, and ends, up to that which ends the file."""
+    place = 13 + palette_bytes(content, 10)
+    while (kind := content[place : place + 1]) not in (b'', END):
+        start = place
+        if kind == EXTENSION:
+            place = _behind(content, place + 2)
+        elif kind == PICTURE:
+            place = _behind(content, place + 11 + palette_bytes(content, place + 9))
+        else:
+            place += 1
+            continue
+        yield start, place
 
 
 def _pair(content: Buffer, place: int) -> tuple[int, int]:
@@ -37,7 +50,7 @@ def _pair(content: Buffer, place: int) -> tuple[int, int]:
     return int.from_bytes(pair[:2], 'little'), int.from_bytes(pair[2:], 'little')
 
 
-def _palette(content: Buffer, place: int) -> int:
+def palette_bytes(content: Buffer, place: int) -> int:
     """Bytes of the palette that the flags at a place announce."""
     flags = content[place : place + 1] or b'\0'
     return 3 << (flags[0] & 7) + 1 if flags[0] & 0x80 else 0

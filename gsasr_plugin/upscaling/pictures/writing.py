@@ -78,6 +78,21 @@ def write_bands(
     sys.stdout.buffer.flush()
 
 
+def as_result(
+    picture: Picture, size: tuple[int, int], format: str, *, strip: bool = False, lossless: bool = False
+) -> Picture:
+    """What is said of an enlargement of a picture, whose own pixels it still has.
+
+    Args:
+        size: (H, W) of the enlargement.
+        strip, lossless: see `BatchOptions`.
+    """
+    metadata = picture.metadata.stripped() if strip else picture.metadata
+    return dataclasses.replace(
+        picture, format=format, metadata=metadata.of_size(size), lossless=picture.lossless or lossless
+    )
+
+
 def fit_for_format(
     picture: Picture, bands: Iterable[Pixels], background: Color | None
 ) -> tuple[Picture, Iterable[Pixels]]:
