@@ -6,6 +6,7 @@ Help texts need the names only: torch, whose import takes seconds, is imported b
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 T = TypeVar('T')
+
+# What those inside of `tf32` ask for, in the order in which they entered; first, what was before all of them.
+_tf32_inside: dict[object, tuple[bool, bool]] = {}
+_tf32_lock = threading.Lock()
 
 FLOAT32 = 'float32'
 HalfPrecision = Literal['bf16', 'fp16']
@@ -52,16 +57,25 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """The context in which CUDA devices multiply float32 with 10 bits behind the point, on their tensor cores, or in
-    full; sums are of float32 always. It holds for the whole process, for gradients too that are computed within."""
+    full; sums are of float32 always. It holds for the whole process, for gradients too that are computed within: of
+    threads that are inside at one time, the last to enter decides, and when the last has left all is as it was."""
     import torch
 
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = matmul.allow_tf32, cudnn.allow_tf32
-    matmul.allow_tf32 = cudnn.allow_tf32 = allowed
+    matmul, cudnn, own = torch.backends.cuda.matmul, torch.backends.cudnn, object()
     try:
+        with _tf32_lock:
+            if not _tf32_inside:
+                _tf32_inside[None] = matmul.allow_tf32, cudnn.allow_tf32
+            _tf32_inside[own] = allowed, allowed
+            matmul.allow_tf32, cudnn.allow_tf32 = _tf32_inside[own]
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32 = before
+        with _tf32_lock:
+            _tf32_inside.pop(own, None)
+            if _tf32_inside:
+                matmul.allow_tf32, cudnn.allow_tf32 = list(_tf32_inside.values())[-1]
+            if len(_tf32_inside) == 1:
+                _tf32_inside.clear()
 
 
 @contextlib.contextmanager
