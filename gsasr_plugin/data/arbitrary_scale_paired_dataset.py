@@ -131,7 +131,7 @@ class ArbitraryScalePairedDataset(Dataset):
         }
 
     def _read_for_training(self, index: int) -> tuple[TrainingImage, list[np.ndarray]]:
-        """GT, and LR of a pair, (H, W, 3), uint8; with `on_error: skip` those of the next image that can be read."""
+        """GT, and LR of a pair, (H, W, 3), uint8, uint16; with `on_error: skip` those of the next that can be read."""
         first = range(len(self.images))[index]
         for image in self.images[first:] + self.images[:first]:
             pixels = []

@@ -63,9 +63,9 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
         gt_filename_tmpl: pairs: name of the GT file, without extension; filename_tmpl is given what its '{}' stands
             for. With another than '{}' images whose names fit neither are left out: dataroot_gt and dataroot_lq may be
             one folder, as RealSR's, with '{}_HR' here and '{}_LR{scale}' there.
-        cache: disk: decode each image once, when it is first used, into a file of 3 bytes per pixel, of which crops
-            then read the rows that they need; 5 GiB of the disk are kept free. memory: decode all images once, at the
-            start, and keep them; forked workers share them. none: decode an image each time.
+        cache: disk: decode each image once, when it is first used, into a file of 3 bytes per pixel (6 of 16 bits), of
+            which crops then read the rows that they need; 5 GiB of the disk are kept free. memory: decode all images
+            once, at the start, and keep them; forked workers share them. none: decode an image each time.
         cache_dir: folder of `cache: disk`, which several runs and data sets may share; may be deleted between
             runs. None: decoded_images below the current folder.
 

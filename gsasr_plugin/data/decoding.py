@@ -5,6 +5,7 @@ whose threads do not survive in the worker processes of a data loader.
 """
 
 import io
+import re
 import struct
 
 import cv2
@@ -21,6 +22,11 @@ STANDALONE = (0x01, *range(0xD0, 0xDA))  # markers of JPEG files without a lengt
 FRAMES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))  # where channels are told
 WHITE_IS_ZERO, RGB = 0, 2  # of PhotometricInterpretation
 PREMULTIPLIED, ALPHA = 1, 2  # of ExtraSamples
+# The tag of EXIF's orientation, and those orientations that lie on their side.
+EXIF_ORIENTATION, EXIF_SIDEWAYS = 274, (5, 6, 7, 8)
+_PNM_GAP = rb'(?:\s|#[^\n]*\n)+'
+# PGM and PPM files whose levels fill their bits: OpenCV scales no others.
+FULL_PNM = re.compile(rb'P[2356]' + 2 * (_PNM_GAP + rb'\d+') + _PNM_GAP + rb'(?:255|65535)\s')
 
 
 class UnseenError(ValueError):
@@ -70,6 +76,8 @@ def _is_plain(content: bytes) -> bool:
         return not (content[12:16] == b'VP8L' or (content[12:16] == b'VP8X' and content[20:21] > b'\x0f'))
     if content.startswith(b'BM'):
         return content[28:30] != b'\x20\0'
+    if content[:2] in (b'P2', b'P3', b'P5', b'P6'):
+        return FULL_PNM.match(content) is not None
     return not content.startswith(TIFF)
 
 
@@ -104,7 +112,7 @@ def _decode_other(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
         image: Image.Image = file
         if content.startswith(PNG) and content[24] == 16:
             image.load()
-            return _split(_upright(_deep_png(content, image), image.getexif().get(0x0112, 1)))
+            return _split(_upright(_deep_png(content, image), image.getexif().get(EXIF_ORIENTATION, 1)))
         if 'transparency' in image.info and image.mode in ('1', 'L') and content.startswith(PNG):
             # Pillow compares levels of 0..255 with one of fewer bits.
             image.info['transparency'] *= 255 // (2 ** content[24] - 1)
@@ -112,6 +120,10 @@ def _decode_other(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
         image = ImageOps.exif_transpose(image) or image
         if image.mode in ('CMYK', 'YCbCr', 'LAB', 'HSV'):
             image, _ = as_rgb(image, image.info.get('icc_profile'))
+        if image.mode.startswith(('I', 'F')):
+            if image.mode == 'F' or file.format != 'PPM':
+                raise ValueError('numbers of another kind')
+            return np.asarray(image).astype(np.uint16)[..., None], None
         grey = image.mode in ('1', 'L', 'LA', 'La')
         mode = ('L' if grey else 'RGB') + 'A' * image.has_transparency_data
         pixels = np.asarray(image.convert(mode))
@@ -176,6 +188,6 @@ def _split(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turns (H, W, channels) as EXIF says."""
-    pixels = pixels.swapaxes(0, 1) if orientation >= 5 else pixels
+    pixels = pixels.swapaxes(0, 1) if orientation in EXIF_SIDEWAYS else pixels
     rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     return pixels[:: -1 if rows else 1, :: -1 if columns else 1]

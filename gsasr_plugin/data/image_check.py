@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from gsasr_plugin.data.data_roots import resolve_root
@@ -47,9 +47,11 @@ def _fault(image: ImageFile) -> str | None:
     except DataError as error:
         return str(error).removeprefix(f'image {image} ')
     try:
-        # OpenCV, which reads for training, overlooks damage in the middle of a JPEG, which Pillow does not.
+        # OpenCV, which reads most images for training, overlooks damage in the middle of a JPEG, which Pillow does not.
         with without_library_limits(), Image.open(io.BytesIO(content)) as other:
             other.load()
+    except UnidentifiedImageError:
+        pass  # Pillow does not know what was decoded above
     except (OSError, ValueError, SyntaxError) as error:
         return f'it is damaged: {error}'
     if image.recorded_size not in (None, size):

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from gsasr_plugin.data.data_roots import resolve_root
-from gsasr_plugin.data.decoding import UnseenError, decode
+from gsasr_plugin.data.decoding import EXIF_ORIENTATION, EXIF_SIDEWAYS, UnseenError, decode
 from gsasr_plugin.data.lmdb_values import lmdb_value
 from gsasr_plugin.library_limits import without_library_limits
 from gsasr_plugin.packaged_files import given_or_packaged
@@ -27,8 +27,6 @@ Backend = Literal['disk', 'lmdb']
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 META_INFO_LINE = re.compile(r'^(?P<name>.+?)(?:\s+\((?P<height>\d+),\s*(?P<width>\d+),\s*\d+\).*)?$')
-# EXIF orientations (tag 274) that lie on their side; OpenCV turns such images upright, which swaps their sizes.
-EXIF_ORIENTATION, EXIF_SIDEWAYS = 274, (5, 6, 7, 8)
 # Reading a header waits for the disk, not for the processor.
 HEADER_THREADS = 16
 
@@ -196,8 +194,16 @@ def _image_size(image: ImageFile) -> Size | None:
             # PNG would be decoded to the end in search of EXIF; `info` has it where it stands in the header.
             orientation = header.getexif().get(EXIF_ORIENTATION) if 'exif' in header.info else None
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
-        return None
+        return _decoded_size(image)
     return (width, height) if orientation in EXIF_SIDEWAYS else (height, width)
+
+
+def _decoded_size(image: ImageFile) -> Size | None:
+    """That of an image that Pillow does not know."""
+    try:
+        return read_image(image).shape[:2]
+    except DataError:
+        return None
 
 
 def read_image(image: ImageFile) -> np.ndarray:

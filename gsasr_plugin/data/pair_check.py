@@ -52,14 +52,9 @@ def check_pairs(options: ArbitraryScalePairedDatasetOptions) -> PairCheck:
         pairs, unfit = pairs_of(root, gt_images, lq_images, sizes, options)
         faults += map(str, unfit)
         with ThreadPoolExecutor(DECODING_THREADS) as pool:
-            for pair, images in zip(pairs, pool.map(_at_lq_size, pairs)):
-                if images is None:
-                    continue
-                fault = misplaced(*images)
-                if fault is None:
-                    sound.append(pair)
-                else:
-                    faults.append(f'{pair.lq} {fault.format(pair.gt)}')
+            for here, wrong in pool.map(_checked, pairs):
+                sound += here
+                faults += wrong
     return PairCheck(sound, faults)
 
 
@@ -84,13 +79,14 @@ def misplaced(gt: np.ndarray, lq: np.ndarray) -> str | None:
     return None
 
 
-def _at_lq_size(pair: Pair) -> tuple[np.ndarray, np.ndarray] | None:
-    """GT, reduced to the size of LR, and LR, both (h, w) in 0..1, float32; None: one cannot be read."""
+def _checked(pair: Pair) -> tuple[list[Pair], list[str]]:
+    """A pair if it is sound, else what is wrong with it; neither where an image cannot be read."""
     try:
         gt, lq = (to_float(read_image(image)).mean(-1) for image in (pair.gt, pair.lq))
     except DataError:
-        return None
-    return resize_bicubic(gt[: pair.gt_size[0], : pair.gt_size[1]], lq.shape), lq
+        return [], []
+    fault = misplaced(resize_bicubic(gt[: pair.gt_size[0], : pair.gt_size[1]], lq.shape), lq)
+    return ([pair], []) if fault is None else ([], [f'{pair.lq} {fault.format(pair.gt)}'])
 
 
 def _overlap(gt: np.ndarray, lq: np.ndarray, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ def bicubic_psnr(image: np.ndarray) -> float:
     """How well bicubic x2 restores an image from its bicubic half, in dB over RGB; infinite where nothing is lost.
 
     Args:
-        image: (H, W, 3), uint8. Without its last row or column where their number is odd.
+        image: (H, W, 3), uint8 or uint16. Without its last row or column where their number is odd.
     """
     lq_size, size = protocol_sizes(image.shape[:2], (2, 2))
     if 0 in lq_size:

@@ -34,7 +34,7 @@ class Job(Protocol):
 
 
 def protocol_pair(image: ImageFile, scale: Scale) -> tuple[np.ndarray, np.ndarray]:
-    """An image cropped to a scale, and its bicubic reduction: (H, W, 3) and (h, w, 3), uint8."""
+    """An image cropped to a scale, and its bicubic reduction: (H, W, 3), uint8 or uint16, and (h, w, 3), uint8."""
     gt, lq_size = _cropped(image, scale)
     return gt, to_8_bit(resize_bicubic(to_float(gt), lq_size))
 
@@ -51,7 +51,7 @@ def degraded_pair(
 
 
 def _cropped(image: ImageFile, scale: Scale) -> tuple[np.ndarray, Size]:
-    """An image cropped to a scale, (H, W, 3), uint8, and the size (h, w) of its LR image."""
+    """An image cropped to a scale, (H, W, 3), uint8 or uint16, and the size (h, w) of its LR image."""
     gt = read_image(image)
     lq_size, size = protocol_sizes(gt.shape[:2], scale)
     return gt[: size[0], : size[1]], lq_size

@@ -122,12 +122,14 @@ def prepare_lmdb(root: str, target: Path, *, workers: int) -> list[str]:
     """A database of the images of a folder and of its sub-folders, as data sets see them.
 
     Args:
-        target: a folder whose name ends in .lmdb. One that this function made is made again, if images have changed.
+        target: a folder whose name ends in .lmdb. One that `gsasr prepare lmdb` made is made again, if
+            images have changed.
     """
     if target.suffix != '.lmdb':
         raise CommandError(f'--out: {target} is no name of an LMDB, which ends in .lmdb')
     if target.exists() and not is_ours(target):
         raise CommandError(f'--out: {target} is there, and was not made by this command; give another or delete it')
+    _check_options(target, {})  # a database of sub-images has some
     images = listed_images(root, argument='FOLDER', recursive=True)
     _check_keys(images, 'FOLDER')
     if is_packed(target, images):
