@@ -28,6 +28,6 @@ def log_metrics(model: Any, dataset: str, iteration: int | str, tb_logger: Any) 
     model._log_validation_metric_values(iteration, dataset, tb_logger)
 
 
-def log_other_keys(model: Any, net: nn.Module, state: dict[str, Tensor], *, strict: bool) -> None:
-    """Logs the keys in which a network and a state dict differ; not strict, drops what is of other sizes from it."""
-    model._print_different_keys_loading(net, state, strict)
+def log_other_keys(model: Any, net: nn.Module, state: dict[str, Tensor]) -> None:
+    """Logs the keys in which a network and a state dict differ, and drops what is of other sizes from it."""
+    model._print_different_keys_loading(net, state, False)

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from gsasr_plugin.host.plugins import PluginError, distribution, installed_plugins, load_plugins, version_of
 from gsasr_plugin.run_errors import RunError
-from gsasr_plugin.stop_signals import Stopped, until_nobody_reads
+from gsasr_plugin.stop_signals import EXIT_INTERRUPTED, Stopped, until_nobody_reads
 
 if TYPE_CHECKING:
     from gsasr_plugin.host.option_check import OptionFile, Problem
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 EXIT_SIGNALLED = 128  # plus the number of the signal
 
 _TASKS = {

@@ -20,11 +20,10 @@ import yaml
 from basicsr.utils.lmdb_util import make_lmdb_from_imgs
 
 from gsasr_plugin.data.bicubic import resize_bicubic
-from tests.forked import TIMEOUT_S
+from tests.forked import ENVIRONMENT, TIMEOUT_S
 from tests.run_options import gsasr_run
 from tests.training_runs import run_training, run_trainings
 
-ENVIRONMENT = {**os.environ, 'OMP_NUM_THREADS': '1'}
 SCALES = {2.0: (48, 48), 3.0: (32, 32), 3.7: (26, 26)}  # of 96 x 96 pixels, 3.7 cropped to round(26 * 3.7) = 96
 
 

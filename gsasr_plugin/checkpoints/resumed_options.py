@@ -101,9 +101,9 @@ def _other_network(now: Mapping[str, Any], then: Mapping[str, Any] | None) -> li
 
 def _other_discriminator(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     """The options of `network_d` that both have, and in which they differ; what one has by default is not known."""
-    ours, theirs = (_flat(options.get('network_d') or {}) for options in (now, then))
     if 'network_d' in (now['path'].get('ignore_resume_networks') or ()):
         return []
+    ours, theirs = (_flat(options.get('network_d') or {}) for options in (now, then))
     shared = [key for key in ours if key in theirs and ours[key] != theirs[key]]
     return [f'{key}: {ours[key]} in network_d, {theirs[key]} in the checkpoint' for key in shared]
 

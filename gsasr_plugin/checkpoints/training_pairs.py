@@ -131,10 +131,11 @@ def read_pair(state: Path, models: Path, labels: Iterable[str]) -> dict[str, Any
             )
         if not network.is_file():
             raise RunError(f'{network}, which belongs to {state}, is missing')
-        if wanted and digest(network) != wanted[network.name]:
+        if not wanted:  # of an older version
+            if not is_whole_archive(network):
+                raise RunError(f'{network}, which belongs to {state}, is damaged')
+        elif digest(network) != wanted[network.name]:
             raise RunError(f'{network} is damaged, or of another time than {state}')
-        if not wanted and not is_whole_archive(network):
-            raise RunError(f'{network}, which belongs to {state}, is damaged')
     return held
 
 

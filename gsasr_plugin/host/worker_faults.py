@@ -19,7 +19,7 @@ _REMEDIES = {
         f'the worker processes of the data loader have too many files open: raise the limit (ulimit -n 65536), or set '
         f'{_WORKERS} lower; {_GOES_ON}'
     ),
-    r'shared memory|file </torch_|signal: Bus error|/dev/shm': (
+    r'</torch_|signal: Bus error|/dev/shm': (
         '/dev/shm is full, through which the worker processes of the data loader hand over their batches: give it more '
         f'room (docker run --shm-size=8g), or set {_WORKERS} lower, 0 to do without them; {_GOES_ON}'
     ),

@@ -238,5 +238,6 @@ class ResumableModel(SRModel):
         except (FileNotFoundError, ValueError) as error:
             raise RunError(str(error)) from error
         get_root_logger().info(f'Loading GSASR from {stored.source}.')
-        log_other_keys(self, bare, stored.state, strict=strict)
+        if not strict:
+            log_other_keys(self, bare, stored.state)
         bare.load_state_dict(stored.state, strict=strict)

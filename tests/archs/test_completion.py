@@ -15,7 +15,7 @@ from gsasr_plugin.archs import GSASR, base_colors, consistency
 from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.consistency import resized
 from gsasr_plugin.archs.gaussians import Gaussians
-from tests.archs.test_gsasr import small_gsasr, sum_of_gaussians
+from tests.archs.test_gsasr import WITHOUT_ATTENTION, small_gsasr, sum_of_gaussians
 
 # Float64, sums of some hundred terms of about 1, and Gaussians cut where they have fallen to 1e-14.
 TOLERANCE = 1e-10
@@ -24,7 +24,6 @@ TOLERANCE_FLOAT32 = 1e-5
 # Of weights that sum to 1 within a rounding, along both axes, both ways, three times over.
 FLAT = 1e-6
 
-WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
 SIZES = [(7, 9), (5, 6), (12, 31), (61, 7)]
 
 

@@ -19,6 +19,8 @@ from gsasr_plugin.archs.window_attention import by_offset
 # 0.0004 of an 8-bit level): 1e-5 of the range 0..1 holds both.
 TOLERANCE = 1e-5
 
+WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
+
 
 def small_gsasr(**options: Any) -> GSASR:
     torch.manual_seed(0)
@@ -262,9 +264,6 @@ def test_rotary_frequencies_start_as_two_perpendicular_directions() -> None:
     turns = torch.atan2(along[1], along[0])
     torch.testing.assert_close(turns, turns[:, :1].expand(3, 4))  # one turn for a head
     assert turns[:, 0].unique().numel() == 3
-
-
-WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
 
 
 def test_without_attention_the_head_reads_features_and_scale() -> None:

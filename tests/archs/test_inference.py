@@ -19,11 +19,11 @@ from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.models.compute import prepare
 from tests.archs.test_encoders import SMALL
+from tests.archs.test_gsasr import WITHOUT_ATTENTION
 
 FIELDS = ('means', 'sigmas', 'rhos', 'opacities', 'colors')
 BOTH = frozenset((torch.float32, torch.bfloat16))
 ENHANCED = {'position_encoding': 'rope', 'closing_conv': True}
-WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
 
 
 def make_net(encoder: str = 'EDSR', **options: Any) -> GSASR:

@@ -14,7 +14,7 @@ from gsasr_plugin.archs import GSASR
 from gsasr_plugin.archs.completion import Completion
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.rendering import render
-from tests.archs.test_gsasr import small_gsasr
+from tests.archs.test_gsasr import WITHOUT_ATTENTION, small_gsasr
 
 # Sums of a hundred terms in float64, and what lies beyond six standard deviations, 1e-8 of a peak.
 TOLERANCE = 1e-7
@@ -22,8 +22,7 @@ SIZES, SCALES, OFFSETS = [(7, 9), (12, 5)], [(1.85, 2.37), (3.37, 1.2)], [(0.31,
 
 
 def make_net(**options: Any) -> GSASR:
-    without_attention = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
-    return small_gsasr(**without_attention, support=6.0, **options).double()
+    return small_gsasr(**WITHOUT_ATTENTION, support=6.0, **options).double()
 
 
 def places(size: int, scale: float, offset: float) -> np.ndarray:

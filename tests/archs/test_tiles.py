@@ -14,9 +14,7 @@ from gsasr_plugin.archs import GSASR, tile_memory
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.archs.tiles import FADING_PART, _rise, cut_axis, gaussians_by_tiles
-from tests.archs.test_gsasr import small_gsasr
-
-WITHOUT_ATTENTION = {'num_injection_blocks': 0, 'num_interaction_blocks': 0, 'feature_skip': True}
+from tests.archs.test_gsasr import WITHOUT_ATTENTION, small_gsasr
 
 # In the range 0..1. The networks below are steep, so they are compared in float64, where all that is left are sums of
 # another order, or of steep Gaussians; what float32 may add is the bound.

@@ -124,7 +124,7 @@ def test_what_the_parts_choose_is_there(tests: tuple[str, ...]) -> None:
     """Tests of other rooms, by words of their names."""
     file, _, words = tests
     text = (machine.ROOT / file).read_text(encoding='utf-8')
-    assert all(word in text for word in re.findall(r'\w+', words) if word not in ('and', 'or', 'not'))
+    assert all(word in text for word in re.findall(r'\w+', words) if word not in ('and', 'or', 'not', 'one', 'no'))
 
 
 def run_file(folder: Path, gpu: str, ms: float, rehearsed: bool = False) -> Path:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gsasr_plugin.host.worker_faults import worker_faults_told
 from gsasr_plugin.run_errors import RunError
+from tests.forked import TIMEOUT_S
 
 
 class Ending(Dataset):
@@ -71,7 +72,7 @@ def test_a_full_dev_shm(held: int) -> None:
     if subprocess.run([*separate, mount], capture_output=True, check=False).returncode:
         pytest.skip('this system lets nobody have a /dev/shm of their own')
     command = [*separate, f'{mount}; exec "$@"', 'bash', sys.executable, '-c', FULL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     assert re.match(r'/dev/shm is full, .* --shm-size=8g.*num_worker_per_gpu lower, 0 .*\n$', done.stdout), done.stderr
 
 
@@ -87,6 +88,7 @@ def test_a_full_dev_shm(held: int) -> None:
         ),
         (RunError('the loss was not finite'), 'the loss was not finite'),
         (RuntimeError('CUDA out of memory'), None),
+        (RuntimeError('out of resource: shared memory, Required: 131072, Hardware limit: 101376'), None),
         (OSError(errno.ENOSPC, 'No space left on device', 'net_g_8.pth'), None),
     ],
 )
@@ -112,5 +114,5 @@ list(in_processes(end_all, [Path('a'), Path('b')], workers=2))
 def test_a_killed_process_of_gsasr_prepare() -> None:
     """In a process of its own, as the command is: what forks beside other threads may wait for ever."""
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, '-c', KILLED], cwd=root, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, '-c', KILLED], cwd=root, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert 'CommandError: --workers: a process was killed' in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
 from gsasr_plugin.run_errors import RunError
 from gsasr_plugin.sizes import protocol_sizes
+from tests.data.test_training_pairs import write
 from tests.models.test_gsasr_model import batch, make_model, options
 
 # isort: split
@@ -62,17 +62,12 @@ ITERATIONS = 300
 Factors = tuple[float, float]
 
 
-def write(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(exist_ok=True)
-    assert cv2.imwrite(str(path), to_8_bit(image)[..., ::-1])
-
-
 def write_pair(folder: Path, name: str, gt: np.ndarray, scale: Factors) -> None:
     """As large a part of GT as its LR image shows, and that."""
     lq_size, (H, W) = protocol_sizes(gt.shape[:2], scale)
     gt = to_float(to_8_bit(gt[:H, :W]))
-    write(folder / 'gt' / f'{name}.png', gt)
-    write(folder / 'lq' / f'{name}.png', resize_bicubic(gt, lq_size))
+    write(folder / 'gt' / f'{name}.png', to_8_bit(gt))
+    write(folder / 'lq' / f'{name}.png', to_8_bit(resize_bicubic(gt, lq_size)))
 
 
 def trained_on(folder: Path, **of_data: Any) -> torch.nn.Module:

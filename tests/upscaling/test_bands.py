@@ -25,6 +25,7 @@ from gsasr_plugin.upscaling.pictures.reading import read_picture
 from gsasr_plugin.upscaling.pictures.writing import encode_picture, write_bands, write_picture
 from gsasr_plugin.upscaling.upscaler import Upscaler
 from tests.archs.test_completion import make_net
+from tests.forked import TIMEOUT_S
 
 LQ_SIZE = (23, 17)
 SIZES = [(23, 17), (30, 22), (92, 68), (276, 204), (200, 40), (40, 300)]
@@ -204,5 +205,5 @@ def test_memory_is_that_of_bands(format: str, tmp_path: Path) -> None:
     """29 million pixels more take less than their floats, 346 MB, and far less than a result that is whole, of which
     120 bytes per pixel are there at once. The smaller picture has bands as large as the larger one's."""
     command = [sys.executable, '-c', LARGE, str(tmp_path / 'large'), format]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
     assert int(done.stdout) * 1024 < 12 * (7200**2 - 4800**2)

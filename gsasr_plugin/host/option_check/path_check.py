@@ -17,7 +17,7 @@ from gsasr_plugin.option_types import Accepted, accepted_by_dataclass
 
 FROM_PRETRAINED = 'from_pretrained'
 _NETWORK = 'network_'
-PRETRAINED = ('path', 'pretrain_network_g')
+_PRETRAINED = ('path', 'pretrain_network_g')
 
 
 def check_path(
@@ -36,7 +36,7 @@ def check_path(
             network = root.get(key.removeprefix('pretrain_'))
             _files_exist(report, ('path', key), value, of_gsasr=is_gsasr(network))
     if not is_train and path.get('pretrain_network_g') is None:
-        report.warn(('path', 'pretrain_network_g'), 'missing: the network is tested with random weights', 'a .pth file')
+        report.warn(_PRETRAINED, 'missing: the network is tested with random weights', 'a .pth file')
 
 
 def _accepted(root: dict[str, Any]) -> Accepted:
@@ -69,13 +69,13 @@ def take_pretrained_options(report: Report, file: OptionFile) -> bool:
     wanted = section.pop(FROM_PRETRAINED)
     if wanted is False:
         return True
-    source = pretrained(file.options)
+    source = _pretrained(file.options)
     if wanted is not True:
         report.wrong(key, wanted, 'true or false')
     elif source is None:
         report.error(key, 'true, but path.pretrain_network_g is missing')
     elif (
-        _files_exist(report, PRETRAINED, source, of_gsasr=True) and (stored := _read(report, file.options)) is not None
+        _files_exist(report, _PRETRAINED, source, of_gsasr=True) and (stored := _read(report, file.options)) is not None
     ):
         if stored.options is not None:
             section.update({**stored.options, **section})
@@ -112,7 +112,7 @@ def is_gsasr(section: Any) -> bool:
     return isinstance(section, dict) and section.get('type') == 'GSASR'
 
 
-def pretrained(root: dict[str, Any]) -> Any:
+def _pretrained(root: dict[str, Any]) -> Any:
     """`path.pretrain_network_g`, or None."""
     path = root.get('path')
     return path.get('pretrain_network_g') if isinstance(path, dict) else None
@@ -120,7 +120,7 @@ def pretrained(root: dict[str, Any]) -> Any:
 
 def _read(report: Report, root: dict[str, Any]) -> StoredModel | None:
     """The pretrained model, for what it says of its network, or None with an error."""
-    source, param_key = pretrained(root), root['path'].get('param_key_g')
+    source, param_key = _pretrained(root), root['path'].get('param_key_g')
     paths = [os.path.expanduser(path) for path in (source if isinstance(source, list) else [source])]
     param_keys = list(PARAMETER_KEYS)
     if isinstance(param_key, str) and os.path.isfile(paths[0]) and param_key not in param_keys:
@@ -128,5 +128,5 @@ def _read(report: Report, root: dict[str, Any]) -> StoredModel | None:
     try:
         return read_model(paths if isinstance(source, list) else paths[0], param_keys=param_keys)
     except (OSError, ValueError) as error:
-        report.error(PRETRAINED, str(error))
+        report.error(_PRETRAINED, str(error))
         return None

@@ -51,8 +51,10 @@ def check_weights(
                 if strict:
                     check_fit(state, name, _network(cls, section).state_dict())
                 continue
-            has_average = (root.get('train') or {}).get('ema_decay')
-            for keys in [loaded_keys(_expanded(source), param_key)] + [PARAMETER_KEYS] * bool(has_average):
+            looked_for = [tuple(loaded_keys(_expanded(source), param_key))]
+            if (root.get('train') or {}).get('ema_decay'):
+                looked_for.append(tuple(PARAMETER_KEYS))  # for the average
+            for keys in dict.fromkeys(looked_for):
                 if not _fits(report, place, source, keys, section, cls, strict=strict):
                     break
         except (OSError, ValueError) as error:

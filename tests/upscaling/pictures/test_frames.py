@@ -14,12 +14,13 @@ from PIL import Image
 
 from gsasr_plugin.upscaling.pictures import gif
 from gsasr_plugin.upscaling.pictures.frame_files import KINDS
-from gsasr_plugin.upscaling.pictures.frames import PAGE_MS, Frame, read_frames
+from gsasr_plugin.upscaling.pictures.frames import PAGE_MS, read_frames
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.reading import picture_header, read_picture
 from gsasr_plugin.upscaling.pictures.writing import encode_picture
 from tests.upscaling.pictures.test_damage import damaged
+from tests.upscaling.pictures.test_faults import levels
 
 y, x = np.mgrid[0:24, 0:40]
 RGB = np.stack([x * 6, y * 10, 255 - x * 6], -1).astype(np.uint8)
@@ -31,19 +32,13 @@ def written(format: str, frames: list[np.ndarray], durations: list[float], plays
     """A file of ours."""
     file = io.BytesIO()
     animation = KINDS[format](file, frames[0].shape[:2], len(frames), plays)
-    for levels, duration in zip(frames, durations):
-        pixels = levels.astype(np.float32) / np.iinfo(levels.dtype).max
-        alpha = pixels[..., 3] if levels.shape[2] == 4 else None
-        picture = Picture(pixels[..., :3], alpha, 8 * levels.itemsize, format, lossless=True, **options)
+    for frame, duration in zip(frames, durations):
+        pixels = frame.astype(np.float32) / np.iinfo(frame.dtype).max
+        alpha = pixels[..., 3] if frame.shape[2] == 4 else None
+        picture = Picture(pixels[..., :3], alpha, 8 * frame.itemsize, format, lossless=True, **options)
         animation.add(encode_picture(picture), duration)
     animation.close()
     return file.getvalue()
-
-
-def levels(frame: Frame) -> np.ndarray:
-    picture = frame.picture
-    pixels = picture.color if picture.alpha is None else np.dstack([picture.color, picture.alpha])
-    return np.rint(pixels * (2**picture.bits - 1)).astype(int)
 
 
 def by_pillow(content: bytes) -> tuple[list[np.ndarray], list[float], int | None]:
@@ -80,7 +75,7 @@ def test_animations_are_as_two_other_readers_say(format: str, plays: int) -> Non
         for found, expected in zip(seen.numpy().reshape(4, 24, 40, 4), frames):
             assert_seen_alike(found, expected)
     for frame, expected, duration in zip(read_frames(content), frames, DURATIONS, strict=True):
-        assert_seen_alike(levels(frame), expected)
+        assert_seen_alike(levels(frame.picture), expected)
         assert (frame.duration, frame.plays) == (duration, plays)
 
 
@@ -97,14 +92,14 @@ def test_frames_that_hold_what_changes_are_read_as_they_are_seen(format: str) ->
     assert picture_header(content).frames == 3
     for frame, expected in zip(read_frames(content), frames, strict=True):
         assert frame.duration == 40 and frame.plays == 0 and frame.picture.alpha is None
-        np.testing.assert_array_equal(levels(frame), expected)
+        np.testing.assert_array_equal(levels(frame.picture), expected)
 
 
 def test_the_default_image_of_an_animation_is_no_frame() -> None:
     images = [Image.fromarray(levels[..., :3]) for levels in FRAMES]
     file = io.BytesIO()
     images[0].save(file, 'PNG', save_all=True, append_images=images[1:], default_image=True, duration=40)
-    found = [levels(frame) for frame in read_frames(file.getvalue())]
+    found = [levels(frame.picture) for frame in read_frames(file.getvalue())]
     assert picture_header(file.getvalue()).frames == len(found) == 3
     np.testing.assert_array_equal(found[0], FRAMES[1][..., :3])
 
@@ -122,14 +117,14 @@ def test_pages_keep_their_bits_and_sizes(order: str) -> None:
     found = list(read_frames(content))
     for number, frame in enumerate(found):
         assert (frame.duration, frame.plays) == (PAGE_MS, 0) and frame.picture.bits == 16
-        np.testing.assert_array_equal(levels(frame), deep[number][: 24 - number])
+        np.testing.assert_array_equal(levels(frame.picture), deep[number][: 24 - number])
     ours = written('TIFF', deep, DURATIONS, 0)
     with tifffile.TiffFile(io.BytesIO(ours)) as read:
         assert len(read.pages) == 4
         for page, expected in zip(read.pages, deep):
             np.testing.assert_array_equal(page.asarray(), expected)
     for frame, expected in zip(read_frames(ours), deep, strict=True):
-        np.testing.assert_array_equal(levels(frame), expected)
+        np.testing.assert_array_equal(levels(frame.picture), expected)
 
 
 def test_exif_data_in_the_other_order_of_bytes_say_the_same() -> None:
