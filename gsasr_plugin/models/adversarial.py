@@ -55,7 +55,8 @@ def crops(images: Sequence[Tensor], corners: np.ndarray, side: int) -> Tensor:
     parts = []
     for image, corner in zip(images, corners, strict=True):
         rows, columns = (
-            mirrored(int(share * (max(size - side, 0) + 1)), side, size) for share, size in zip(corner, image.shape[1:])
+            mirrored(int(share * (max(size - side, 0) + 1)), side, size, image.device)
+            for share, size in zip(corner, image.shape[1:])
         )
         parts.append(image[:, rows][:, :, columns])
     return torch.stack(parts)

@@ -23,11 +23,13 @@ class Verdict(NamedTuple):
         is_bad: it has to be left out, in all processes.
         is_culprit: for all that is known, it is for this process's batch.
         stop_signal: the signal that asks to stop after it, in all processes; 0: none.
+        overflows: the gradient is not finite in fp16; the scaler lowers its scale, and no step is taken.
     """
 
     is_bad: bool
     is_culprit: bool
     stop_signal: int
+    overflows: bool = False
 
 
 def judge(losses: Mapping[str, Tensor], norms: Tensor, scaler: torch.amp.GradScaler, *, dist: bool) -> Verdict:
@@ -41,16 +43,17 @@ def judge(losses: Mapping[str, Tensor], norms: Tensor, scaler: torch.amp.GradSca
         dist: there are several processes, which all call this.
     """
     loss_is_bad = ~torch.stack([value.detach() for value in losses.values()]).isfinite().all()
-    overflows = scaler.is_enabled() and scaler.get_scale() > 1
-    norm_is_bad = torch.zeros_like(loss_is_bad) if overflows else ~norms.isfinite().all()
     signal_number = norms.new_full((), float(stop_signals.requested() or 0), dtype=torch.float32)
-    found = torch.stack([loss_is_bad.float(), norm_is_bad.float(), signal_number])
+    scale = scaler.scale(torch.ones_like(signal_number))  # `get_scale` would wait for the device
+    found = torch.stack([loss_is_bad.float(), (~norms.isfinite().all()).float(), signal_number, scale])
     if dist:
         torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX)
     # What a step waits for the device for: once.
-    any_loss, any_norm, stop_signal, own_loss = (int(n) for n in torch.cat([found, loss_is_bad.float()[None]]).tolist())
+    any_loss, any_norm, stop_signal, scale_now, own_loss = torch.cat([found, loss_is_bad.float()[None]]).tolist()
+    overflows = bool(any_norm) and scaler.is_enabled() and scale_now > 1
+    is_bad = bool(any_loss) or (bool(any_norm) and not overflows)
     # Where all losses are finite, nobody knows whose gradient was not.
-    return Verdict(bool(any_loss or any_norm), bool(own_loss) or not any_loss, stop_signal)
+    return Verdict(is_bad, bool(own_loss) or not any_loss, int(stop_signal), overflows and not is_bad)
 
 
 def report_bad_step(file: Path, content: Mapping[str, Any], count: str) -> None:

@@ -139,7 +139,8 @@ class GSASRModel(ResumableModel):
                 if train_opt.get('grad_clip') is not None:
                     nn.utils.clip_grads_with_norm_(_parameters(optimizer), train_opt['grad_clip'], norms[name])
                     losses[name] = norms[name]
-                self.scaler.step(optimizer)
+                if not verdict.overflows:
+                    optimizer.step()  # the scaler's would wait for the device once more
         self.scaler.update()
         self.log_dict = self._means_of_processes(losses)
         if verdict.is_bad:

@@ -33,7 +33,7 @@ class LPIPSLoss(nn.Module):
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """The mean over B pairs of images (B, 3, H, W) in 0..1, weighted; small ones are mirrored until they fit."""
-        rows, columns = (mirrored(0, max(side, self.least_side), side) for side in pred.shape[2:])
+        rows, columns = (mirrored(0, max(side, self.least_side), side, pred.device) for side in pred.shape[2:])
         pred, target = (images[:, :, rows][:, :, :, columns] for images in (pred, target))
         return self.loss_weight * _mean(self.network, pred, target)
 
@@ -65,7 +65,11 @@ def _mean(network: nn.Module, pred: Tensor, target: Tensor) -> Tensor:
     return torch.cat([network(one[None], other[None]) for one, other in zip(pred, target, strict=True)]).mean()
 
 
-def mirrored(start: int, count: int, size: int) -> Tensor:
-    """Indices (count,) from `start` on into `size` pixels, mirrored at either end as often as need be."""
-    steps = torch.arange(start, start + count) % (2 * size)
+def mirrored(start: int, count: int, size: int, device: torch.device | None = None) -> Tensor:
+    """Indices (count,) from `start` on into `size` pixels, mirrored at either end as often as need be.
+
+    Args:
+        device: of the image that they are for, which would wait for indices of a CPU.
+    """
+    steps = torch.arange(start, start + count, device=device) % (2 * size)
     return torch.minimum(steps, 2 * size - 1 - steps)

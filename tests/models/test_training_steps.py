@@ -229,27 +229,35 @@ def scaler(scale: float | None) -> torch.amp.GradScaler:
 )
 def test_what_makes_a_step_bad(loss: float, norm: float, scale: float | None, bad: bool) -> None:
     losses = {'l_pix': torch.tensor(1.0), 'l_percep': torch.tensor(loss)}
-    assert judge(losses, torch.tensor(norm), scaler(scale), dist=False)[::2] == (bad, 0)
+    verdict = judge(losses, torch.tensor(norm), scaler(scale), dist=False)
+    assert (verdict.is_bad, verdict.stop_signal) == (bad, 0)
+    assert verdict.overflows == (not bad and math.isinf(norm))
 
 
 @pytest.mark.parametrize(
-    ('ours', 'others', 'expected'),
+    ('ours', 'others', 'scale', 'expected'),
     [
-        (1.0, (0, 0, 0), (False, True, 0)),
-        (1.0, (1, 0, 15), (True, False, 15)),  # another one's batch, and another one was told to stop
-        (math.nan, (1, 0, 0), (True, True, 0)),
-        (1.0, (0, 1, 0), (True, True, 0)),  # nobody knows whose gradient it was
+        (1.0, (0, 0, 0, 1), None, (False, True, 0, False)),
+        (1.0, (1, 0, 15, 1), None, (True, False, 15, False)),  # another one's batch, and another one was told to stop
+        (math.nan, (1, 0, 0, 1), None, (True, True, 0, False)),
+        (1.0, (0, 1, 0, 1), None, (True, True, 0, False)),  # nobody knows whose gradient it was
+        (1.0, (0, 1, 0, 8), 8.0, (False, True, 0, True)),
+        (1.0, (1, 1, 0, 8), 8.0, (True, False, 0, False)),
     ],
 )
 def test_all_processes_judge_alike(
-    monkeypatch: pytest.MonkeyPatch, ours: float, others: tuple[int, int, int], expected: tuple[bool, bool, int]
+    monkeypatch: pytest.MonkeyPatch,
+    ours: float,
+    others: tuple[int, ...],
+    scale: float | None,
+    expected: tuple[bool, bool, int, bool],
 ) -> None:
     def all_reduce(found: torch.Tensor, operation: Any) -> None:
         assert operation == torch.distributed.ReduceOp.MAX
         found.copy_(torch.maximum(found, torch.tensor(others, dtype=found.dtype)))
 
     monkeypatch.setattr(torch.distributed, 'all_reduce', all_reduce)
-    assert judge({'l_pix': torch.tensor(ours)}, torch.tensor(1.0), scaler(None), dist=True) == expected
+    assert judge({'l_pix': torch.tensor(ours)}, torch.tensor(1.0), scaler(scale), dist=True) == expected
 
 
 def test_a_batch_is_described_by_what_it_has() -> None:
