@@ -18,6 +18,8 @@ Function = Callable[..., tuple[Tensor, ...]]
 
 KEPT = 8  # sizes whose recordings stay, with their results' memory; that of the steps between is shared by all
 
+_recording = threading.Lock()  # PyTorch records one graph at a time
+
 
 class Recording:
     """A function as it was computed for some tensors, to be replayed for others like them.
@@ -39,7 +41,8 @@ class Recording:
             function(*self.inputs)  # libraries take their memory at their first call on a stream
         torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, stream=stream):
+        # What other threads ask of the GPU meanwhile, memory for the next images above all, is theirs.
+        with _recording, torch.cuda.graph(self.graph, pool=pool, stream=stream, capture_error_mode='thread_local'):
             self.outputs = function(*self.inputs)
 
     def __call__(self, *inputs: Tensor | None) -> tuple[Tensor, ...]:

@@ -264,6 +264,14 @@ class _KeptLinear(_Fused, Linear):
         return F.linear(x, *self.kept(x, self.own))
 
 
+class _KeptPReLU(_Fused, nn.PReLU):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.prelu(x, *self.kept(x, self._own))
+
+    def _own(self) -> tuple[Tensor]:
+        return (self.weight,)
+
+
 class _KeptConv(_Fused, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type == 'cpu':
@@ -386,6 +394,7 @@ class _FusedHead(_Fused, GaussianPrimaryHead):
 _FUSED: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: _KeptLinear,
     Linear: _KeptLinear,
+    nn.PReLU: _KeptPReLU,
     MapConv: _FusedMapConv,
     MLP: _FusedMLP,
     WindowAttention: _FusedWindowAttention,

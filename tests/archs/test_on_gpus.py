@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -28,9 +29,11 @@ from gsasr_plugin.archs.inference import for_inference
 from gsasr_plugin.archs.linear import _LinearReLU
 from gsasr_plugin.archs.map_conv import MapShuffle
 from gsasr_plugin.archs.window_attention import WindowAttention
+from gsasr_plugin.upscaling.upscaler import Upscaler
 from tests.archs.test_encoders import SMALL
 from tests.benchmarks.trace.runs import build, forward, on_cuda, training_step
 from tests.benchmarks.trace.tracer import Trace, fake_cuda, tracing
+from tests.models.test_gsasr_model import batch, make_model
 
 # Every encoder and decoder of the released networks and the packaged one: calls of attention in each.
 NETWORKS = {'gsasr_edsr': 38, 'gsasr_enhanced_edsr': 38, 'gsasr_small': 0}
@@ -276,7 +279,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[FakeGraph]:
         return made[-1]
 
     @contextlib.contextmanager
-    def record(graph: FakeGraph, pool: object, stream: object) -> Iterator[None]:
+    def record(graph: FakeGraph, pool: object, stream: object, capture_error_mode: str) -> Iterator[None]:
+        assert capture_error_mode == 'thread_local'  # else what other threads ask of the GPU would fail
         with graph:
             yield
 
@@ -314,6 +318,34 @@ def test_a_recording_replays_other_images_and_scales(graphs: list[FakeGraph]) ->
             results.append((recorded.gaussians(lq, scale).means, recorded.gaussians(lq, scale).means.clone()))
     assert len(graphs) == 2  # a size that comes once is not recorded
     assert all(torch.equal(kept, copied) for kept, copied in results)  # no later replay writes into a result
+
+
+def test_pictures_of_one_size_are_recorded_once(graphs: list[FakeGraph]) -> None:
+    """`gsasr upscale --cuda-graph`: of each size of pictures, whatever the sizes of their results."""
+    recorded, plain = (
+        Upscaler(small_net(), device='cpu', dtype='float32', cuda_graph=graph, tile=None) for graph in (True, False)
+    )
+    for i, (h, w) in enumerate([(8, 8), (8, 12), (8, 8), (8, 12), (8, 8), (8, 12)]):
+        picture, size = torch.rand(1, 3, h, w), (3 * h + i, 2 * w)
+        ((found,), (expected,)) = (upscaler.tensors(picture, [size]) for upscaler in (recorded, plain))
+        assert torch.equal(found, expected), i
+    assert len(graphs) == 2
+
+
+def test_validation_records_each_size_once(graphs: list[FakeGraph], tmp_path: Path) -> None:
+    """`val.cuda_graph`: of all images of a validation, by the averaged weights."""
+    model = make_model(tmp_path)
+    results = []
+    for val in ({}, {'cuda_graph': True}):
+        model.opt['val'] = val
+        model.snapshot = model._for_inference()
+        for _ in range(3):
+            model.feed_data(batch())
+            model.test()
+            results.append(model.output)
+    assert len(graphs) == 1
+    for found in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found, results[0], strict=True))
 
 
 def test_recordings_of_other_conditions_and_weights_are_others(graphs: list[FakeGraph]) -> None:

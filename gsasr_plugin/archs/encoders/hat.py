@@ -13,6 +13,7 @@ from torchvision.ops import StochasticDepth
 
 from gsasr_ops import window_attention
 from gsasr_plugin.archs.encoders.encoder import WindowSize, check_heads
+from gsasr_plugin.archs.linear import Preparing
 from gsasr_plugin.archs.rope import MixedRotaryEmbedding
 from gsasr_plugin.archs.window_attention import WindowAttention, from_windows, to_windows
 
@@ -189,7 +190,7 @@ class HybridAttentionBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.mlp_norm(x)))
 
 
-class OverlappingAttentionBlock(nn.Module):
+class OverlappingAttentionBlock(Preparing, nn.Module):
     """Attention of each window to a larger window around it, then an MLP; pre-norm, residual.
 
     One set of rotary frequencies serves queries and keys. Tokens are counted in the larger window; the T queries take
@@ -218,9 +219,14 @@ class OverlappingAttentionBlock(nn.Module):
         q = self._heads(to_windows(self.query(y), self.window_size))  # (M, heads, T, d / heads)
         k = self._heads(self._overlapping_windows(self.key(y)))  # (M, heads, O, d / heads)
         v = self._heads(self._overlapping_windows(self.value(y)))
-        mixed = window_attention(q, k, v, rotations=self.rope())
+        (rotations,) = self.kept(q, self.rotations)
+        mixed = window_attention(q, k, v, rotations=rotations)
         x = x + from_windows(self.out(mixed), self.window_size, h, w)
         return x + self.mlp(self.mlp_norm(x))
+
+    def rotations(self) -> tuple[Tensor]:
+        """Those of the tokens of an overlapping window."""
+        return (self.rope(),)
 
     def _overlapping_windows(self, x: Tensor) -> Tensor:
         """Cuts a map (B, h, w, d) into windows (M, O, d) around those of `to_windows`, with zeros outside."""
