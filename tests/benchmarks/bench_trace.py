@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--networks', nargs='+', default=['gsasr_edsr'], choices=networks(), help='of option files')
     parser.add_argument('--scales', nargs='*', type=int, default=[2, 4, 12])
-    parser.add_argument('--precisions', nargs='+', default=list(PRECISIONS), choices=PRECISIONS)
+    parser.add_argument('--precisions', nargs='+', default=['float32', 'tf32', 'bf16'], choices=PRECISIONS)
     parser.add_argument('--no-training', action='store_true', help='no training step of 16 samples of 48 x 48')
     parser.add_argument('--operations', type=int, default=0, help='list so many of the longest, by name')
     parser.add_argument('--json', type=Path, help='also write the figures there, after each line')

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.trace.roofline import DEVICES, HOST
-from tests.benchmarks.trace.runs import OPTIONS, PRECISIONS
+from tests.benchmarks.trace.runs import OPTIONS
 
 PAGE = OPTIONS.parent / 'docs' / 'gpu.md'
 BEGIN, END = '<!-- estimated: python -m tests.benchmarks.bench_trace --document -->\n', '<!-- end of estimated -->\n'
@@ -52,8 +52,8 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 
 def _table(network: str, rows: list[dict[str, Any]]) -> str:
-    columns = [(device, precision) for device in DEVICES for precision in PRECISIONS]
     names = {'float32': 'float32', 'tf32': 'TF32', 'bf16': 'bfloat16'}
+    columns = [(device, precision) for device in DEVICES for precision in names]
     lines = [
         [
             f'{NAMES.get(network, network)}, ms',

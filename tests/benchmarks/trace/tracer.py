@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
@@ -29,6 +29,7 @@ NO_KERNEL = {'empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_str
 WRITES_ONLY = {'copy_', 'fill_', 'zero_', 'index_put_'}
 WAITS = {'nonzero', 'masked_select', '_local_scalar_dense', 'unique_dim', '_unique2', 'equal'}
 READS = {'tolist', 'item', '__bool__', '__int__', '__float__', '__index__', 'cpu', 'numpy'}
+MAKING = {'_to_copy', 'cat', 'constant_pad_nd', 'copy_'}
 LISTS = 40  # tensors of a `_foreach` operation that one kernel takes
 
 
@@ -53,16 +54,18 @@ class Trace:
     Attributes:
         ops: the operations in their order.
         waits: the calls for which the host waits, by name, and copies out of memory that the system may move, for
-            which it waits too.
+            which it waits too: asked for as such, or by an operation that mixes devices.
         copies: from the CPU for which it does not wait; no CUDA graph should hold one, which would read the same place
             in each replay.
         attention: the calls of PyTorch's attention and what each fused kernel has against them.
+        remade: the operations that cast, join or pad weights.
     """
 
     ops: list[Op] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
     copies: list[str] = field(default_factory=list)
     attention: list[dict[str, Any]] = field(default_factory=list)
+    remade: list[str] = field(default_factory=list)
 
     @property
     def launches(self) -> int:
@@ -93,10 +96,14 @@ def fake_cuda() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tracing() -> Iterator[Trace]:
-    """Traces what is called within it on devices other than the CPU; not in inference mode, which hides operations."""
+def tracing(weights: Iterable[Tensor] = ()) -> Iterator[Trace]:
+    """Traces what is called within it on devices other than the CPU; not in inference mode, which hides operations.
+
+    Args:
+        weights: whose casts are noted.
+    """
     trace = Trace()
-    with _Calls(trace), _Dispatched(trace):
+    with _Calls(trace), _Dispatched(trace, {_memory(weight) for weight in weights}):
         yield trace
 
 
@@ -162,9 +169,9 @@ def _without_data(name: str, tensor: Tensor) -> Any:
 class _Dispatched(TorchDispatchMode):
     """Counts operations."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, weights: set[int]) -> None:
         super().__init__()
-        self.trace = trace
+        self.trace, self.weights = trace, weights
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -177,6 +184,10 @@ class _Dispatched(TorchDispatchMode):
             return result
         if name in WAITS or (name == 'index' and any(x.dtype == torch.bool for x in given[1:])):
             self.trace.waits.append(name)
+        if any(map(on_device, given)) and any(x.dim() and not on_device(x) for x in given):
+            self.trace.waits.append(f'{name} with numbers of the CPU')
+        if name in MAKING and any(_memory(x) in self.weights for x in given):
+            self.trace.remade.append(name)
         self.trace.ops.append(_op(func, name, args, kwargs, given, made, result))
         return result
 
@@ -217,6 +228,11 @@ def _unit(name: str, given: list[Tensor]) -> str:
         return 'half'
     backend = torch.backends.cudnn if 'convolution' in name else torch.backends.cuda.matmul
     return 'tf32' if backend.allow_tf32 else 'fp32'
+
+
+def _memory(x: Tensor) -> int:
+    """What tells memory from other memory, though no data is in it."""
+    return x.untyped_storage()._cdata
 
 
 def on_device(x: Any) -> bool:
