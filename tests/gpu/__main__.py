@@ -2,8 +2,9 @@
 
 Needs a GPU, nvcc, Python, torch, pytest and numpy. What else is missing is taken from tests/gpu/wheels, which
 `python -m tests.gpu.pack` fills where there is a package index. Prints a table, and leaves two files in --out: the
-findings of all parts (gpu.json) and their logs (logs.tar.gz). `--document FILE` writes the figures of such a gpu.json
-into docs/gpu.md.
+findings of all parts (gpu.json) and their logs (logs.tar.gz), written anew after each part and every ten seconds, so
+that a run which is stopped leaves what it has found. `--document FILE` writes the figures of such a gpu.json into
+docs/gpu.md.
 
 The exit status is 1 where a part failed or took too long.
 """
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import math
+import signal
 import sys
 import tarfile
 import tempfile
@@ -23,6 +26,7 @@ from typing import Any
 
 from tests.gpu import document, machine
 from tests.gpu.parts import PARTS, Part
+from tests.gpu.report import write_whole
 from tests.gpu.runner import Outcome, Runner
 
 BAD = ('failed', 'too long')
@@ -35,6 +39,8 @@ def main() -> int:
         document.write(arguments.document)
         return 0
     start = time.monotonic()
+    # So that the parts, which are sessions of their own, are stopped too.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='gsasr_gpu_') as made:
         environment, missing = machine.prepare(arguments.work or Path(made))
@@ -73,11 +79,15 @@ class Kept(Runner):
         super().__init__(logs, environment, *others, **options)
 
     def noted(self) -> None:
-        parts = {name: dataclasses.asdict(outcome) for name, outcome in self.outcomes.items()}
+        parts = {name: dataclasses.asdict(outcome) for name, outcome in self.so_far().items()}
         text = json.dumps({**self.facts, 'parts': parts}, indent=1) + '\n'
-        (self.kept_in / 'gpu.json').write_text(text, encoding='utf-8')
-        with tarfile.open(self.kept_in / 'logs.tar.gz', 'w:gz') as archive:
-            archive.add(self.out, 'logs')
+        write_whole(self.kept_in / 'gpu.json', text.encode())
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode='w:gz') as archive:
+            for file in sorted(self.out.iterdir()):
+                if file.suffix in ('.json', '.log'):  # and none that a part is about to rename
+                    archive.add(file, f'logs/{file.name}')
+        write_whole(self.kept_in / 'logs.tar.gz', packed.getvalue())
 
 
 def table(parts: list[Part], outcomes: dict[str, Outcome]) -> str:

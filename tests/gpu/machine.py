@@ -67,7 +67,7 @@ def facts() -> dict[str, Any]:
     told: dict[str, Any] = {
         'python': platform.python_version(),
         'torch': torch.__version__,
-        'commit': _output(['git', '-C', str(ROOT), 'describe', '--always', '--dirty', '--abbrev=12']),
+        'commit': pack.commit(),
         'nvcc': _output(['nvcc', '--version']).rpartition('release ')[2].split(',')[0],
         'cores': len(os.sched_getaffinity(0)),
         'gpus': [],

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / 'wheels'
+COMMIT = FOLDER / 'commit'  # of the tree that they were packed for: a copy of it has no git to ask
 MOST_BYTES = 60_000_000
 # Of BasicSR there is no wheel: it is built here. The others are fetched for the machine's Python.
 BUILT = {'basicsr': 'basicsr==1.4.2'}
@@ -51,10 +52,21 @@ def pack(python: str, torch: str) -> None:
     names = [f'{name}=={TORCHVISION[torch]}.*' if name == 'torchvision' else name for name in FETCHED.values()]
     target = ['--python-version', python, '--implementation', 'cp', *(f'--platform={name}' for name in PLATFORMS)]
     _pip('download', '--no-deps', '--only-binary=:all:', *target, '--dest', str(FOLDER), *names)
+    COMMIT.write_text(commit() + '\n', encoding='utf-8')
     total = sum(path.stat().st_size for path in FOLDER.glob('*.whl'))
     print(f'{len(list(FOLDER.glob("*.whl")))} wheels, {total / 1e6:.1f} MB, in {FOLDER}')
     if total > MOST_BYTES:
         raise SystemExit(f'more than {MOST_BYTES / 1e6:.0f} MB: they would not travel')
+
+
+def commit() -> str:
+    """The commit of this tree; of a copy without git, the one that was packed for."""
+    command = ['git', '-C', str(FOLDER.parent), 'describe', '--always', '--dirty', '--abbrev=12']
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        told = f'{COMMIT.read_text(encoding="utf-8").strip()}, when it was packed' if COMMIT.exists() else 'unknown'
+    return told
 
 
 def _pip(*arguments: str) -> None:

@@ -9,6 +9,13 @@ from pathlib import Path
 from typing import Any
 
 
+def write_whole(file: Path, content: bytes) -> None:
+    """Writes a file that whoever reads it, or stops this process, finds whole: the old one, or the new one."""
+    unfinished = file.with_name(f'{file.name}.new')
+    unfinished.write_bytes(content)
+    unfinished.replace(file)
+
+
 class Report:
     """The findings of one part.
 
@@ -52,4 +59,4 @@ class Report:
 
     def _write(self) -> None:
         content = {'figures': self._figures, 'failures': self._failures, 'not_here': self._not_here}
-        self._file.write_text(json.dumps(content, indent=1), encoding='utf-8')
+        write_whole(self._file, json.dumps(content, indent=1).encode())

@@ -17,6 +17,8 @@ from tests.gpu.machine import ROOT, python
 from tests.gpu.parts import Part
 
 POLL_SECONDS = 0.2
+# So often what the running parts have found so far is kept.
+KEPT_SECONDS = 10.0
 
 
 @dataclass
@@ -24,7 +26,8 @@ class Outcome:
     """What became of a part.
 
     Attributes:
-        state: 'ok', 'failed', 'too long', 'no time' (not started) or 'not here' (not started, or nothing to show).
+        state: 'ok', 'failed', 'too long', 'no time' (not started) or 'not here' (not started, or nothing to show); in
+            what is kept meanwhile also 'running'.
         seconds: that it took.
         told: why, in a line.
         figures, failures, not_here: as in `Report`.
@@ -66,25 +69,30 @@ class Runner:
         self.patience = patience
         self.deadline = time.monotonic() + seconds
         self.outcomes: dict[str, Outcome] = {}
+        self.running: list[_Running] = []
+        self.kept_at = time.monotonic()
 
     def run(self, parts: Sequence[Part]) -> dict[str, Outcome]:
         """Runs them phase by phase; the outcomes by name."""
-        running: list[_Running] = []
         try:
             for phase in sorted({part.phase for part in parts}):
                 for part in parts:
                     if part.phase == phase and (started := self._start(part)) is not None:
-                        running.append(started)
-                while any(one.part.phase + one.part.lasts <= phase for one in running):
-                    time.sleep(POLL_SECONDS)
-                    running = [one for one in running if not self._ended(one)]
-            while running:
-                time.sleep(POLL_SECONDS)
-                running = [one for one in running if not self._ended(one)]
+                        self.running.append(started)
+                while any(one.part.phase + one.part.lasts <= phase for one in self.running):
+                    self._wait()
+            while self.running:
+                self._wait()
         finally:
-            for one in running:  # interrupted
+            for one in self.running:  # interrupted
                 _kill(one.process)
         return self.outcomes
+
+    def so_far(self) -> dict[str, Outcome]:
+        """The outcomes, and of the parts that are running what they have found."""
+        now = time.monotonic()
+        running = {one.part.name: self._found(one.part, 'running', now - one.started) for one in self.running}
+        return running | self.outcomes
 
     def command(self, part: Part, result: Path) -> list[str]:
         """What runs a part, and leaves its findings in a file."""
@@ -110,15 +118,26 @@ class Runner:
         print(f'{part.name} ...', flush=True)
         return _Running(part, process, now, now + min(self.patience * part.seconds, left))
 
+    def _wait(self) -> None:
+        time.sleep(POLL_SECONDS)
+        for one in list(self.running):
+            if self._ended(one):
+                self.running.remove(one)
+        if time.monotonic() > self.kept_at + KEPT_SECONDS:
+            self._keep()
+
+    def _found(self, part: Part, state: str, seconds: float) -> Outcome:
+        findings: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):  # written never, or in part
+            findings = json.loads((self.out / f'{part.name}.json').read_text(encoding='utf-8'))
+        return Outcome(state, seconds, **findings)
+
     def _ended(self, one: _Running) -> bool:
         code, seconds = one.process.poll(), time.monotonic() - one.started
         if code is None and time.monotonic() < one.deadline:
             return False
         _kill(one.process)  # and what it has started
-        outcome = Outcome('too long' if code is None else 'ok' if code == 0 else 'failed', seconds)
-        with contextlib.suppress(OSError, ValueError):  # written never, or in part
-            findings = json.loads((self.out / f'{one.part.name}.json').read_text(encoding='utf-8'))
-            outcome = Outcome(outcome.state, seconds, **findings)
+        outcome = self._found(one.part, 'too long' if code is None else 'ok' if code == 0 else 'failed', seconds)
         if outcome.failures:
             outcome.told = outcome.failures[0]
         elif code not in (0, None):
@@ -129,13 +148,17 @@ class Runner:
         return True
 
     def noted(self) -> None:
-        """Called after each part: for whoever keeps the outcomes, should all be stopped."""
+        """Called after each part, and every some seconds: for whoever keeps `so_far`, should all be stopped."""
+
+    def _keep(self) -> None:
+        self.noted()
+        self.kept_at = time.monotonic()
 
     def _note(self, part: Part, outcome: Outcome) -> None:
         told = outcome.told and f': {outcome.told}'
         print(f'{part.name}: {outcome.state}, {outcome.seconds:.0f} s{told}', flush=True)
         self.outcomes[part.name] = outcome
-        self.noted()
+        self._keep()
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import signal
+import subprocess
 import tarfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.gpu import document, machine, pack
+from tests.gpu import document, machine, pack, tests_of
+from tests.gpu import runner as runner_module
 from tests.gpu.__main__ import Kept, main, table
 from tests.gpu.machine import python
-from tests.gpu.parts import PARTS, Part, guards, rasterizer_tests
+from tests.gpu.parts import PARTS, Part, guards, rasterizer_tests, sanitizer
 from tests.gpu.runner import Runner
 
 START = """
@@ -97,7 +100,46 @@ def test_what_is_kept(tmp_path: Path) -> None:
     found = json.loads((tmp_path / 'gpu.json').read_text(encoding='utf-8'))
     assert found['gpus'] == ['H100'] and found['parts']['of GPUs']['state'] == 'not here'
     with tarfile.open(tmp_path / 'logs.tar.gz') as archive:
-        assert archive.getnames() == ['logs', 'logs/install.log']
+        assert archive.getnames() == ['logs/install.log']
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_parts_that_are_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is stopped from outside, without a chance to say anything, leaves what its parts have found."""
+    monkeypatch.setattr(runner_module, 'KEPT_SECONDS', 0.0)
+    seen: list[dict[str, Any]] = []
+
+    class Stopped(Kept):
+        def command(self, part: Part, result: Path) -> list[str]:
+            return python('-c', START + SCRIPTS[part.name], str(result))
+
+        def noted(self) -> None:
+            super().noted()
+            seen.append(json.loads((tmp_path / 'gpu.json').read_text(encoding='utf-8'))['parts'])
+            if seen[-1].get('slow', {}).get('figures'):
+                raise KeyboardInterrupt
+
+    environment = {**os.environ, 'GSASR_GPU_WORK': str(tmp_path)}
+    stopped = Stopped({}, tmp_path, environment, 60.0, rehearsed=True)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run([Part('slow', '', 50.0, 0, least_seconds=0)])
+    assert seen[-1]['slow']['state'] == 'running' and seen[-1]['slow']['figures'] == {'early': 7}
+    assert all(one.process.poll() is not None for one in stopped.running)
+    with tarfile.open(tmp_path / 'logs.tar.gz') as archive:
+        assert {'logs/slow.json', 'logs/slow.log'} <= set(archive.getnames())
+
+
+@pytest.mark.slow
+def test_a_terminated_run_stops_its_parts(tmp_path: Path) -> None:
+    """They are sessions of their own, which nobody else would stop."""
+    command = python('-m', 'tests.gpu', '--rehearse', '--parts', 'golden_values', '--out', str(tmp_path))
+    with subprocess.Popen(command, cwd=machine.ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert any(line.startswith('golden_values ...') for line in run.stdout)
+        children = Path(f'/proc/{run.pid}/task/{run.pid}/children').read_text().split()
+        run.terminate()
+        assert run.wait(30) == 128 + signal.SIGTERM
+    assert children and not any(Path(f'/proc/{child}').exists() for child in children)
 
 
 @pytest.mark.slow
@@ -119,12 +161,15 @@ def test_every_part_is_a_module() -> None:
     assert {part.name for part in PARTS} == modules
 
 
-@pytest.mark.parametrize('tests', [guards.OF_SHIM, rasterizer_tests.OF_SHIM, rasterizer_tests.TESTS])
-def test_what_the_parts_choose_is_there(tests: tuple[str, ...]) -> None:
-    """Tests of other rooms, by words of their names."""
-    file, _, words = tests
-    text = (machine.ROOT / file).read_text(encoding='utf-8')
-    assert all(word in text for word in re.findall(r'\w+', words) if word not in ('and', 'or', 'not', 'one', 'no'))
+@pytest.mark.slow
+def test_what_the_parts_choose_is_there() -> None:
+    """Tests of other rooms, by their names."""
+    chosen = [*guards.OF_SHIM, *rasterizer_tests.OF_SHIM, *rasterizer_tests.TESTS, *sanitizer.TESTS.values()]
+    files = {name.removeprefix('--deselect=').partition('::')[0] for name in chosen}
+    command = python('-m', 'pytest', *tests_of.CONFIGURATION, '--collect-only', *sorted(files))
+    collected = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, check=True).stdout.split('\n')
+    assert {line.partition('::')[0] for line in collected if '::' in line} == files
+    assert not {name.removeprefix('--deselect=') for name in chosen} - files - set(collected)
 
 
 def run_file(folder: Path, gpu: str, ms: float, rehearsed: bool = False) -> Path:
@@ -196,3 +241,15 @@ def test_packed_wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pack.unpack(['pydantic_core', 'yaml'], tmp_path / 'site') == ['yaml']
     assert (tmp_path / 'site' / 'pydantic_core' / '__init__.py').read_text() == 'found = True\n'
     assert os.access(tmp_path / 'site' / 'bin' / 'program', os.X_OK)
+
+
+def test_a_copy_without_git_knows_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {'FOLDER': tmp_path / 'wheels', 'COMMIT': tmp_path / 'wheels' / 'commit'}.items():
+        monkeypatch.setattr(pack, name, value)
+    monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
+    assert pack.commit() == 'unknown'
+    (tmp_path / 'wheels').mkdir()
+    (tmp_path / 'wheels' / 'commit').write_text('abc-dirty\n')
+    assert pack.commit() == 'abc-dirty, when it was packed'
+    monkeypatch.setenv('PATH', str(tmp_path))  # nor the program
+    assert pack.commit() == 'abc-dirty, when it was packed'

@@ -3,12 +3,14 @@ memory, warps at work, bytes of memory.
 """
 
 import csv
+import re
 import shutil
 import subprocess
 
 from tests.gpu.machine import ROOT, python
 from tests.gpu.report import Report
 
+# In ncu's base units.
 METRICS = {
     'gpu__time_duration.sum': 'ns',
     'smsp__inst_executed.sum': 'instructions',
@@ -18,7 +20,10 @@ METRICS = {
     'sm__warps_active.avg.pct_of_peak_sustained_active': 'warps, %',
     'dram__bytes.sum': 'bytes of memory',
 }
-KERNELS = 'pack_kernel|render_kernel|gather_kernel'
+KERNELS = ('pack_kernel', 'render_kernel', 'gather_kernel')
+OPTIONS = ('--clock-control', 'none', '--csv', '--page', 'raw', '--print-units', 'base')
+OPTIONS += ('--kernel-name', f'regex:{"|".join(KERNELS)}')
+COUNTED = ('-m', 'tests.gpu.parts.rasterizer_times', '3')
 
 
 def run(report: Report, rehearsed: bool) -> None:
@@ -29,20 +34,35 @@ def run(report: Report, rehearsed: bool) -> None:
     if rehearsed:
         report.not_here('counters', 'ncu counts on GPUs')
         return
-    options = ['--clock-control', 'none', '--csv', '--page', 'raw', '--kernel-name', f'regex:{KERNELS}']
-    command = [
-        program,
-        *options,
-        '--metrics',
-        ','.join(METRICS),
-        *python('-m', 'tests.gpu.parts.rasterizer_times', '3'),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    rows = list(csv.DictReader(line for line in done.stdout.splitlines() if line.startswith('"')))
-    rows = [row for row in rows if row['ID']]  # the first tells the units
-    if not rows:
-        report.not_here('counters', (done.stdout + done.stderr).strip().splitlines()[-1][:200])
+    command = [program, *OPTIONS, '--metrics', ','.join(METRICS), *python(*COUNTED)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr, sep='\n', flush=True)
+    counted = rows(done.stdout)
+    if not counted:
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        faults = [line for line in lines if '==ERROR==' in line] or lines or [f'exit status {done.returncode}']
+        report.not_here('counters', faults[0][:200])
         return
-    for row in rows:
-        kernel = row['Kernel Name'].split('(')[0].split('::')[-1]
-        report.figure(f'{row["ID"]}: {kernel}', {told: row.get(name) for name, told in METRICS.items()})
+    for name, values in counted.items():
+        report.figure(name, values)
+    kernels = {name.partition(': ')[2] for name in counted}
+    report.check('the three kernels are counted', kernels == set(KERNELS), ', '.join(sorted(kernels)))
+
+
+def rows(output: str) -> dict[str, dict[str, float | str]]:
+    """What ncu's table holds, by its numbers of the launches and their kernels; what is no number as it is."""
+    found = {}
+    for row in csv.DictReader(line for line in output.splitlines() if line.startswith('"')):
+        if not row.get('ID'):  # the line of the units
+            continue
+        known = re.search(r'\w+_kernel\b', row['Kernel Name'])
+        kernel = known[0] if known else row['Kernel Name']
+        found[f'{row["ID"]}: {kernel}'] = {told: _number(row.get(name)) for name, told in METRICS.items()}
+    return found
+
+
+def _number(text: str | None) -> float | str:
+    try:
+        return float((text or '').replace(',', ''))
+    except ValueError:
+        return text or 'not told'

@@ -11,7 +11,7 @@ from tests.gpu import tests_of
 from tests.gpu.machine import ROOT, environment_of_guards, python
 from tests.gpu.report import Report
 
-OF_SHIM = ('tests/ops/rasterizer/test_cuda_faults.py', '-k', 'guard_zones')
+OF_SHIM = ('tests/ops/rasterizer/test_cuda_faults.py::test_guard_zones_tell_what_was_written',)
 BYTES = (0, 63, 255)  # of the zones: as floats 0, 0.75 and NaN; as indices 0, far outside and -1
 
 DRAWN = """

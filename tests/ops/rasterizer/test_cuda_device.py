@@ -294,7 +294,7 @@ def sanitized(tool: str, kernels: str, code: str, *arguments: object) -> subproc
         text=True,
         cwd=Path(__file__).parents[3],
         env={**os.environ, 'PYTORCH_NO_CUDA_MEMORY_CACHING': '1'},
-        timeout=600,
+        timeout=150,
     )
     if 'Device not supported' in done.stdout + done.stderr:
         pytest.skip('compute-sanitizer does not support this device here')
