@@ -1,10 +1,10 @@
 // The rasterizer as torch sees it: schemas, checks, and the way to the kernels, which know nothing of torch.
 //
 // Shapes: means (B, N, 2), sigmas (B, N, 2), rhos (B, N), opacities (B, N), colors (B, N, C). sizes: H and W of each
-// image, 2 B numbers; or of each H, W, the first row that is drawn and the one after the last, 4 B numbers: these rows have
-// the bits that they have in the whole. scales: output pixels per LR pixel along rows (y) and columns (x) of each image, 2 B
-// numbers. The images come one after the other in a flat tensor, each planar (C, H_i, W_i). Derivatives, the fake kernels and autocast
-// live in __init__.py.
+// image, 2 B numbers; or of each H, W, the first row that is drawn and the one after the last, 4 B numbers: these rows
+// have the bits that they have in the whole. scales: output pixels per LR pixel along rows (y) and columns (x) of each
+// image, 2 B numbers. The images come one after the other in a flat tensor, each planar (C, H_i, W_i). Derivatives, the
+// fake kernels and autocast live in __init__.py.
 #include "cpu.h"
 #include "operands.h"
 
