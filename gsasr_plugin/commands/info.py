@@ -1,13 +1,14 @@
 """`gsasr info`: what is installed, what is in force, what is missing."""
 
 import argparse
+import importlib
 import json
 import os
 import platform
 import re
 from typing import Any
 
-from gsasr_plugin.host.plugins import basicsr_command, distribution, installed_plugins, version_of
+from gsasr_plugin.host.plugins import basicsr_command, distribution, installed_plugins, remedy_of, version_of
 
 DESCRIPTION = """\
 Show versions, the hardware and what is used of it, which rasterizer draws and why, the repairs of BasicSR that are in
@@ -81,6 +82,10 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
     commands = {}
     if version_of('basicsr') is None:
         commands['BasicSR (which trains and tests)'] = basicsr_command()
+    try:
+        importlib.import_module('cv2')
+    except ImportError as error:
+        commands['OpenCV (which reads data sets)'] = f'{error}; {remedy_of(error)}'
     complaint = build.compiler_complaint()
     if backend['library'] is None and complaint:
         commands['compiled rasterizer'] = f'{extension.ADVICE}: {complaint}'

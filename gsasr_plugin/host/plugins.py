@@ -13,6 +13,10 @@ import traceback
 from pathlib import Path
 
 GROUP = 'basicsr.plugins'
+OPENCV_REMEDY = (
+    'OpenCV wants it for its windows, which nothing here opens; an OpenCV without them is put in its place by: '
+    'python -m pip install opencv-python-headless'
+)
 BASICSR_VERSION = '1.4.2'  # the only one that the repairs are made for; as in pyproject.toml
 
 
@@ -35,8 +39,8 @@ def load_plugins() -> None:
     try:
         importlib.import_module('basicsr')  # here, that no plugin is blamed for it
     except ImportError as error:
-        advice = f'; it is installed by: {basicsr_command()}' if version_of('basicsr') is None else ''
-        raise PluginError(f'BasicSR cannot be imported: {error}{advice}') from error
+        remedy = remedy_of(error)
+        raise PluginError(f'BasicSR cannot be imported: {error}{remedy and f"; {remedy}"}') from error
     for entry in installed_plugins():
         try:
             importlib.import_module(entry.module)
@@ -47,6 +51,14 @@ def load_plugins() -> None:
                 f'imported: {type(error).__name__}: {error} ({where.filename}:{where.lineno}). '
                 'Repair or uninstall that distribution.'
             ) from error
+
+
+def remedy_of(error: ImportError) -> str:
+    """What to do where BasicSR is not installed, or OpenCV lacks a library of the system; otherwise ''."""
+    if error.name == 'basicsr' and version_of('basicsr') is None:
+        return f'it is installed by: {basicsr_command()}'
+    of_opencv = any(Path(frame.filename).parent.name == 'cv2' for frame in traceback.extract_tb(error.__traceback__))
+    return OPENCV_REMEDY if of_opencv and 'shared object' in str(error) else ''
 
 
 def distribution(entry: importlib.metadata.EntryPoint) -> str:

@@ -17,7 +17,7 @@ import tarfile
 import threading
 import urllib.parse
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -293,50 +293,6 @@ def test_each_python_gets_one_basicsr() -> None:
             is_published,
             not is_published,
         )
-
-
-# A process that finds no BasicSR, as after the installation of a wheel on Python 3.13.
-WITHOUT = """
-import importlib.metadata
-import sys
-
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name == 'basicsr':
-            raise ModuleNotFoundError("No module named 'basicsr'", name='basicsr')
-
-def version_of_others(name, version=importlib.metadata.version):
-    if name == 'basicsr':
-        raise importlib.metadata.PackageNotFoundError(name)
-    return version(name)
-
-sys.meta_path.insert(0, Absent())
-importlib.metadata.version = version_of_others
-from gsasr_plugin import cli, commands
-sys.exit((commands.main if sys.argv[1] == 'gsasr' else cli.main)(sys.argv[2:]))
-"""
-
-
-@pytest.mark.parametrize(
-    ('command', 'status', 'told'),
-    [
-        ('basicsr train -opt TRAIN', 1, "No module named 'basicsr'; it is installed by: "),
-        ('gsasr prepare train --gt gt --size 16 --workers 1 --out out --lmdb', 1, 'BasicSR is not installed: '),
-        ('gsasr info', 0, 'BasicSR (which trains and tests) '),
-    ],
-)
-def test_without_basicsr_the_command_is_told(
-    command: str, status: int, told: str, project: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    train = str(ROOT / 'options' / 'train_gsasr_quickstart.yml')
-    done = run_python(['-c', WITHOUT, *(train if word == 'TRAIN' else word for word in command.split())])
-    # Of the package that the process finds, which may be an installed one.
-    printed = run_python(
-        ['-c', f'from {basicsr_command.__module__} import basicsr_command; print(basicsr_command())']
-    ).stdout
-    assert 'pip install' in printed
-    assert done.returncode == status and told + printed in done.stdout + done.stderr
-    assert 'Traceback' not in done.stderr
 
 
 def test_the_command_names_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
