@@ -32,9 +32,10 @@ def window_attention(
         if rotations is not None:
             rotations = F.pad(rotations, (0, 0, 0, missing // 2))
     if bias is not None:
+        bias = bias.to(q.dtype)
         if bias.dim() == 4:
             bias = reference.in_turn(bias, len(q if windows is None else windows))
-        bias = aligned(bias.to(q.dtype))
+        bias = aligned(bias)
     mixed = reference.window_attention(q, k, v, bias, rotations, windows, context_windows, scale)
     return mixed.unflatten(-1, (heads, -1))[..., :D].flatten(-2) if missing else mixed
 

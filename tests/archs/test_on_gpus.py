@@ -31,6 +31,7 @@ from gsasr_plugin.archs.map_conv import MapShuffle
 from gsasr_plugin.archs.window_attention import WindowAttention
 from gsasr_plugin.upscaling.upscaler import Upscaler
 from tests.archs.test_encoders import SMALL
+from tests.benchmarks.trace.meta_autocast import meta_autocast
 from tests.benchmarks.trace.runs import build, forward, on_cuda, training_step
 from tests.benchmarks.trace.tracer import Trace, fake_cuda, tracing
 from tests.models.test_gsasr_model import batch, make_model
@@ -187,6 +188,34 @@ def test_swinirs_attention_as_on_gpus_is_exact(window: int, bias: bool) -> None:
         gradients = [torch.autograd.grad(y.square().sum(), list(attention.parameters())) for y in (found, exact)]
         for own, expected in zip(*gradients):
             torch.testing.assert_close(own, expected, rtol=1e-10, atol=1e-10)
+
+
+class FloatsOfAllWindows(TorchDispatchMode):
+    """Notes what makes so many float32 numbers, or more."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count, self.found = count, []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, Tensor) and x.dtype == torch.float32 and x.untyped_storage().nbytes() >= 4 * self.count:
+                self.found.append(func)
+        return result
+
+
+def test_no_bias_of_all_windows_is_of_float32_under_autocast() -> None:
+    """SwinIR's masks make one for each window of an image; two images here, with gradients."""
+    encoder = build_encoder({'type': 'SwinIR', 'embed_dim': 60, 'depths': [2], 'num_heads': [6]}).to('meta').train()
+    windows, T = 12, 64
+    lq = torch.zeros(2, 3, 24, 32, device='meta')
+    with meta_autocast(), tracing() as trace, FloatsOfAllWindows(windows * 6 * T * T) as large:
+        with torch.autocast('meta', torch.bfloat16):
+            y = encoder(lq)
+        y.float().sum().backward()
+    check_attention(trace, 2)
+    assert not large.found
 
 
 def test_relu_in_the_product_is_exact() -> None:

@@ -166,7 +166,7 @@ class FusibleAttention(Preparing, SwinAttention):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # B*windows x heads x n x a padded width
         (bias,) = self.kept(x, self.bias)
         if mask is not None:
-            bias = bias + mask[:, None].to(bias.dtype)
+            bias = bias.to(x.dtype) + mask[:, None].to(x.dtype)  # of all windows: not in float32 under autocast
         mixed = window_attention(q, k, v, bias, scale=self.scale)
         return self.proj_drop(F.linear(mixed, *self.kept(x, self.closing)))
 
