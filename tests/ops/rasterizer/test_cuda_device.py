@@ -287,7 +287,16 @@ def sanitized(tool: str, kernels: str, code: str, *arguments: object) -> subproc
     program = next((place for place in places if place), None)
     if program is None:
         pytest.skip('compute-sanitizer is neither on the PATH nor in the CUDA toolkit')
-    command = [program, '--tool', tool, '--error-exitcode', '9', '--kernel-name', f'kernel_substring={kernels}']
+    options = {
+        '--error-exitcode': '9',
+        '--kernel-name': f'kernel_substring={kernels}',
+        '--target-processes': 'application-only',  # not what asks nvcc for its folder
+        '--launch-timeout': '120',  # seconds until the first call of CUDA: torch takes its time to be imported
+        '--port': str(49152 + 10 * (os.getpid() % 1000)),  # ten are its own, whoever else runs it beside
+        # PyTorch asks for functions that a driver may lack; of ours, each call is checked.
+        **({'--report-api-errors': 'no'} if tool == 'memcheck' else {}),
+    }
+    command = [program, '--tool', tool, *(word for option in options.items() for word in option)]
     done = subprocess.run(
         [*command, sys.executable, '-c', code, *map(str, arguments)],
         capture_output=True,
