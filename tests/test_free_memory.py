@@ -140,7 +140,7 @@ def test_a_container_that_has_read_files_needs_no_tiles(tmp_path: Path, monkeypa
     net = GSASR(encoder_opt={'type': 'EDSR'}, embed_dim=48, num_heads=4, window_size=8, gaussian_density=4).eval()
     with torch.inference_mode():
         assert net.tiles((480, 720)) is None
-    assert estimate.beyond_memory([((3840, 2160), 'PNG')], whole=True) is None
+    assert estimate.beyond_memory([((3840, 2160), 'PNG')], whole=estimate.RESULT_BYTES) is None
 
 
 def test_something_is_free_here() -> None:

@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f'--bits 16: {format.name} files hold 8 bits; choose one of {deep}')
     import numpy as np
 
-    from gsasr_plugin.upscaling.estimate import beyond_disk, beyond_memory
+    from gsasr_plugin.upscaling.disk_room import DiskRoom
+    from gsasr_plugin.upscaling.estimate import beyond_memory
     from gsasr_plugin.upscaling.gaussian_file import read_gaussians
     from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
     from gsasr_plugin.upscaling.pictures.writing import cannot_hold, write_bands
@@ -53,9 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
         stored = read_gaussians(file)
         sizes = [target.size_for(stored.gaussians.lq_size) for target in targets]
     paths = [goal.file_of(Path(f'{file.stem}_{target.label(size)}'), format) for target, size in zip(targets, sizes)]
+    room, level_bytes = DiskRoom(), 3 * arguments.bits // 8
+    completion = stored.gaussians.completion
+    steps = 0 if completion is None else completion.consistency
     for size, path in zip(sizes, paths):  # drawn one after the other
-        problem = cannot_hold(size, format.name, alpha=False) or beyond_memory([(size, format.name)])
-        problem = problem or beyond_disk(size, format.name, path)
+        problem = cannot_hold(size, format.name, alpha=False, level_bytes=level_bytes)
+        problem = problem or beyond_memory([(size, format.name)], lq_size=stored.gaussians.lq_size, steps=steps)
+        problem = problem or room.refusal(size, format.name, path, level_bytes)
         if problem:
             raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     written = 0

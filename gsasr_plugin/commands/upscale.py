@@ -263,7 +263,7 @@ def _show_plan(plan: Plan, upscaler: Upscaler) -> None:
     peak = 0
     for job in plan.jobs:
         tiles = upscaler.tiles(job.lq_size)
-        peak = max(peak, needed_bytes(upscaler, job.lq_size, job.results))
+        peak = max(peak, needed_bytes(upscaler, job.lq_size, job.results, frames=job.frames))
         for output in job.outputs:
             target = 'standard output' if output.path is None else output.path
             h, w = job.lq_size

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     if min(arguments.highlight, arguments.seed) < 0:
         raise CommandError(f'--highlight and --seed are 0 or more, got {min(arguments.highlight, arguments.seed)}')
     path = new_file(arguments, '.png')
-    from gsasr_plugin.upscaling.estimate import beyond_memory
+    from gsasr_plugin.upscaling.estimate import RESULT_BYTES, beyond_memory
     from gsasr_plugin.upscaling.visuals.sheet import make_panels, panel_png, write_sheet
     from gsasr_plugin.whole_file import write_whole
 
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     gt = None if reference is None else _on_white(reference.color, reference.alpha)
     region = _region(arguments.crop, picture.size)
     size = _size(arguments, picture.size, gt)
-    problem = beyond_memory([(size, 'PNG')], whole=True)
+    problem = beyond_memory([(size, 'PNG')], whole=2 * RESULT_BYTES)  # the sheet holds copies
     if problem:
         raise CommandError(f'{size[1]} x {size[0]} pixels: {problem}')
     subject = _subject(arguments, Path(source).name, picture, region, size, gt)

@@ -17,13 +17,13 @@ from gsasr_plugin.archs.tile_memory import free_budget
 from gsasr_plugin.free_memory import give_back
 from gsasr_plugin.precision import each_within
 from gsasr_plugin.upscaling.animations import upscale_frames
+from gsasr_plugin.upscaling.disk_room import DiskRoom
 from gsasr_plugin.upscaling.estimate import (
     OUT_OF_MEMORY,
-    beyond_disk,
     beyond_memory,
     gaussians_of,
-    is_whole,
     needed_bytes,
+    whole_bytes,
 )
 from gsasr_plugin.upscaling.lanes import Gate, in_lanes
 from gsasr_plugin.upscaling.pictures.formats import LOSSY
@@ -86,15 +86,18 @@ class BatchOptions:
 def refuse_what_does_not_fit(plan: Plan, upscaler: Upscaler) -> None:
     """Moves to the failures what does not fit into memory, or onto the disk: the same before a run and in its stead."""
     jobs, plan.jobs = plan.jobs, []
+    room = DiskRoom()
     for job in jobs:
         problem = beyond_memory(
             job.results,
-            lq_size=job.lq_size if job.max_pixels is None else (0, 0),
+            lq_size=job.lq_size,
+            read=job.max_pixels is None,
+            steps=upscaler.net.consistency,
             gaussians=gaussians_of(upscaler, job.lq_size),
-            whole=is_whole(upscaler) or job.frames > 1,
+            whole=whole_bytes(upscaler, frames=job.frames),
         )
-        for output in job.outputs:
-            problem = problem or beyond_disk(output.size, job.format, output.path)
+        for output in job.outputs if job.frames == 1 else ():  # frames are encoded in memory
+            problem = problem or room.refusal(output.size, job.format, output.path, job.level_bytes)
         if problem:
             plan.failures.append((str(job.source), problem))
         else:
@@ -166,7 +169,7 @@ def _lots(upscaler: Upscaler, jobs: list[tuple[int, PictureJob]]) -> list[_Lot]:
     """
     threads = torch.get_num_threads()
     budget = free_budget(torch.device('cpu'))
-    needed = [needed_bytes(upscaler, job.lq_size, job.results) for _, job in jobs]
+    needed = [needed_bytes(upscaler, job.lq_size, job.results, frames=job.frames) for _, job in jobs]
     small = [i for i in range(len(jobs)) if upscaler.device.type == 'cpu' and (threads + 1) * needed[i] <= budget]
     small = small[: len(small) // threads * threads]
     others = sorted(set(range(len(jobs))) - set(small))

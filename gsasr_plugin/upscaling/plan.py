@@ -42,6 +42,7 @@ class PictureJob:
         outputs: at least one.
         frames: how many pictures of the file are enlarged.
         max_pixels: of each, see `read_picture`.
+        level_bytes: of a pixel of the results, at least, before it is compressed.
     """
 
     source: Source
@@ -51,6 +52,7 @@ class PictureJob:
     outputs: tuple[Output, ...]
     frames: int = 1
     max_pixels: float | None = None
+    level_bytes: int = 1
 
     @property
     def pixels(self) -> int:
@@ -184,13 +186,14 @@ def make_plan(
             continue
         frames = header.frames if all_frames else 1
         format = destination.format or FORMATS[header.frames_format if frames > 1 else header.format]
+        levels = header.level_bytes(format)
         alpha = header.alpha and not background and not (format.alpha or _is_opaque(content, max_pixels))
         outputs = []
         for target, size in sizes:
             name = names.of(source.name.stem, target, size, header.size, number)
             path = destination.file_of(source.name.with_name(name), format)
             complaint = None if path is None else _complaint(path, source, taken, pictures, overwrite)
-            complaint = complaint or cannot_hold(size, format.name, alpha=alpha, frames=frames)
+            complaint = complaint or cannot_hold(size, format.name, alpha=alpha, frames=frames, level_bytes=levels)
             if complaint:
                 plan.failures.append((str(source), complaint))
                 continue
@@ -201,8 +204,8 @@ def make_plan(
             else:
                 outputs.append(Output(size, path, target))
         if outputs:
-            job = PictureJob(source, content, header.size, format.name, tuple(outputs), frames, max_pixels)
-            plan.jobs.append(job)
+            about = (header.size, format.name, tuple(outputs), frames, max_pixels, levels)
+            plan.jobs.append(PictureJob(source, content, *about))
     return plan
 
 

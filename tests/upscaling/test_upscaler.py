@@ -15,7 +15,7 @@ from gsasr_plugin import GSASR, upscale
 from gsasr_plugin.archs.completion import BAND_PIXELS
 from gsasr_plugin.archs.tile_memory import JOINED_BYTES, network_bytes
 from gsasr_plugin.data.bicubic import resize_bicubic
-from gsasr_plugin.upscaling.estimate import BAND_BYTES, RESULT_BYTES, needed_bytes
+from gsasr_plugin.upscaling.estimate import BAND_BYTES, RESULT_BYTES, needed_bytes, result_bytes
 from gsasr_plugin.upscaling.hardware import bfloat16_is_fast, choose_device, choose_dtype
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
@@ -276,3 +276,18 @@ def test_results_lie_in_one_piece(net: GSASR) -> None:
     for shape in ((4, 6), (4, 6, 2), (4, 6, 3), (4, 6, 4)):
         assert upscale(np.full(shape, 9, np.uint8), scale=2, model=net).flags.c_contiguous
         assert upscale(np.full(shape, 0.5), scale=2, model=net).flags.c_contiguous
+
+
+def test_memory_is_of_the_rows_that_consistency_waits_for(net: GSASR) -> None:
+    """Of 24 LR rows it waits for all 12,000 rows; of 2,000, in 24,000, for 68 LR rows, more than a band."""
+    pixels, band = 12000 * 20000, BAND_PIXELS
+    found = result_bytes([((12000, 20000), 'PNG')], whole=0, lq_size=(24, 40), steps=3)
+    assert found == 100 * band + (40 + 3 * 23) * pixels
+    found = result_bytes([((24000, 20000), 'PNG')], whole=0, lq_size=(2000, 1667), steps=1)
+    assert found == 100 * band + (40 + 23) * 68 * 12 * 20000
+    assert result_bytes([((24000, 20000), 'PNG')], whole=0, lq_size=(2000, 1667), steps=0) == BAND_BYTES * band
+    assert result_bytes([((96, 160), 'PNG')], whole=0, lq_size=(24, 40), steps=3) == BAND_BYTES * 96 * 160
+    consistent = Upscaler(net, device='cpu', consistent=True)
+    sizes = [((12000, 20000), 'PNG')]
+    more = needed_bytes(consistent, (24, 40), sizes) - needed_bytes(upscaler(net), (24, 40), sizes)
+    assert more == (100 - BAND_BYTES) * band + (40 + 3 * 23) * pixels

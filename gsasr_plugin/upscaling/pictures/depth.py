@@ -67,8 +67,8 @@ def _jxl_bits(content: bytes) -> int:
         bits.take(3)  # orientation
         if bits.take(1):
             _pass_jxl_size(bits)
-        if bits.take(1):  # a preview, which nobody writes
-            return 8
+        if bits.take(1):
+            _pass_jxl_preview(bits)
         if bits.take(1):
             bits.number_of((100, 0), (1000, 0), (1, 10), (1, 30))
             bits.number_of((1, 0), (1001, 0), (1, 8), (1, 10))
@@ -87,4 +87,17 @@ def _pass_jxl_size(bits: _Bits) -> None:
 
     side()
     if bits.take(3) == 0:  # no usual proportions
+        side()
+
+
+def _pass_jxl_preview(bits: _Bits) -> None:
+    """The size of a preview."""
+    eighths = bits.take(1)
+
+    def side() -> int:
+        codings = ((16, 0), (32, 0), (1, 5), (33, 9)) if eighths else ((1, 6), (65, 8), (321, 10), (1345, 12))
+        return bits.number_of(*codings)
+
+    side()
+    if bits.take(3) == 0:
         side()

@@ -16,6 +16,9 @@ class Format(NamedTuple):
         grey: whether it holds pictures of one channel.
         holds: the fields of `Metadata` that it holds.
         held_bytes: of memory per pixel while it is written, estimated; 0 where rows are written as they come.
+        waits: whether rows wait on the disk until all are there; those of JPEG files in colour with a byte more.
+        plain: whether a file holds its rows as they are, each filled up to whole groups of four bytes, and how large it
+            may be: 4 GiB.
     """
 
     name: str
@@ -26,6 +29,13 @@ class Format(NamedTuple):
     grey: bool
     holds: tuple[str, ...]
     held_bytes: int
+    waits: bool = False
+    plain: bool = False
+
+    def row_bytes(self, width: int, level_bytes: int) -> int:
+        """Of a row of levels that is not compressed."""
+        count = width * (4 if self.name == 'JPEG' and level_bytes == 3 else level_bytes)
+        return count + -count % 4 if self.plain else count
 
 
 EVERYTHING = ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')
@@ -33,13 +43,13 @@ EVERYTHING = ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')
 FORMATS = {
     known.name: known
     for known in (
-        Format('PNG', ('.png',), True, True, 2**31 - 1, True, EVERYTHING, 0),
-        Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, EVERYTHING, 4),
+        Format('PNG', ('.png',), True, True, 2**31 - 1, True, EVERYTHING, 0, waits=True),
+        Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, EVERYTHING, 4, waits=True),
         Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp'), 14),
         Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp'), 40),
         Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi'), 0),
         Format('GIF', ('.gif',), False, True, 65535, True, ('comment',), 12),
-        Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',), 4),
+        Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',), 4, plain=True),
     )
 }
 HOLD_FRAMES = ('PNG', 'WEBP', 'TIFF', 'GIF')  # several pictures: animations, pages

@@ -5,8 +5,10 @@ So no more than one picture is in memory, and all that is true of single files (
 
 import io
 import itertools
+import shutil
 import struct
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -224,11 +226,12 @@ def frame_file(path: Path | None, format: str, size: tuple[int, int], count: int
         size, count, plays: see `FrameFile`.
     """
     if path is None:
-        file = io.BytesIO()
-        frames = KINDS[format](file, size, count, plays)
-        yield frames
-        frames.close()
-        sys.stdout.buffer.write(file.getbuffer())
+        with tempfile.TemporaryFile() as file:
+            frames = KINDS[format](file, size, count, plays)
+            yield frames
+            frames.close()
+            file.seek(0)
+            shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,12 +25,15 @@ READING_BYTES = 8 + 3 * 16
 
 
 class StoredFile(NamedTuple):
-    """What a header says: the size (H, W) as it lies in the file, Pillow's name of the format, alpha, metadata."""
+    """What a header says: the size (H, W) as it lies in the file, Pillow's name of the format, alpha, metadata; and,
+    at least, how many channels its colours have and of how many bits, 8 or 16."""
 
     size: tuple[int, int]
     format: str
     alpha: bool
     stored: Metadata
+    channels: int = 1
+    bits: int = 8
 
 
 def as_picture(file: StoredFile, color: np.ndarray, alpha: np.ndarray | None, bits: int, remarks: list[str]) -> Picture:

@@ -24,7 +24,7 @@ from gsasr_plugin.picture_colors import as_rgb
 from gsasr_plugin.upscaling.pictures import gif, png, vips
 from gsasr_plugin.upscaling.pictures.depth import bits_in_file
 from gsasr_plugin.upscaling.pictures.exif import Buffer, is_tiff, page_offsets
-from gsasr_plugin.upscaling.pictures.formats import HOLD_FRAMES, READERS
+from gsasr_plugin.upscaling.pictures.formats import HOLD_FRAMES, READERS, Format
 from gsasr_plugin.upscaling.pictures.metadata import (
     Metadata,
     settled,
@@ -59,6 +59,8 @@ class Header(NamedTuple):
         alpha: whether it has an alpha channel.
         frames: how many pictures it has, of an animation or pages.
         frames_format: as `format`, of all of them.
+        channels: of its colours, 1 or 3, at least.
+        bits: per channel, 8 or 16, at least.
     """
 
     size: tuple[int, int]
@@ -66,6 +68,12 @@ class Header(NamedTuple):
     alpha: bool
     frames: int = 1
     frames_format: str = 'PNG'
+    channels: int = 1
+    bits: int = 8
+
+    def level_bytes(self, format: Format) -> int:
+        """Of a pixel of a result in that format, at least, before it is compressed."""
+        return (self.channels + (self.alpha and format.alpha)) * (2 if self.bits == 16 and format.deep else 1)
 
 
 def picture_header(source: Path | bytes, *, max_pixels: float | None = None) -> Header:
@@ -89,7 +97,8 @@ def picture_header(source: Path | bytes, *, max_pixels: float | None = None) -> 
     size = file.size[::-1] if orientation >= 5 else file.size
     check_size(size, max_pixels)
     together = file.format if file.format in HOLD_FRAMES else 'PNG'
-    return Header(size, result_format(file.format, alpha=file.alpha), file.alpha, frames, together)
+    format = result_format(file.format, alpha=file.alpha)
+    return Header(size, format, file.alpha, frames, together, file.channels, file.bits)
 
 
 def read_picture(source: Path | bytes, *, max_pixels: float | None = None) -> Picture:
@@ -167,7 +176,9 @@ def _png_file(content: Buffer) -> StoredFile:
     if 0 in (width, height):
         raise PictureError('is damaged: it holds no pixels')
     alpha = header.data[9] in (4, 6) or any(chunk.name == b'tRNS' for chunk in chunks)
-    return StoredFile((height, width), 'PNG', alpha, stored_in_png(content))
+    depth, kind = header.data[8:10]
+    channels = 1 if kind in (0, 4) else 3
+    return StoredFile((height, width), 'PNG', alpha, stored_in_png(content), channels, 16 if depth == 16 else 8)
 
 
 def _read_other(content: bytes, max_pixels: float | None) -> Picture:
@@ -221,7 +232,15 @@ def _truncated(content: bytes) -> Image.Image | None:
 
 
 def _pillow_file(image: Image.Image) -> StoredFile:
-    return StoredFile((image.height, image.width), image.format or '', image.has_transparency_data, stored_with(image))
+    deep = image.mode.startswith(DEEP_GREY)
+    return StoredFile(
+        (image.height, image.width),
+        image.format or '',
+        image.has_transparency_data,
+        stored_with(image),
+        1 if deep or image.mode in ('I', *GREY_MODES) else 3,
+        16 if deep else 8,
+    )
 
 
 def number_of_frames(image: Image.Image) -> int:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import io
+import itertools
+import zlib
 
 import numpy as np
 from PIL.ExifTags import Base
 
 from gsasr_plugin.upscaling.pictures import vips
-from gsasr_plugin.upscaling.pictures.exif import Buffer, Exif, only_page, page_offsets, parse_exif
+from gsasr_plugin.upscaling.pictures.exif import LONG, SHORT, Buffer, Exif, only_page, page_offsets, parse_exif
 from gsasr_plugin.upscaling.pictures.metadata import stored_in_tiff
 from gsasr_plugin.upscaling.pictures.opened import StoredFile, as_picture, check_size, only_the_first
 from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, Picture, PictureError
@@ -17,18 +19,24 @@ UNSIGNED, NUMBERS = 1, {2: 'numbers with sign', 3: 'floating-point numbers', 5: 
 ALPHA_SAMPLES = (1, 2)  # of ExtraSamples: multiplied into the colours or not
 DNG_VERSION = 50706
 SEPARATE = 2  # of PlanarConfiguration
+LZMA, DEFLATE = 34925, 8  # of Compression
+EDGES_BYTES = 1 << 24  # of tiles that reach beyond the picture, at most
+PARTS = ((Base.StripOffsets, Base.StripByteCounts), (Base.TileOffsets, Base.TileByteCounts))
+DAMAGED = 'is damaged: its data make no sense'
 
 
 def read_tiff(content: bytes, max_pixels: float | None) -> Picture:
     """The first picture of a file; see `read_picture`."""
     file, exif, remarks = tiff_file(content), parse_exif(content), []
     check_size(file.size, max_pixels)
+    count = len(page_offsets(content))
+    if exif.number(Base.Compression, 1) == LZMA:
+        content = _deflated(content, file.size)
     extra = [int(kind) for kind in exif.numbers(Base.ExtraSamples)]
     alpha_at = next((number for number, kind in enumerate(extra) if kind in ALPHA_SAMPLES), None)
     if len(extra) > (alpha_at is not None):
         remarks.append('a channel whose meaning it does not say is left out')
     depth = int(max(exif.numbers(Base.BitsPerSample), default=1))
-    count = len(page_offsets(content))
     if exif.number(Base.PlanarConfiguration, 1) == SEPARATE and exif.number(Base.SamplesPerPixel, 1) == 2:
         color, alpha, bits, converted = *_of_two_planes(content, alpha_at), depth, False
     elif depth not in (1, 2, 4, 8, 16):
@@ -42,6 +50,31 @@ def read_tiff(content: bytes, max_pixels: float | None) -> Picture:
         file = file._replace(stored=dataclasses.replace(file.stored, icc=None))
     remarks += only_the_first(count)
     return as_picture(file, color, alpha, bits, remarks)
+
+
+def _deflated(content: bytes, size: tuple[int, int]) -> bytes:
+    """The first picture of a file whose parts are compressed by LZMA, which libvips does not read, deflated instead."""
+    import lzma
+
+    exif = parse_exif(content)
+    offsets, lengths = next((tags for tags in PARTS if tags[0] in exif.main.entries), PARTS[0])
+    room = 2 * size[0] * size[1] * exif.number(Base.SamplesPerPixel, 1) + EDGES_BYTES
+    parts = []
+    for place, length in zip(exif.numbers(offsets), exif.numbers(lengths)):
+        try:
+            levels = lzma.LZMADecompressor().decompress(content[int(place) : int(place + length)], room + 1)
+        except (lzma.LZMAError, EOFError):
+            raise PictureError(DAMAGED) from None
+        room -= len(levels)
+        if room < 0:
+            raise PictureError(DAMAGED)
+        parts.append(zlib.compress(levels, 1))
+    exif.main.entries[Base.Compression] = exif.entry(SHORT, DEFLATE)
+    exif.main.entries[lengths] = exif.entry(LONG, *map(len, parts))
+    exif.main.entries[offsets] = exif.main.entries[lengths]  # as long; the numbers follow
+    places = itertools.accumulate(map(len, parts[:-1]), initial=len(exif.file_start()))
+    exif.main.entries[offsets] = exif.entry(LONG, *(list(places)[: len(parts)]))
+    return exif.file_start() + b''.join(parts)
 
 
 def _of_two_planes(content: bytes, alpha_at: int | None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -100,4 +133,5 @@ def tiff_file(content: Buffer) -> StoredFile:
         found = wrong[0] if wrong else f'{max(bits):.0f} bits'
         raise PictureError(f'holds {found}; {ACCEPTED}')
     alpha = any(kind in ALPHA_SAMPLES for kind in exif.numbers(Base.ExtraSamples))
-    return StoredFile(size, 'TIFF', alpha, stored_in_tiff(exif))
+    channels = 1 if exif.number(Base.PhotometricInterpretation, 1) in (0, 1) else 3
+    return StoredFile(size, 'TIFF', alpha, stored_in_tiff(exif), channels, 16 if max(bits) > 8 else 8)

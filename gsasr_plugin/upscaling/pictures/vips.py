@@ -3,7 +3,6 @@
 import itertools
 import logging
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import pyvips
 
 from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, PictureError
-from gsasr_plugin.whole_file import STAGING
+from gsasr_plugin.upscaling.pictures.waiting import name_of, waiting_rows
 
 pyvips.cache_set_max(0)  # it would keep pictures in memory
 logging.getLogger('pyvips').setLevel(logging.ERROR)  # its warnings name no file
@@ -122,17 +121,11 @@ def _image_of_file(
     stack: ExitStack, first: np.ndarray, bands: Iterator[np.ndarray], height: int, folder: Path | None
 ) -> pyvips.Image:
     """The rows, from a file that is there until the stack is left: libvips takes rows as they come from files only."""
-    linked = Path('/proc/self/fd').is_dir()
-    make: Any = tempfile.TemporaryFile if linked else tempfile.NamedTemporaryFile
-    file = stack.enter_context(make(dir=folder, prefix=STAGING))
-    for band in itertools.chain((first,), bands):
-        file.write(np.ascontiguousarray(band).data)
-    file.flush()
-    name = f'/proc/self/fd/{file.fileno()}' if linked else file.name
+    file = stack.enter_context(waiting_rows(itertools.chain((first,), bands), folder))
     _, width, channels = first.shape
     kind, interpretation = _kind(first)
     return pyvips.Image.rawload(
-        name, width, height, channels, format=kind, interpretation=interpretation, access='sequential'
+        name_of(file), width, height, channels, format=kind, interpretation=interpretation, access='sequential'
     )
 
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 import io
+import itertools
+import mmap
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +21,7 @@ from gsasr_plugin.upscaling.pictures.metadata import IPTC_RESOURCE, Metadata, he
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError, Pixels
 from gsasr_plugin.upscaling.pictures.tiff import write_tiff
 from gsasr_plugin.upscaling.pictures.vips import encode_png
+from gsasr_plugin.upscaling.pictures.waiting import waiting_rows
 from gsasr_plugin.whole_file import writing_whole
 
 Color = tuple[float, float, float]  # RGB, 0..1, in the colour space of the picture
@@ -26,11 +30,18 @@ GIF_LOSSES = [
     'its colours become 256: GIF files hold no more',
     'what shines through becomes opaque or transparent: GIF files hold nothing between',
 ]
+MOST_PLAIN_BYTES = 2**32 - 1 - 2048  # numbers of 32 bits, less the header and a palette
 LOSSLESS_EFFORT = 80  # of WebP's encoder, 0 to 100
 
 
-def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool, frames: int = 1) -> str | None:
-    """Why a format cannot hold so many pictures of the size (H, W), None where it can."""
+def cannot_hold(
+    size: tuple[int, int], format: str, *, alpha: bool, frames: int = 1, level_bytes: int = 1
+) -> str | None:
+    """Why a format cannot hold so many pictures of the size (H, W), None where it can.
+
+    Args:
+        level_bytes: of a pixel.
+    """
     known = FORMATS[format]
     if frames > 1 and format not in HOLD_FRAMES:
         return f'{format} files hold one picture, and it has {frames}: choose one of {", ".join(HOLD_FRAMES)}'
@@ -41,6 +52,8 @@ def cannot_hold(size: tuple[int, int], format: str, *, alpha: bool, frames: int 
         )
     if max(size) > known.max_side:
         return f'{format} files hold at most {known.max_side} pixels per side, not {size[1]} x {size[0]}'
+    if known.plain and size[0] * known.row_bytes(size[1], level_bytes) > MOST_PLAIN_BYTES:
+        return f'{format} files hold at most 4 GiB, and {size[1]} x {size[0]} pixels take more: choose PNG'
     return None
 
 
@@ -58,8 +71,8 @@ def write_bands(
 ) -> None:
     """As `write_picture`, but the pixels come in bands of rows, so that not all of them are in memory.
 
-    PNG files wait as levels in a file without a name, in the folder of the result; of formats that neither libvips nor
-    tiff.py writes, Pillow holds the levels in memory.
+    The levels of PNG and JPEG files wait in a file without a name, in the folder of the result; of formats that neither
+    libvips nor tiff.py writes, Pillow holds the levels of the others in memory.
 
     Args:
         picture: what is said of the result, and in which channels; its pixels are not looked at.
@@ -156,7 +169,8 @@ def _encode(
     quality: int | None,
 ) -> None:
     """See `write_bands`; `folder` is where a file may wait."""
-    problem = cannot_hold(size, picture.format, alpha=picture.alpha is not None)
+    channels = picture.color.shape[2] + (picture.alpha is not None)
+    problem = cannot_hold(size, picture.format, alpha=picture.alpha is not None, level_bytes=channels)
     if problem:
         raise PictureError(problem)
     metadata, _ = held(picture.metadata, picture.format, grey=picture.color.shape[2] == 1)
@@ -167,9 +181,10 @@ def _encode(
     elif picture.format == 'PNG':
         encode_png(png.ChunkWriter(file, _chunks(metadata)).write, levels, size[0], folder)
     else:
-        image = _pillow_image(levels, size)
-        image = _with_palette(image) if picture.format == 'GIF' else image
-        image.save(file, picture.format, **_options(picture, metadata, quality))
+        waits = FORMATS[picture.format].waits
+        with _waiting_image(levels, size, folder) if waits else _pillow_image(levels, size) as image:
+            image = _with_palette(image) if picture.format == 'GIF' else image
+            image.save(file, picture.format, **_options(picture, metadata, quality))
 
 
 def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[str, Any]:
@@ -221,6 +236,21 @@ def _pillow_image(bands: Iterable[np.ndarray], size: tuple[int, int]) -> Image.I
         top += len(levels)
     assert image is not None and top == size[0]
     return image
+
+
+@contextmanager
+def _waiting_image(bands: Iterator[np.ndarray], size: tuple[int, int], folder: Path | None) -> Iterator[Image.Image]:
+    """The same without alpha, its pixels in a file as Pillow has them in memory: RGB in four bytes each."""
+    first = next(bands)
+    bands = itertools.chain((first,), bands)
+    if len(first) == size[0]:
+        yield _pillow_image(bands, size)
+        return
+    mode = 'L' if first.shape[2] == 1 else 'RGBX'
+    rows = bands if mode == 'L' else (np.dstack([band, np.zeros_like(band[..., 0])]) for band in bands)
+    with waiting_rows(rows, folder) as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        yield Image.frombuffer(mode, size[::-1], mapped, 'raw', mode, 0, 1)  # type: ignore[arg-type]
 
 
 def _levels(color: np.ndarray, alpha: np.ndarray | None, dtype: Any) -> np.ndarray:

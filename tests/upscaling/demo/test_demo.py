@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,6 +33,7 @@ from tests.archs.test_gsasr import small_gsasr
 PHOTO = skimage.data.astronaut()[:160, 100:300]
 ARTEFACTS = Path(__file__).parents[3] / 'artefacts'
 TIMEOUT_S = 180
+LARGE_TIMEOUT_S = 1200
 
 
 def test_a_region_is_that_of_the_upscaled_picture(net: GSASR) -> None:
@@ -125,14 +128,14 @@ def test_without_gradio_the_command_says_how_to_get_it(
     assert "pip install 'gsasr-plugin[demo]'" in capsys.readouterr().err
 
 
-def wait_for(condition, what: str):
-    end = time.monotonic() + TIMEOUT_S
+def wait_for(condition, what: str, timeout: float = TIMEOUT_S):
+    end = time.monotonic() + timeout
     while time.monotonic() < end:
         found = condition()
         if found:
             return found
         time.sleep(0.2)
-    raise AssertionError(f'no {what} after {TIMEOUT_S} s')
+    raise AssertionError(f'no {what} after {timeout} s')
 
 
 @pytest.fixture
@@ -150,13 +153,81 @@ def browser():
     browser.quit()
 
 
-@pytest.mark.slow
-def test_the_page_in_a_browser(browser, model_file: Path, tmp_path: Path) -> None:
+class Page:
+    """The page in a browser, and what its users do there."""
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+
+    def all(self, selector: str) -> list[Any]:
+        return self.browser.find_elements('css selector', selector)
+
+    def one(self, selector: str) -> Any:
+        return self.browser.find_element('css selector', selector)
+
+    def facts(self, begin: str, of: str = 'facts') -> str | None:
+        return next((element.text for element in self.all(f'#{of}') if begin in element.text), None)
+
+    def upload(self, path: Path) -> None:
+        wait_for(lambda: self.all('input[type=file]'), 'upload')[0].send_keys(str(path))
+
+    def remove(self) -> None:
+        self.one('button[aria-label="Remove Image"]').click()
+        wait_for(lambda: not self.facts('pixels'), 'page without a picture')
+
+    def scale(self, text: str) -> None:
+        from selenium.webdriver.common.keys import Keys
+
+        number = self.one('#scale input[type=number]')
+        number.send_keys(Keys.CONTROL, 'a')
+        number.send_keys(text, Keys.ENTER)
+
+    def whole(self, ending: str, timeout: float = TIMEOUT_S) -> bytes:
+        """The file of the whole result, downloaded when it is there, as are the pictures under the slider."""
+        self.one(f'#ending input[value="{ending}"]').click()
+        self.one('#whole').click()
+        link = wait_for(lambda: self.all('#download a'), 'result of the whole', timeout)[0]
+        with urllib.request.urlopen(link.get_attribute('href')) as file:
+            content = file.read()
+        shown = {image.get_attribute('src') for image in self.all('#whole-compared img')}
+        assert len(shown) == 2  # bicubic and SR under one slider
+        return content
+
+    def photograph(self, name: str) -> None:
+        """A file in the artefacts."""
+        time.sleep(1)  # the images load
+        ARTEFACTS.mkdir(exist_ok=True)
+        self.browser.save_screenshot(str(ARTEFACTS / name))
+
+
+@pytest.fixture
+def page(browser, model_file: Path, tmp_path: Path) -> Iterator[Page]:
     pytest.importorskip('gradio', reason="gradio is not installed: pip install 'gsasr-plugin[demo]'")
+    code = 'import sys; from gsasr_plugin.commands import main; sys.exit(main())'
+    arguments = ['demo', '--no-browser', '--model', str(model_file), '--device', 'cpu']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with (tmp_path / 'log.txt').open('w+') as log:
+        server = subprocess.Popen(
+            [sys.executable, '-c', code, *arguments], stdout=log, stderr=subprocess.STDOUT, env=environment
+        )
+
+        def printed() -> str:
+            return (tmp_path / 'log.txt').read_text()
+
+        try:
+            wait_for(lambda: 'http://127.0.0.1:' in printed() or server.poll() is not None, 'server')
+            assert server.poll() is None, printed()
+            browser.get(next(word for word in printed().split() if word.startswith('http://127.0.0.1:')))
+            yield Page(browser)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@pytest.mark.slow
+def test_the_page_in_a_browser(page: Page, model_file: Path, tmp_path: Path) -> None:
     from PIL import Image
     from selenium.webdriver.common.action_chains import ActionChains
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
 
     Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
     small, opacity = PHOTO[:60, :100], np.full((60, 100), 65535, np.uint16)
@@ -166,80 +237,48 @@ def test_the_page_in_a_browser(browser, model_file: Path, tmp_path: Path) -> Non
     turned = Image.Exif()
     turned[274] = 6
     Image.fromarray(small).save(tmp_path / 'turned.jpg', exif=turned)
-    code = 'import sys; from gsasr_plugin.commands import main; sys.exit(main())'
-    arguments = ['demo', '--no-browser', '--model', str(model_file), '--device', 'cpu']
-    log = (tmp_path / 'log.txt').open('w+')
-    server = subprocess.Popen(
-        [sys.executable, '-c', code, *arguments],
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    )
-
-    def printed() -> str:
-        return (tmp_path / 'log.txt').read_text()
-
-    def facts(begin: str):
-        found = [e.text for e in browser.find_elements(By.ID, 'facts') if begin in e.text]
-        return found[0] if found else None
-
-    try:
-        wait_for(lambda: 'http://127.0.0.1:' in printed() or server.poll() is not None, 'server')
-        assert server.poll() is None, printed()
-        address = next(word for word in printed().split() if word.startswith('http://127.0.0.1:'))
-        browser.get(address)
-        upload = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, 'input[type=file]'), 'upload')[0]
-        upload.send_keys(str(tmp_path / 'photo.png'))
-        wait_for(lambda: facts(f'{model_file}: 64 x 64 pixels to 256 x 256'), 'result at x4')
-        browser.find_element(By.CSS_SELECTOR, f'#model input[value="{DEFAULT_MODEL}"]').click()
-        wait_for(lambda: facts(f'{DEFAULT_MODEL}: 64 x 64 pixels to 256 x 256'), 'result of another model')
-
-        number = browser.find_element(By.CSS_SELECTOR, '#scale input[type=number]')
-        number.send_keys(Keys.CONTROL, 'a')
-        number.send_keys('7.5', Keys.ENTER)
-        wait_for(lambda: facts('to 480 x 480'), 'result at x7.5')
-
-        before = browser.find_element(By.CSS_SELECTOR, '#close-up img').get_attribute('src')
-        where = browser.find_element(By.CSS_SELECTOR, '#where img')
-        ActionChains(browser).move_to_element_with_offset(where, -40, 30).click().perform()
-        wait_for(
-            lambda: browser.find_element(By.CSS_SELECTOR, '#close-up img').get_attribute('src') != before,
-            'Gaussians of the region that was clicked',
-        )
-        images = browser.find_elements(By.CSS_SELECTOR, '#compared img')
-        sources = {image.get_attribute('src') for image in images}
-        assert len(sources) == 2  # bicubic and SR under one slider
-        for name, said, size in (
-            ('deep.png', 'The picture: 100 x 60 pixels, 16 bits, with alpha', (80, 133)),
-            ('palette.gif', 'The picture: 100 x 60 pixels, 8 bits', (80, 133)),
-            ('turned.jpg', 'The picture: 60 x 100 pixels, 8 bits', (133, 80)),
-        ):
-            browser.find_element(By.CSS_SELECTOR, 'button[aria-label="Remove Image"]').click()
-            wait_for(lambda: not facts('pixels'), 'page without a picture')
-            assert not browser.find_elements(By.CSS_SELECTOR, '#download a')  # of the picture before
-            wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, 'input[type=file]'), 'upload')[0].send_keys(
-                str(tmp_path / name)
-            )
-            wait_for(lambda said=said: facts(said), f'{name} as it is in its file')
-            number.send_keys(Keys.CONTROL, 'a')
-            number.send_keys('1.33', Keys.ENTER)
-            browser.find_element(By.CSS_SELECTOR, '#ending input[value="tif"]').click()
-            browser.find_element(By.ID, 'whole').click()
-            link = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, '#download a'), 'result of the whole')[0]
-            with urllib.request.urlopen(link.get_attribute('href')) as file:
-                made = read_picture(file.read())
-            picture = read_picture(tmp_path / name)
-            assert made.size == size and made.bits == picture.bits
-            assert (made.alpha is None) == (picture.alpha is None)
-            assert (
-                len({e.get_attribute('src') for e in browser.find_elements(By.CSS_SELECTOR, '#whole-compared img')})
-                == 2
-            )
-        time.sleep(1)  # the images load
-        ARTEFACTS.mkdir(exist_ok=True)
-        browser.save_screenshot(str(ARTEFACTS / 'demo.png'))
-    finally:
-        server.terminate()
-        server.wait()
-        log.close()
+    page.upload(tmp_path / 'photo.png')
+    wait_for(lambda: page.facts(f'{model_file}: 64 x 64 pixels to 256 x 256'), 'result at x4')
+    page.one(f'#model input[value="{DEFAULT_MODEL}"]').click()
+    wait_for(lambda: page.facts(f'{DEFAULT_MODEL}: 64 x 64 pixels to 256 x 256'), 'result of another model')
+    page.scale('7.5')
+    wait_for(lambda: page.facts('to 480 x 480'), 'result at x7.5')
+    before = page.one('#close-up img').get_attribute('src')
+    ActionChains(page.browser).move_to_element_with_offset(page.one('#where img'), -40, 30).click().perform()
+    what = 'Gaussians of the region that was clicked'
+    wait_for(lambda: page.one('#close-up img').get_attribute('src') != before, what)
+    assert len({image.get_attribute('src') for image in page.all('#compared img')}) == 2
+    for name, said, size in (
+        ('deep.png', 'The picture: 100 x 60 pixels, 16 bits, with alpha', (80, 133)),
+        ('palette.gif', 'The picture: 100 x 60 pixels, 8 bits', (80, 133)),
+        ('turned.jpg', 'The picture: 60 x 100 pixels, 8 bits', (133, 80)),
+    ):
+        page.remove()
+        assert not page.all('#download a')  # of the picture before
+        page.upload(tmp_path / name)
+        wait_for(lambda said=said: page.facts(said), f'{name} as it is in its file')
+        page.scale('1.33')
+        made, picture = read_picture(page.whole('tif')), read_picture(tmp_path / name)
+        assert made.size == size and made.bits == picture.bits
+        assert (made.alpha is None) == (picture.alpha is None)
+    page.photograph('demo.png')
     assert Image.open(ARTEFACTS / 'demo.png').size[0] == 1500
+
+
+@pytest.mark.slow
+def test_a_photograph_of_12_megapixels_in_a_browser(page: Page, tmp_path: Path) -> None:
+    """As phones take them; the model of the tests draws a bicubic enlargement, which tells what is right."""
+    from PIL import Image
+
+    large = resize_bicubic(skimage.data.astronaut() / np.float32(255), (3000, 4000))
+    Image.fromarray(to_8_bit(large)).save(tmp_path / 'large.jpg', quality=90)
+    page.upload(tmp_path / 'large.jpg')
+    wait_for(lambda: page.facts('The picture: 4000 x 3000 pixels, 8 bits'), 'large picture')
+    page.scale('1.2')
+    made = read_picture(page.whole('jpg', LARGE_TIMEOUT_S))
+    assert page.facts('4800 x 3600 pixels in', 'whole-facts')
+    assert page.facts(f'shown at {shown_size((3600, 4800))[1]} x {shown_size((3600, 4800))[0]}', 'whole-facts')
+    page.photograph('demo_12_megapixels.png')
+    assert made.size == (3600, 4800)
+    expected = resize_bicubic(large, (360, 480))
+    assert np.abs(resize_bicubic(made.color, (360, 480)) - expected).mean() < 3 / 255
