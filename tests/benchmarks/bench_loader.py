@@ -2,9 +2,10 @@
 
 The paper's training samples: 48 x 48 from sub-images of 512 x 512 pixels (parts of a photograph, as PNG files), x1 to
 x4. The host's path is what its own data sets do: decode, crop, reduce with its `imresize`, flip, turn into tensors.
-Ours with each `cache`, and with `cache: memory` each degradation; disk is cold while an image is decoded and written,
-then warm, with the files in the system's page cache or, dropped from it before each round, on the disk. One process and
-one thread, as each worker of a loader has. The median of several rounds, all by turns.
+Ours with each `cache`, and with `cache: memory` each degradation, and pairs of the same images, at factors that make GT
+patches as large in the mean; disk is cold while an image is decoded and written, then warm, with the files in the
+system's page cache or, dropped from it before each round, on the disk. One process and one thread, as each worker of a
+loader has. The median of several rounds, all by turns, beside the host's path and beside our bicubic one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,8 +27,11 @@ import skimage.data
 import torch
 
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.degradation.options import PRESETS
+from gsasr_plugin.data.eight_bit import to_8_bit, to_float
 from gsasr_plugin.data.epoch_sampler import EpochIndex
+from gsasr_plugin.sizes import protocol_sizes
 
 # isort: split
 from basicsr.data.transforms import augment  # can be imported only once gsasr_plugin has repaired the host
@@ -36,6 +41,8 @@ from basicsr.utils.matlab_functions import imresize
 LQ_SIZE = 48
 SUB_IMAGE = 512
 HOST = "the host's path"
+BICUBIC = 'ours, cache: memory'
+PAIRED_FACTORS = (1.5, 2.5, 3.5)  # the mean of their squares is that of x1 to x4
 
 
 def write_sub_images(folder: Path) -> list[Path]:
@@ -48,6 +55,23 @@ def write_sub_images(folder: Path) -> list[Path]:
                 paths.append(folder / f'{name}_{top}_{left}.png')
                 cv2.imwrite(str(paths[-1]), image[top : top + SUB_IMAGE, left : left + SUB_IMAGE, ::-1])
     return paths
+
+
+def write_pairs(folder: Path, paths: list[Path]) -> dict[str, list[str]]:
+    """The sub-images with LR images of each factor, as PNG files; returns the roots of a data set."""
+    roots = {
+        f'dataroot_{kind}': [str(folder / f'{kind}_x{factor}') for factor in PAIRED_FACTORS] for kind in ('gt', 'lq')
+    }
+    for factor, gt_root, lq_root in zip(PAIRED_FACTORS, *roots.values(), strict=True):
+        Path(gt_root).mkdir(parents=True)
+        Path(lq_root).mkdir()
+        for path in paths:
+            image = cv2.imread(str(path))
+            lq_size, (height, width) = protocol_sizes(image.shape[:2], (factor, factor))
+            gt = image[:height, :width]
+            cv2.imwrite(str(Path(gt_root, path.name)), gt)
+            cv2.imwrite(str(Path(lq_root, path.name)), to_8_bit(resize_bicubic(to_float(gt), lq_size)))
+    return roots
 
 
 def host_sample(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,37 +109,49 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_sub_images(Path(folder))
-        section = {'name': 'sub-images', 'phase': 'train', 'dataroot_gt': folder, 'lq_size': LQ_SIZE}
-        folders = [Path(folder) / 'decoded' / str(turn) for turn in range(args.rounds)]
-
-        def dataset(cache: str, turn: int = 0, degradation: str | None = None) -> ArbitraryScalePairedDataset:
-            changes = {'cache': cache, 'cache_dir': str(folders[turn]), 'degradation': degradation}
-            return ArbitraryScalePairedDataset({**section, **changes})
-
-        none, memory = dataset('none'), dataset('memory')
-        degraded = {preset: dataset('memory', degradation=preset) for preset in PRESETS}
-        rates: dict[str, list[float]] = defaultdict(list)
-
-        def measure(label: str, data: ArbitraryScalePairedDataset, count: int) -> None:
-            rates[label].append(rate(lambda n: data[EpochIndex(n % len(data), epoch=turn, repeat=n)], count))
-
-        for turn in range(args.rounds):
-            rates[HOST].append(rate(lambda n: host_sample(paths[n % len(paths)]), max(args.samples // 10, 1)))
-            measure('ours, cache: none', none, args.samples)
-            measure('ours, cache: memory', memory, args.samples)
-            for preset, data in degraded.items():
-                measure(f'ours, cache: memory, {preset}', data, args.samples)
-            disk = dataset('disk', turn)
-            measure('ours, cache: disk, cold', disk, len(paths))
-            drop_from_page_cache(folders[turn])
-            measure('ours, cache: disk, warm, from the disk', disk, len(paths))
-            measure('ours, cache: disk, warm', disk, args.samples)
-    host = statistics.median(rates[HOST])
-    print(f'{len(paths)} sub-images, {os.cpu_count()} cores, one thread; samples per second (least, median, most):')
+        images = Path(folder) / 'images'
+        images.mkdir()
+        rates, count = measured_rates(Path(folder), write_sub_images(images), args.rounds, args.samples)
+    host, bicubic = (statistics.median(rates[label]) for label in (HOST, BICUBIC))
+    print(f'{count} sub-images, {os.cpu_count()} cores, one thread; samples per second (least, median, most), and')
+    print(f'times as fast as {HOST}, and as {BICUBIC}:')
     for label, found in rates.items():
         median = statistics.median(found)
-        print(f'{label:<40}{min(found):>9.1f}{median:>9.1f}{max(found):>9.1f}{median / host:>8.1f} x')
+        figures = f'{min(found):>9.1f}{median:>9.1f}{max(found):>9.1f}{median / host:>8.1f} x{median / bicubic:>8.2f} x'
+        print(f'{label:<40}{figures}')
+
+
+def measured_rates(folder: Path, paths: list[Path], rounds: int, samples: int) -> tuple[dict[str, list[float]], int]:
+    """Samples per second of each way, once for each round; and how many images there are."""
+    section = {'name': 'sub-images', 'phase': 'train', 'dataroot_gt': str(folder / 'images'), 'lq_size': LQ_SIZE}
+    caches = [folder / 'decoded' / str(turn) for turn in range(rounds)]
+
+    def dataset(cache: str, turn: int = 0, **changes: Any) -> ArbitraryScalePairedDataset:
+        return ArbitraryScalePairedDataset({**section, 'cache': cache, 'cache_dir': str(caches[turn]), **changes})
+
+    pairs = write_pairs(folder / 'pairs', paths)
+    steady = {
+        'ours, cache: none': dataset('none'),
+        BICUBIC: dataset('memory'),
+        **{f'{BICUBIC}, {preset}': dataset('memory', degradation=preset) for preset in PRESETS},
+        f'{BICUBIC}, pairs': dataset('memory', **pairs),
+        'ours, cache: none, pairs': dataset('none', **pairs),
+    }
+    rates: dict[str, list[float]] = defaultdict(list)
+    for turn in range(rounds):
+
+        def measure(label: str, data: ArbitraryScalePairedDataset, count: int, turn: int = turn) -> None:
+            rates[label].append(rate(lambda n: data[EpochIndex(n % len(data), epoch=turn, repeat=n)], count))
+
+        rates[HOST].append(rate(lambda n: host_sample(paths[n % len(paths)]), max(samples // 10, 1)))
+        for label, data in steady.items():
+            measure(label, data, samples)
+        disk = dataset('disk', turn)
+        measure('ours, cache: disk, cold', disk, len(paths))
+        drop_from_page_cache(caches[turn])
+        measure('ours, cache: disk, warm, from the disk', disk, len(paths))
+        measure('ours, cache: disk, warm', disk, samples)
+    return rates, len(paths)
 
 
 if __name__ == '__main__':

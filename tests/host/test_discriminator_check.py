@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from basicsr.archs import build_network
 
 from gsasr_plugin.option_types import dotted
 from tests.host.test_option_check import MISSING, changed, check, errors
@@ -78,3 +81,50 @@ def test_an_adversarial_term_needs_a_model_with_a_discriminator(project: Path, g
     (problem,) = errors(changed(gsasr_options, train__losses={'eye': GAN}), project)
     assert dotted(problem.path) == 'train.losses.eye' and problem.accepted == 'model_type: GSASRGANModel'
     assert problem.fault == 'needs a discriminator, and GSASRModel has none'
+
+
+def weights(section: Options = UNET) -> dict[str, torch.Tensor]:
+    return build_network(dict(section)).state_dict()
+
+
+HELD: dict[str, Callable[[], Any]] = {
+    'whole': lambda: {'params': weights()},
+    'average': lambda: {'params_ema': weights()},
+    'bare': weights,
+    'wider': lambda: {'params': weights({**UNET, 'num_feat': 6})},
+    'another': lambda: {'params': weights(VGG)},
+}
+
+
+@pytest.mark.parametrize(
+    ('held', 'path', 'option', 'said'),
+    [
+        ('whole', {}, None, ''),
+        ('average', {'param_key_d': 'params_ema'}, None, ''),
+        ('bare', {'param_key_d': None}, None, ''),
+        ('another', {'strict_load_d': False}, None, ''),
+        ('absent', {}, 'pretrain_network_d', "there is no file 'd.pth'"),
+        ('whole', {'pretrain_network_d': 'gsasr-small'}, 'pretrain_network_d', "there is no file 'gsasr-small'"),
+        ('whole', {'pretrain_network_d': ['d.pth', 'd.pth']}, 'pretrain_network_d', "given ['d.pth'"),
+        ('text', {}, 'pretrain_network_d', 'd.pth'),
+        ('wider', {}, 'pretrain_network_d', 'd.pth [params] does not fit the network:\n  is of another size in: conv0'),
+        ('another', {}, 'pretrain_network_d', 'd.pth [params] does not fit the network:\n  lacks: conv0'),
+        ('average', {}, 'param_key_d', 'params, but d.pth holds its weights under params_ema'),
+        ('bare', {}, 'param_key_d', 'params, but d.pth holds its weights at the top'),
+        ('whole', {'param_key_e': 'params'}, 'param_key_e', 'unknown key'),
+        ('whole', {'strict_load_d': 'yes'}, 'strict_load_d', "given 'yes'"),
+    ],
+)
+def test_weights_to_start_from(
+    project: Path, gan_options: Options, held: str, path: Options, option: str | None, said: str
+) -> None:
+    if held == 'text':
+        Path('d.pth').write_text('weights')
+    elif held != 'absent':
+        torch.save(HELD[held](), 'd.pth')
+    gan_options['path'] |= {'pretrain_network_d': 'd.pth', **path}
+    if option is None:
+        assert not check(gan_options, project)
+        return
+    (problem,) = errors(gan_options, project)
+    assert problem.path == ('path', option) and said in problem.fault, problem.message('f')

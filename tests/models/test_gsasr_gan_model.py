@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models import build_model
 from basicsr.models.srgan_model import SRGANModel
@@ -35,10 +36,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def make_model(folder: Path, network_d: dict[str, Any] = UNET, **train: Any) -> Any:
+def make_model(folder: Path, network_d: dict[str, Any] = UNET, path: dict[str, Any] | None = None, **train: Any) -> Any:
     gan = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
     adam = {'type': 'Adam', 'lr': 1e-3}
     opt = options(folder, **{'optim_d': adam, 'gan_opt': gan, 'net_d_crop': None, **train})
+    opt['path'] |= path or {}
     torch.manual_seed(0)
     return build_model(copy.deepcopy({**opt, 'model_type': 'GSASRGANModel', 'network_d': network_d}))
 
@@ -231,6 +233,26 @@ def test_a_checkpoint_holds_both_networks_and_goes_on_exactly(tmp_path: Path) ->
     with pytest.raises(RunError, match=r'net_d_2\.pth is no file of this VGGStyleDiscriminator'):
         other = make_model(tmp_path, VGG)
         other.load_network(other.net_d, str(tmp_path / 'models' / 'net_d_2.pth'))
+
+
+def test_the_discriminator_starts_from_given_weights(tmp_path: Path) -> None:
+    """Whole, under the key that is asked for, and what fits where the rest may be missing."""
+    torch.manual_seed(5)
+    params, average = (build_network(dict(UNET)).state_dict() for _ in range(2))
+    part = {name: tensor for name, tensor in average.items() if not name.startswith('conv9')}
+    file = str(tmp_path / 'd.pth')
+    torch.save({'params': params, 'params_ema': average, 'part': part}, file)
+    other = make_model(tmp_path).net_d.state_dict()
+    found = {
+        key: make_model(tmp_path, path={'pretrain_network_d': file, 'param_key_d': key, 'strict_load_d': key != 'part'})
+        for key in ('params', 'params_ema', 'part')
+    }
+    for key, expected in (('params', params), ('params_ema', average), ('part', {**other, **part})):
+        loaded = found[key].net_d.state_dict()
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items()), key
+    assert not torch.equal(other['conv0.weight'], params['conv0.weight'])
+    with pytest.raises(RunError, match=r'd\.pth is no file of this VGGStyleDiscriminator'):
+        make_model(tmp_path, VGG, path={'pretrain_network_d': file})
 
 
 def test_a_loss_without_the_discriminators_part_is_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from skimage import data
 from torch.utils.data import default_collate
 
+from gsasr_plugin.archs import rendering
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit, to_float
@@ -43,6 +44,28 @@ def test_a_grid_that_says_what_the_sizes_say_changes_nothing(tmp_path: Path) -> 
     assert not all(torch.equal(a, b) for a, b in zip(plain, other))
     for a, b in zip(other, in_parts):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_pairs_of_all_factors_are_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call of the decoder and one of the rasterizer, in a step of GSASR's."""
+    image = to_float(data.chelsea())
+    factors: list[Factors] = [(1, 1), (2, 2), (2.5, 2.5), (3.37, 2.85)]
+    for number, scale in enumerate(factors):
+        write_pair(tmp_path, str(number), image[40:110, 100:180], scale)
+    opt = {'name': 'set', 'type': 'ArbitraryScalePairedDataset', 'phase': 'train', 'lq_size': 8}
+    items = ArbitraryScalePairedDataset({**opt, **{f'dataroot_{kind}': str(tmp_path / kind) for kind in ('gt', 'lq')}})
+    fed = default_collate([items[number] for number in range(len(factors))])
+    assert len({gt.shape for gt in fed['gt']}) == len(factors)
+    model, calls = make_model(tmp_path), []
+    model.net_g.decoder.register_forward_pre_hook(lambda _, arguments: calls.append(('decoder', len(arguments[0]))))
+    rasterize = rendering.rasterize_gaussians
+    monkeypatch.setattr(
+        rendering, 'rasterize_gaussians', lambda *args, **kw: calls.append(('rasterizer', 4)) or rasterize(*args, **kw)
+    )
+    model.feed_data(fed)
+    model.optimize_parameters(1)
+    assert calls == [('decoder', 4), ('rasterizer', 4)]
+    assert [tuple(image.shape) for image in model.output] == [tuple(gt.shape) for gt in fed['gt']]
 
 
 TINY = {
