@@ -139,6 +139,10 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
     def __post_init__(self) -> None:
         if self.dataroot_gt is None and self.dataroot_lq is None:
             raise ValueError('dataroot_gt or dataroot_lq is needed')
+        for name in ('dataroot_gt', 'dataroot_lq'):
+            roots = getattr(self, name)
+            if roots is not None and len(roots) == 0:
+                raise ValueError(f'{name} names no folder, got {roots!r}')
         if self.scale_range is not None and self.scales is not None:
             raise ValueError(f'scale_range {self.scale_range} and scales {self.scales} exclude each other')
         if self.scale_range is not None and self.scale_range[0] > self.scale_range[1]:
@@ -216,7 +220,7 @@ class ArbitraryScalePairedDatasetOptions(LoaderOptions):
         if lq is None:
             return [ImageRoot(number) for number in range(gt_count)]
         roots = [lq] if isinstance(lq, str) else lq
-        if not roots or gt_count not in (1, len(roots)):
+        if gt_count not in (1, len(roots)):
             raise ValueError(f'dataroot_lq needs one entry, or null, for each dataroot_gt {self.dataroot_gt}; got {lq}')
         return [
             ImageRoot(number if gt_count > 1 else 0, root, template=template)

@@ -129,10 +129,10 @@ def fitting_pairs(
         if own is not None and part is not None:
             pairs.append(Pair(gt, lq, own, part, lq_size))
             continue
-        wanted = format_scale(own) if own else 'any of at least 1'
+        wanted = f'scale {format_scale(own)}' if own else 'any scale of at least 1'
         faults.append(
             DataError(
-                f'sizes of a pair do not fit scale {wanted}: GT {gt} has {gt_size[0]} x {gt_size[1]} pixels '
+                f'sizes of a pair do not fit {wanted}: GT {gt} has {gt_size[0]} x {gt_size[1]} pixels '
                 f'(rows x columns), LR {lq} {lq_size[0]} x {lq_size[1]}'
             )
         )

@@ -1,5 +1,6 @@
 """GSASRGANModel: GSASRModel with a discriminator, as BasicSR's SRGANModel is its SRModel with one."""
 
+import warnings
 from contextlib import nullcontext
 from typing import Any
 
@@ -60,6 +61,8 @@ class GSASRGANModel(GSASRModel):
         """As BasicSR's, for both networks."""
         options = dict(self.opt['train']['optim_d'])  # may be one with optim_g, of which BasicSR takes the type away
         super().setup_optimizers()
+        # GSASR may rest while the schedule goes on, which PyTorch takes for a mistake.
+        warnings.filterwarnings('ignore', message=r'.*lr_scheduler\.step\(\).* before `optimizer\.step\(\)`')
         self.optimizer_d = self.get_optimizer(options.pop('type'), self.net_d.parameters(), **options)
         self.optimizers.append(self.optimizer_d)
 

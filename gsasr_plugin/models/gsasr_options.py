@@ -1,7 +1,9 @@
 """What GSASRModel accepts in an option file beside BasicSR's keys."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from gsasr_plugin.archs.decoder import CheckpointedParts
 from gsasr_plugin.archs.tile_options import TileOptions
@@ -55,7 +57,7 @@ class GSASRGANTrainOptions(GSASRTrainOptions):
     gan_opt: dict[str, Any] | None = None
     net_d_iters: PositiveInt = 1
     net_d_init_iters: NonNegativeInt = 0
-    net_d_crop: PositiveInt | None = None
+    net_d_crop: Annotated[int, Field(ge=1, le=1024)] | None = None
 
 
 @dataclass(kw_only=True)

@@ -219,7 +219,7 @@ def test_sizes_that_do_not_fit_are_named(gt_root, pairs, write_images):
     with pytest.raises(ValueError, match=r'do not fit scale 2: .*gt/a\.png has 61 x 50'):
         make(dataroot_gt=gt_root, dataroot_lq={2: swapped})
     larger = write_images('larger', {'a.png': (122, 100), 'b.png': (148, 222)})
-    with pytest.raises(ValueError, match=r'any of at least 1: GT .*a\.png'):
+    with pytest.raises(ValueError, match=r'any scale of at least 1: GT .*a\.png'):
         make(dataroot_gt=gt_root, dataroot_lq=larger)
 
 

@@ -16,6 +16,7 @@ from tests.host.test_option_check import MISSING, changed, check, errors
 Options = dict[str, Any]
 UNET = {'type': 'UNetDiscriminatorSN', 'num_in_ch': 3, 'num_feat': 4}
 VGG = {'type': 'VGGStyleDiscriminator', 'num_in_ch': 3, 'num_feat': 4}
+SMALL_GSASR = {'type': 'GSASR', 'encoder_opt': {'type': 'EDSR', 'num_feat': 4, 'num_block': 1}}
 GAN = {'type': 'GANLoss', 'gan_type': 'vanilla', 'loss_weight': 0.1}
 L1 = {'type': 'L1Loss'}
 
@@ -65,6 +66,8 @@ def test_sound_options_pass(project: Path, gan_options: Options, changes: dict[s
             '2 x 3 x 256 x 256 of two images, and not',
             '',
         ),
+        ({'network_d': SMALL_GSASR}, 'network_d', 'GSASR cannot judge images: give either scale or size', ''),
+        ({'train__net_d_crop': 1025}, 'train.net_d_crop', 'given 1025', 'at least 1, at most 1024'),
         ({'network_d__num_feet': 1}, 'network_d.num_feet', 'unknown key', 'num_feat'),
         ({'model_type': 'GSASRModel'}, 'train.gan_opt', 'needs a discriminator', 'model_type: GSASRGANModel'),
     ],

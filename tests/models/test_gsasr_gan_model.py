@@ -162,10 +162,14 @@ def test_clipping_is_of_each_network(tmp_path: Path) -> None:
         assert norm == pytest.approx(1e-3, rel=1e-3) and model.log_dict[name] > 1e-3
 
 
-def test_gsasr_rests_while_the_discriminator_begins_and_in_between(tmp_path: Path) -> None:
+def test_gsasr_rests_while_the_discriminator_begins_and_in_between(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    """Without a warning of PyTorch's that the schedule goes on."""
     model = make_model(tmp_path, net_d_iters=2, net_d_init_iters=3)
     for iteration in range(1, 7):
         before = [p.clone() for p in model.net_g.parameters()], [p.clone() for p in model.net_d.parameters()]
+        model.update_learning_rate(iteration)
         step(model, iteration, batch())
         moved = [
             not all(torch.equal(a, b) for a, b in zip(old, net.parameters(), strict=True))
@@ -173,6 +177,7 @@ def test_gsasr_rests_while_the_discriminator_begins_and_in_between(tmp_path: Pat
         ]
         assert moved == [iteration in (4, 6), True], iteration
         assert ('l_pix' in model.log_dict) == (iteration in (4, 6))
+    assert not [str(warning.message) for warning in recwarn if 'lr_scheduler' in str(warning.message)]
 
 
 def test_pairs_are_drawn_on_their_grids_while_the_discriminator_is_alone(tmp_path: Path) -> None:

@@ -41,25 +41,31 @@ def check_discriminator(report: Report, root: dict[str, Any], model: type | None
 
 def check_crops(report: Report, root: dict[str, Any]) -> None:
     """Build the discriminator of a sound file, and show it crops as the training will."""
-    section = root['network_d']
+    section, side = root['network_d'], root['train'].get('net_d_crop')
     cls, arguments = registered(ARCH_REGISTRY, section['type']), {k: v for k, v in section.items() if k != 'type'}
     try:
         try:
             with torch.device('meta'):  # without memory, where the network allows that
-                _judge(cls(**arguments), root['train'])
+                _judge(cls(**arguments), side)
         except (NotImplementedError, RuntimeError):
             with torch.random.fork_rng(devices=[]):
-                _judge(cls(**arguments), root['train'])
-    except ValueError as error:
+                _judge(cls(**arguments), side)
+    except _OtherSizeError as error:
         report.error(('train', 'net_d_crop'), str(error))
     except Exception as error:  # a network may refuse a size in any way
-        side = root['train'].get('net_d_crop')
         crops = 'images' if side is None else f'crops of {side} x {side} (train.net_d_crop)'
         report.error(('network_d',), f'{section["type"]} cannot judge {crops}: {str(error) or type(error).__name__}')
 
 
-def _judge(net: nn.Module, train: dict[str, Any]) -> None:
-    side = crop_side(net, train.get('net_d_crop'))
+class _OtherSizeError(Exception):
+    """The option asks for other crops than the network takes."""
+
+
+def _judge(net: nn.Module, given: int | None) -> None:
+    try:
+        side = crop_side(net, given)
+    except ValueError as error:
+        raise _OtherSizeError(str(error)) from error
     with torch.no_grad():
         said = net(torch.zeros(2, 3, side, side))
     if not isinstance(said, Tensor):
