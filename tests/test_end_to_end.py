@@ -127,6 +127,35 @@ def test_train_kill_resume_test(tmp_path: Path) -> None:
     assert image.shape == (96, 96, 3)
 
 
+# As Python starts worker processes on macOS, and from 3.14 on.
+STARTED_BY = """
+import multiprocessing, sys
+from gsasr_plugin import cli
+
+if __name__ == '__main__':
+    multiprocessing.set_start_method(sys.argv.pop(1))
+    sys.exit(cli.main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['spawn', 'forkserver'])
+def test_workers_that_start_from_nothing(method: str, tmp_path: Path) -> None:
+    """They train the same network as none do."""
+    options = make_project(tmp_path)
+    options['train']['total_iter'] = 2
+    (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
+    (tmp_path / 'start.py').write_text(STARTED_BY)
+    weights = []
+    for name, workers in (('with', 1), ('without', 0)):
+        changes = [f'name={name}', f'datasets:train:num_worker_per_gpu={workers}']
+        command = [sys.executable, 'start.py', method, 'train', '-opt', 'train.yml', '--force_yml', *changes]
+        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_S)
+        assert done.returncode == 0, done.stderr[-2000:]
+        weights.append(torch.load(tmp_path / 'experiments' / name / 'models' / 'net_g_latest.pth')['params'])
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+
+
 @pytest.mark.slow
 def test_two_processes_train_validate_and_resume(tmp_path: Path) -> None:
     """Over gloo, without averaged weights: rank 0 validates alone while the other goes on to its next step."""

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from gsasr_plugin.data.epoch_sampler import EpochSampler
-from gsasr_plugin.host.repairs.repair import Repair
+from gsasr_plugin.host.repair import Repair
 from gsasr_plugin.run_errors import RunError, ends_run
 from gsasr_plugin.stop_signals import leave_process_group
 

@@ -25,8 +25,8 @@ from gsasr_plugin.checkpoints.training_pairs import DIGESTS, digest, prune
 from gsasr_plugin.host import repairs as host_repairs
 from gsasr_plugin.host import train_loop
 from gsasr_plugin.host.plugins import basicsr_command
+from gsasr_plugin.host.repair import is_ours
 from gsasr_plugin.host.repairs import vanished_modules
-from gsasr_plugin.host.repairs.repair import is_ours
 from gsasr_plugin.host.train_loop import load_resume_state
 from gsasr_plugin.run_errors import DataError, RunError
 from tests.host.conftest import write_options

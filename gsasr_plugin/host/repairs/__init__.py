@@ -8,10 +8,10 @@ Installed files are never touched, and applying a repair again changes nothing. 
 import importlib
 
 from gsasr_plugin.host.plugins import BASICSR_VERSION, basicsr_command
+from gsasr_plugin.host.repair import Repair, apply
 from gsasr_plugin.host.repairs.option_values import PathsOfLists, dict2str_of_any_keys
 from gsasr_plugin.host.repairs.prefetching import next_or_error, run_and_tell
 from gsasr_plugin.host.repairs.process_group import init_dist_anywhere, model_to_any_device
-from gsasr_plugin.host.repairs.repair import Repair, apply
 from gsasr_plugin.host.repairs.result_folders import keep_results
 from gsasr_plugin.host.repairs.vanished_modules import VANISHED
 from gsasr_plugin.host.train_loop import TRAIN_LOOP
