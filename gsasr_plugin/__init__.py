@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from gsasr_plugin.host.plugins import version_of
 from gsasr_plugin.host.registration import attend_basicsr
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ _ROOMS = ('archs', 'data', 'metrics', 'models')
 
 def __getattr__(name: str) -> Any:
     if name == '__version__':
+        from gsasr_plugin.host.plugins import version_of  # which imports what takes a tenth of a second
+
         value: Any = version_of('gsasr-plugin') or '(not installed)'
     elif name in _HOMES:
         value = getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)

@@ -6,11 +6,16 @@ already, because somebody else has put that module in its place, all is done at 
 """
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import sys
 import types
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:  # which need not be theirs: importing them takes long, in which Ctrl-C is not awaited
+    Loader = MetaPathFinder = object
 
 BASICSR = 'basicsr'
 
@@ -69,7 +74,7 @@ def _forget(before: set[str]) -> None:
             sys.modules.pop(name, None)
 
 
-class _Watch(importlib.abc.MetaPathFinder):
+class _Watch(MetaPathFinder):
     """Finds BasicSR where the other finders find it, and has it loaded by `_Loader`; any other module is theirs."""
 
     def find_spec(
@@ -85,10 +90,10 @@ class _Watch(importlib.abc.MetaPathFinder):
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader(Loader):
     """Loads BasicSR by its own loader, between what has to stand before and what comes after."""
 
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+    def __init__(self, loader: Loader) -> None:
         self.loader = loader
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import gsasr_plugin
+
 COUNT = 2000
 # It tells when its arguments are about to be read, from where on Ctrl-C ends it without a traceback.
 CODE = """
@@ -91,3 +93,14 @@ def test_ctrl_c_ends_with_a_summary(
     assert not list((pictures / 'out').glob('.*'))
     for path in written(pictures):
         assert Image.open(path).size == (96, 96)
+
+
+def test_little_is_imported_before_ctrl_c_is_awaited() -> None:
+    """Until then it makes a traceback: so the imports before are few, and none of them takes long."""
+    root = Path(gsasr_plugin.__file__).parents[1]
+    code = f'import sys; sys.path.insert(0, {str(root)!r}); before = set(sys.modules); import gsasr_plugin.stop_signals'
+    code += '; print(*sorted(set(sys.modules) - before))'
+    done = subprocess.run([sys.executable, '-S', '-c', code], capture_output=True, text=True, check=True)
+    found = done.stdout.split()
+    assert 'gsasr_plugin.stop_signals' in found
+    assert not {'zipfile', 'importlib.resources', 'importlib.metadata', 'pathlib', 'traceback', 'argparse'} & {*found}
