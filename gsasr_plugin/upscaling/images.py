@@ -16,6 +16,7 @@ from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.model_file import PathLike
 from gsasr_plugin.sizes import Size, output_sizes
+from gsasr_plugin.upscaling.estimate import RESULT_BYTES, beyond_memory, gaussians_of, whole_bytes
 from gsasr_plugin.upscaling.hardware import AUTO
 from gsasr_plugin.upscaling.pictures.reading import from_pillow
 from gsasr_plugin.upscaling.pictures.writing import to_pillow
@@ -63,6 +64,7 @@ def upscale(
         ValueError: an image of another form, with numbers that are none or floats beyond 0..1, or a scale, size, model,
             device or type that is not accepted.
         TypeError: no image, or an argument of another type.
+        MemoryError: the result does not fit into memory; the message has the numbers.
     """
     _check_arguments(image, scale, size, model, tile_options)
     net = model if isinstance(model, GSASR) else load(model)
@@ -74,6 +76,7 @@ def upscale(
         H, W = output_sizes(lq_size, 1, scale, size)[0]
         if lq_size[0] > H or lq_size[1] > W:
             raise ValueError(f'size {(H, W)} is smaller than that of image, {tuple(lq_size)}: GSASR enlarges')
+        _check_memory(upscaler, lq_size, (H, W))
         return H, W
 
     if isinstance(image, Tensor):
@@ -105,6 +108,14 @@ def _check_arguments(image: Any, scale: Any, size: Any, model: Any, tile_options
 
 def _all_are(values: Any, types: tuple[type, ...]) -> bool:
     return isinstance(values, tuple | list) and len(values) > 0 and all(isinstance(value, types) for value in values)
+
+
+def _check_memory(upscaler: Upscaler, lq_size: Size, size: Size) -> None:
+    whole = max(RESULT_BYTES, whole_bytes(upscaler))
+    count, steps = gaussians_of(upscaler, lq_size), upscaler.net.consistency
+    problem = beyond_memory([(size, 'PNG')], lq_size=lq_size, gaussians=count, steps=steps, whole=whole)
+    if problem:
+        raise MemoryError(f'a result of {size[1]} x {size[0]} pixels: {problem}')
 
 
 def _check_range(lowest: float, highest: float) -> None:

@@ -291,3 +291,11 @@ def test_memory_is_of_the_rows_that_consistency_waits_for(net: GSASR) -> None:
     sizes = [((12000, 20000), 'PNG')]
     more = needed_bytes(consistent, (24, 40), sizes) - needed_bytes(upscaler(net), (24, 40), sizes)
     assert more == (100 - BAND_BYTES) * band + (40 + 3 * 23) * pixels
+
+
+@pytest.mark.parametrize('kind', [np.asarray, torch.from_numpy, Image.fromarray])
+def test_results_beyond_the_memory_are_refused_with_numbers(kind: Any, net: GSASR) -> None:
+    image = kind(np.zeros((24, 32, 3), np.uint8))
+    image = image.permute(2, 0, 1) if isinstance(image, torch.Tensor) else image
+    with pytest.raises(MemoryError, match=r'640000 x 480000 pixels: it does not fit into memory: .* GiB are free'):
+        upscale(image, scale=20000, model=net, device='cpu')

@@ -4,8 +4,10 @@ import dataclasses
 import io
 import itertools
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
+from PIL import Image
 from PIL.ExifTags import Base
 
 from gsasr_plugin.upscaling.pictures import vips
@@ -19,7 +21,7 @@ UNSIGNED, NUMBERS = 1, {2: 'numbers with sign', 3: 'floating-point numbers', 5: 
 ALPHA_SAMPLES = (1, 2)  # of ExtraSamples: multiplied into the colours or not
 DNG_VERSION = 50706
 SEPARATE = 2  # of PlanarConfiguration
-LZMA, DEFLATE = 34925, 8  # of Compression
+LZMA, ZSTD, DEFLATE = 34925, 50000, 8  # of Compression
 EDGES_BYTES = 1 << 24  # of tiles that reach beyond the picture, at most
 PARTS = ((Base.StripOffsets, Base.StripByteCounts), (Base.TileOffsets, Base.TileByteCounts))
 DAMAGED = 'is damaged: its data make no sense'
@@ -30,7 +32,7 @@ def read_tiff(content: bytes, max_pixels: float | None) -> Picture:
     file, exif, remarks = tiff_file(content), parse_exif(content), []
     check_size(file.size, max_pixels)
     count = len(page_offsets(content))
-    if exif.number(Base.Compression, 1) == LZMA:
+    if exif.number(Base.Compression, 1) in (LZMA, ZSTD):
         content = _deflated(content, file.size)
     extra = [int(kind) for kind in exif.numbers(Base.ExtraSamples)]
     alpha_at = next((number for number, kind in enumerate(extra) if kind in ALPHA_SAMPLES), None)
@@ -53,28 +55,64 @@ def read_tiff(content: bytes, max_pixels: float | None) -> Picture:
 
 
 def _deflated(content: bytes, size: tuple[int, int]) -> bytes:
-    """The first picture of a file whose parts are compressed by LZMA, which libvips does not read, deflated instead."""
-    import lzma
-
+    """The first picture of a file whose parts are compressed as libvips does not read it, deflated instead."""
     exif = parse_exif(content)
+    unpacked = {LZMA: _by_lzma, ZSTD: _by_pillow}[exif.number(Base.Compression, 0)]
     offsets, lengths = next((tags for tags in PARTS if tags[0] in exif.main.entries), PARTS[0])
     room = 2 * size[0] * size[1] * exif.number(Base.SamplesPerPixel, 1) + EDGES_BYTES
     parts = []
-    for place, length in zip(exif.numbers(offsets), exif.numbers(lengths)):
+    for place, length, shape in zip(exif.numbers(offsets), exif.numbers(lengths), _shapes(exif, size)):
+        room -= shape[0] * shape[1]
         try:
-            levels = lzma.LZMADecompressor().decompress(content[int(place) : int(place + length)], room + 1)
-        except (lzma.LZMAError, EOFError):
+            levels = unpacked(content[int(place) : int(place + length)], shape) if room >= 0 else b''
+        except Exception:  # each of the decoders has its own
             raise PictureError(DAMAGED) from None
-        room -= len(levels)
-        if room < 0:
+        if len(levels) != shape[0] * shape[1]:
             raise PictureError(DAMAGED)
         parts.append(zlib.compress(levels, 1))
     exif.main.entries[Base.Compression] = exif.entry(SHORT, DEFLATE)
-    exif.main.entries[lengths] = exif.entry(LONG, *map(len, parts))
-    exif.main.entries[offsets] = exif.main.entries[lengths]  # as long; the numbers follow
-    places = itertools.accumulate(map(len, parts[:-1]), initial=len(exif.file_start()))
-    exif.main.entries[offsets] = exif.entry(LONG, *(list(places)[: len(parts)]))
+    exif.main.entries[lengths] = exif.main.entries[offsets] = exif.entry(LONG, *map(len, parts))
+    places = itertools.accumulate(map(len, parts), initial=len(exif.file_start()))
+    exif.main.entries[offsets] = exif.entry(LONG, *itertools.islice(places, len(parts)))
     return exif.file_start() + b''.join(parts)
+
+
+def _shapes(exif: Exif, size: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Rows and bytes per row of the parts of a picture of (H, W), one after another; of tiles without end."""
+    separate = exif.number(Base.PlanarConfiguration, 1) == SEPARATE
+    channels = 1 if separate else exif.number(Base.SamplesPerPixel, 1)
+    bits = channels * exif.number(Base.BitsPerSample, 1)
+    while Base.TileOffsets in exif.main.entries:
+        yield exif.number(Base.TileLength, 1), -(-exif.number(Base.TileWidth, 1) * bits // 8)
+    rows = max(1, min(exif.number(Base.RowsPerStrip, size[0]), size[0]))
+    while True:
+        for top in range(0, size[0], rows):
+            yield min(rows, size[0] - top), -(-size[1] * bits // 8)
+
+
+def _by_lzma(part: bytes, shape: tuple[int, int]) -> bytes:
+    import lzma
+
+    return lzma.LZMADecompressor().decompress(part, shape[0] * shape[1])
+
+
+def _by_pillow(part: bytes, shape: tuple[int, int]) -> bytes:
+    """Its libtiff knows more than that of libvips: the bytes are its levels of grey."""
+    exif = Exif()
+    numbers = {
+        Base.ImageWidth: shape[1],
+        Base.ImageLength: shape[0],
+        Base.BitsPerSample: 8,
+        Base.Compression: ZSTD,
+        Base.PhotometricInterpretation: 1,
+        Base.StripOffsets: 0,
+        Base.RowsPerStrip: shape[0],
+        Base.StripByteCounts: len(part),
+    }
+    exif.main.entries |= {tag: exif.entry(LONG, number) for tag, number in numbers.items()}
+    exif.main.entries[Base.StripOffsets] = exif.entry(LONG, len(exif.file_start()))
+    with Image.open(io.BytesIO(exif.file_start() + part), formats=['TIFF']) as image:
+        return image.tobytes()
 
 
 def _of_two_planes(content: bytes, alpha_at: int | None) -> tuple[np.ndarray, np.ndarray | None]:

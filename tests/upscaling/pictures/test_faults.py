@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from gsasr_plugin.upscaling.pictures.depth import bits_in_file
 from gsasr_plugin.upscaling.pictures.metadata import Metadata
@@ -174,16 +174,39 @@ def test_tiff_files_by_lzma(options: dict[str, Any], predictor: bool) -> None:
         read_picture(whole[: place + 8] + bytes(20) + whole[place + 28 :])
 
 
-def test_tiff_parts_that_are_larger_than_the_picture_are_damaged() -> None:
-    whole = tiff(np.zeros((4096, 4096), np.uint16), photometric='minisblack', compression='lzma', rowsperstrip=4096)
-    sides = [place for place in range(0, 200) if whole[place : place + 2] in (b'\x00\x01', b'\x01\x01')]
-    small = bytearray(whole)
-    for place in sides:
-        if whole[place + 2 : place + 8] == b'\x04\0\x01\0\0\0' or whole[place + 2 : place + 8] == b'\x03\0\x01\0\0\0':
-            small[place + 8 : place + 12] = struct.pack('<I', 8)
-    assert picture_header(bytes(small)).size == (8, 8)
-    with pytest.raises(PictureError, match='damaged'):
-        read_picture(bytes(small))
+def test_tiff_files_by_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several strips, of 1, 8 and 16 bits; damaged ones are named."""
+    monkeypatch.setattr(TiffImagePlugin, 'STRIP_SIZE', 400)
+    for pixels in (RGBA8, RGBA8[..., 0], RGBA16[..., 0]):
+        content = saved(pixels, 'TIFF', compression='zstd')
+        assert len(tifffile.TiffFile(io.BytesIO(content)).pages[0].dataoffsets) > 2
+        found = read_picture(content)
+        np.testing.assert_array_equal(levels(found).squeeze(), pixels)
+        assert found.bits == 8 * pixels.itemsize
+    file = io.BytesIO()
+    Image.fromarray(RGBA8[..., 0] > 99).save(file, 'TIFF', compression='zstd')
+    np.testing.assert_array_equal(levels(read_picture(file.getvalue()))[..., 0], (RGBA8[..., 0] > 99) * 255)
+    place = tifffile.TiffFile(io.BytesIO(content)).pages[0].dataoffsets[0]
+    for damaged in (content[:place] + bytes(60) + content[place + 60 :], content[: place + 30]):
+        with pytest.raises(PictureError, match='damaged'):
+            read_picture(damaged)
+
+
+def test_of_tiff_parts_no_more_is_unpacked_than_the_picture_has() -> None:
+    """Of one that says to be larger, its beginning; parts that are much larger than the picture are damaged."""
+    pixels = np.zeros((4096, 4096), np.uint16)
+    cases: list[dict[str, Any]] = [{'rowsperstrip': 4096}, {'tile': (4096, 4096)}]
+    for options in cases:
+        content = bytearray(tiff(pixels, photometric='minisblack', compression='lzma', **options))
+        for tag in tifffile.TiffFile(io.BytesIO(content)).pages[0].tags:
+            if tag.code in (256, 257):
+                content[tag.valueoffset : tag.valueoffset + 2] = struct.pack('<H', 8)
+        assert picture_header(bytes(content)).size == (8, 8)
+        if 'tile' in options:
+            with pytest.raises(PictureError, match='damaged'):
+                read_picture(bytes(content))
+        else:
+            assert read_picture(bytes(content)).size == (8, 8)
 
 
 def test_12_bits_reach_from_black_to_white() -> None:
@@ -525,7 +548,7 @@ def test_jpeg_xl_files_are_read_if_their_reader_is_there(monkeypatch: pytest.Mon
         read_picture(content)
 
 
-@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw', 'packbits', 'tiff_adobe_deflate', 'lzma', 'jpeg'])
+@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw', 'packbits', 'tiff_adobe_deflate', 'lzma', 'zstd', 'jpeg'])
 def test_compressed_tiff_files_are_as_pillow_says(compression: str) -> None:
     content = saved(RGBA8[..., :3], 'TIFF', compression=compression)
     found = levels(read_picture(content))
