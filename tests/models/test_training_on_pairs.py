@@ -127,20 +127,21 @@ def test_some_hundred_steps_on_the_same_batches_make_the_same_network(tmp_path: 
 
 @pytest.mark.slow
 def test_some_hundred_steps_on_pairs_of_whole_photographs_are_as_good(tmp_path: Path) -> None:
-    """As LR images made of the crops: of 29 or 30 GT pixels a patch has, at places that most patches do not begin at.
+    """As LR images made of the crops: patches have 29 or 30 GT pixels, and mostly begin within one.
 
-    With four seeds, and 30 photographs, they ended 0.03 dB apart or less. A network that does not know where GT begins
-    ends 0.7 dB lower.
+    With three seeds they ended 0.04 dB apart, 0.9 dB over bicubic. A network that is not told where GT begins
+    ends 1.1 dB lower.
     """
-    photographs = [data.astronaut(), data.chelsea(), data.coffee()]
-    for number, image in enumerate(photographs):
-        write_pair(tmp_path / 'train', str(number), to_float(image[:240, :240]), (2.5, 2.5))
-        write_pair(tmp_path / 'other', str(number), to_float(image[40:240, 250:450]), (2.5, 2.5))
+    for number, image in enumerate([data.astronaut(), data.chelsea(), data.coffee()]):
+        h, w = (length // 2 for length in image.shape[:2])
+        image = resize_bicubic(to_float(image), (h, w))  # more detail to a pixel: less depends on chance
+        write_pair(tmp_path / 'train', str(number), image[:, : w // 2], (2.5, 2.5))
+        write_pair(tmp_path / 'other', str(number), image[:, w // 2 :], (2.5, 2.5))
     made = trained_on(tmp_path / 'train', scales=[2.5])
     paired = trained_on(tmp_path / 'train', dataroot_lq=str(tmp_path / 'train' / 'lq'))
     ours, theirs, bicubic = (psnr(tmp_path / 'other', net) for net in (paired, made, None))
-    assert ours == pytest.approx(theirs, abs=0.1)
-    assert min(ours, theirs) > bicubic + 0.3
+    assert ours == pytest.approx(theirs, abs=0.15)
+    assert min(ours, theirs) > bicubic + 0.7
 
 
 def psnr(folder: Path, net: torch.nn.Module | None) -> float:
