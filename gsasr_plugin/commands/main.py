@@ -54,6 +54,7 @@ def _main(argv: list[str]) -> int:
     # Threads that have nothing to do sleep, unless the user wants them to spin: beside other programs, spinning threads
     # wait for each other's turns, which took four times as long. OpenMP reads this when torch is imported.
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'OFF')  # its lines name no file
     name = next((word for word in argv if not word.startswith('-')), '')
     with left_at_once('gsasr: interrupted'):
         arguments = _parser(name).parse_args(argv)

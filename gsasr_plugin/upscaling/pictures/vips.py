@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import mmap
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,13 +13,14 @@ import numpy as np
 import pyvips
 
 from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, PictureError
-from gsasr_plugin.upscaling.pictures.waiting import name_of, waiting_rows
+from gsasr_plugin.upscaling.pictures.waiting import waiting_rows
 
 pyvips.cache_set_max(0)  # it would keep pictures in memory
 logging.getLogger('pyvips').setLevel(logging.ERROR)  # its warnings name no file
 
 # What libvips calls the colours of a file -> channels of colour.
 CHANNELS = {'b-w': 1, 'grey16': 1, 'srgb': 3, 'rgb16': 3, 'rgb': 3, 'cmyk': 4, 'lab': 3, 'labs': 3}
+RELEASED_BYTES = 1 << 18  # of a file, after which the rows that wait are released
 BITS = {'uchar': 8, 'ushort': 16}
 
 
@@ -91,8 +93,15 @@ def encode_png(write: Callable[[bytes], object], bands: Iterator[np.ndarray], he
     """
     first = next(bands)
     problems: list[OSError] = []
+    waiting: mmap.mmap | None = None
+    since = 0  # bytes written
 
     def written(data: bytes) -> int:
+        nonlocal since
+        since += len(data)
+        if waiting is not None and since >= RELEASED_BYTES and hasattr(mmap, 'MADV_DONTNEED'):
+            waiting.madvise(mmap.MADV_DONTNEED)  # rows that were read count as the process's memory until then
+            since = 0
         try:
             write(bytes(data))
         except OSError as error:
@@ -103,7 +112,12 @@ def encode_png(write: Callable[[bytes], object], bands: Iterator[np.ndarray], he
     target = pyvips.TargetCustom()
     target.on_write(written)
     with ExitStack() as stack:
-        image = _image(first) if len(first) == height else _image_of_file(stack, first, bands, height, folder)
+        if len(first) == height:
+            image = _image(first)
+        else:
+            file = stack.enter_context(waiting_rows(itertools.chain((first,), bands), folder))
+            waiting = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            image = _image(np.frombuffer(waiting, first.dtype).reshape(height, *first.shape[1:]))
         try:
             image.pngsave_target(target, compression=6, filter='all', keep='none')
         except pyvips.Error:
@@ -115,18 +129,6 @@ def _image(levels: np.ndarray) -> pyvips.Image:
     data: Any = np.ascontiguousarray(levels)
     kind, interpretation = _kind(levels)
     return pyvips.Image.new_from_memory(data, width, height, channels, kind).copy(interpretation=interpretation)
-
-
-def _image_of_file(
-    stack: ExitStack, first: np.ndarray, bands: Iterator[np.ndarray], height: int, folder: Path | None
-) -> pyvips.Image:
-    """The rows, from a file that is there until the stack is left: libvips takes rows as they come from files only."""
-    file = stack.enter_context(waiting_rows(itertools.chain((first,), bands), folder))
-    _, width, channels = first.shape
-    kind, interpretation = _kind(first)
-    return pyvips.Image.rawload(
-        name_of(file), width, height, channels, format=kind, interpretation=interpretation, access='sequential'
-    )
 
 
 def _kind(levels: np.ndarray) -> tuple[str, str]:

@@ -4,18 +4,16 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO
 
 import numpy as np
 
 from gsasr_plugin.whole_file import STAGING
 
-DESCRIPTORS = Path('/proc/self/fd')
-
 
 @contextmanager
-def waiting_rows(bands: Iterable[np.ndarray], folder: Path | None) -> Iterator[BinaryIO]:
-    """A file of the rows, one behind the other, without a name where the system can do that: see `name_of`.
+def waiting_rows(bands: Iterable[np.ndarray], folder: Path | None) -> Iterator[IO[bytes]]:
+    """A file of the rows, one behind the other, without a name where the system can do that.
 
     Args:
         bands: (rows, W, channels), from the top.
@@ -24,14 +22,8 @@ def waiting_rows(bands: Iterable[np.ndarray], folder: Path | None) -> Iterator[B
     Raises:
         OSError: the folder is full.
     """
-    make: Any = tempfile.TemporaryFile if DESCRIPTORS.is_dir() else tempfile.NamedTemporaryFile
-    with make(dir=folder, prefix=STAGING) as file:
+    with tempfile.TemporaryFile(dir=folder, prefix=STAGING) as file:
         for band in bands:
             file.write(np.ascontiguousarray(band).data)
         file.flush()
         yield file
-
-
-def name_of(file: BinaryIO) -> str:
-    """What libraries can open while the file is there."""
-    return f'{DESCRIPTORS}/{file.fileno()}' if DESCRIPTORS.is_dir() else file.name
