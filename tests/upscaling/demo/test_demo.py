@@ -33,7 +33,6 @@ from tests.archs.test_gsasr import small_gsasr
 PHOTO = skimage.data.astronaut()[:160, 100:300]
 ARTEFACTS = Path(__file__).parents[3] / 'artefacts'
 TIMEOUT_S = 180
-LARGE_TIMEOUT_S = 1200
 
 
 def test_a_region_is_that_of_the_upscaled_picture(net: GSASR) -> None:
@@ -128,14 +127,14 @@ def test_without_gradio_the_command_says_how_to_get_it(
     assert "pip install 'gsasr-plugin[demo]'" in capsys.readouterr().err
 
 
-def wait_for(condition, what: str, timeout: float = TIMEOUT_S):
-    end = time.monotonic() + timeout
+def wait_for(condition, what: str):
+    end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
         found = condition()
         if found:
             return found
         time.sleep(0.2)
-    raise AssertionError(f'no {what} after {timeout} s')
+    raise AssertionError(f'no {what} after {TIMEOUT_S} s')
 
 
 @pytest.fixture
@@ -182,11 +181,11 @@ class Page:
         number.send_keys(Keys.CONTROL, 'a')
         number.send_keys(text, Keys.ENTER)
 
-    def whole(self, ending: str, timeout: float = TIMEOUT_S) -> bytes:
+    def whole(self, ending: str) -> bytes:
         """The file of the whole result, downloaded when it is there, as are the pictures under the slider."""
         self.one(f'#ending input[value="{ending}"]').click()
         self.one('#whole').click()
-        link = wait_for(lambda: self.all('#download a'), 'result of the whole', timeout)[0]
+        link = wait_for(lambda: self.all('#download a'), 'result of the whole')[0]
         with urllib.request.urlopen(link.get_attribute('href')) as file:
             content = file.read()
         shown = {image.get_attribute('src') for image in self.all('#whole-compared img')}
@@ -263,22 +262,3 @@ def test_the_page_in_a_browser(page: Page, model_file: Path, tmp_path: Path) -> 
         assert (made.alpha is None) == (picture.alpha is None)
     page.photograph('demo.png')
     assert Image.open(ARTEFACTS / 'demo.png').size[0] == 1500
-
-
-@pytest.mark.slow
-def test_a_photograph_of_12_megapixels_in_a_browser(page: Page, tmp_path: Path) -> None:
-    """As phones take them; the model of the tests draws a bicubic enlargement, which tells what is right."""
-    from PIL import Image
-
-    large = resize_bicubic(skimage.data.astronaut() / np.float32(255), (3000, 4000))
-    Image.fromarray(to_8_bit(large)).save(tmp_path / 'large.jpg', quality=90)
-    page.upload(tmp_path / 'large.jpg')
-    wait_for(lambda: page.facts('The picture: 4000 x 3000 pixels, 8 bits'), 'large picture')
-    page.scale('1.2')
-    made = read_picture(page.whole('jpg', LARGE_TIMEOUT_S))
-    assert page.facts('4800 x 3600 pixels in', 'whole-facts')
-    assert page.facts(f'shown at {shown_size((3600, 4800))[1]} x {shown_size((3600, 4800))[0]}', 'whole-facts')
-    page.photograph('demo_12_megapixels.png')
-    assert made.size == (3600, 4800)
-    expected = resize_bicubic(large, (360, 480))
-    assert np.abs(resize_bicubic(made.color, (360, 480)) - expected).mean() < 3 / 255
