@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gsasr_plugin.host.plugins import basicsr_command
+from tests import forked
 
 # A process that finds no BasicSR, as after the installation of a wheel on Python 3.13.
 WITHOUT = """
@@ -31,6 +30,8 @@ importlib.metadata.version = version_of_others
 # One whose OpenCV is as in a container that holds no desktop's libraries.
 OPENCV = """
 import sys
+for name in [name for name in sys.modules if name.partition('.')[0] == 'cv2']:
+    del sys.modules[name]
 sys.path.insert(0, 'absent')
 """
 LACK = 'libxcb.so.1: cannot open shared object file: No such file or directory'
@@ -50,12 +51,10 @@ PREPARE = 'gsasr prepare train --gt gt --size 16 --workers 1 --out out --lmdb'
         ('gsasr info', 0, 'BasicSR (which trains and tests) '),
     ],
 )
-def test_without_basicsr_the_command_is_told(
-    command: str, status: int, told: str, project: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    done = run_python(['-c', WITHOUT + RUN, *command.split()])
+def test_without_basicsr_the_command_is_told(command: str, status: int, told: str, project: Path) -> None:
+    done = forked.run(['-c', WITHOUT + RUN, *command.split()])
     # Of the package that the process finds, which may be an installed one.
-    printed = run_python(
+    printed = forked.run(
         ['-c', f'from {basicsr_command.__module__} import basicsr_command; print(basicsr_command())']
     ).stdout
     assert 'pip install' in printed
@@ -72,12 +71,10 @@ def test_without_basicsr_the_command_is_told(
         ('gsasr info', 0, f'  OpenCV (which reads data sets) {LACK}; OpenCV'),
     ],
 )
-def test_an_opencv_that_wants_a_desktop_is_told(
-    command: str, status: int, told: str, project: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_an_opencv_that_wants_a_desktop_is_told(command: str, status: int, told: str, project: Path) -> None:
     (project / 'absent' / 'cv2').mkdir(parents=True)
     (project / 'absent' / 'cv2' / '__init__.py').write_text(f'raise ImportError({LACK!r})\n')
-    done = run_python(['-c', OPENCV + RUN, *command.split()])
+    done = forked.run(['-c', OPENCV + RUN, *command.split()])
     assert done.returncode == status and told in done.stdout + done.stderr, done.stderr
     assert 'python -m pip install opencv-python-headless\n' in done.stdout + done.stderr
     assert 'Traceback' not in done.stderr

@@ -255,6 +255,7 @@ def test_a_run_reads_its_weights_once(
     assert kept and not any(kept)  # the memory is free while the run works
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_begins_with_the_value_before_the_first_step(project: Path, fine_tuning: Options) -> None:
     """Of the weights that it starts from; a resumed run does not repeat it, one from scratch has none."""
     fine_tuning['train']['total_iter'] = 2
