@@ -96,7 +96,7 @@ def test_frames_that_hold_what_changes_are_read_as_they_are_seen(format: str) ->
 
 
 def test_the_default_image_of_an_animation_is_no_frame() -> None:
-    images = [Image.fromarray(levels[..., :3]) for levels in FRAMES]
+    images = [Image.fromarray(frame[..., :3]) for frame in FRAMES]
     file = io.BytesIO()
     images[0].save(file, 'PNG', save_all=True, append_images=images[1:], default_image=True, duration=40)
     found = [levels(frame.picture) for frame in read_frames(file.getvalue())]
