@@ -60,6 +60,7 @@ def test_an_offset_does_not_wait() -> None:
     assert trace.copies == ['to']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('precision', PRECISIONS)
 @pytest.mark.parametrize('name', SMALL)
 def test_every_encoder_in_every_precision(name: str, precision: str) -> None:
@@ -88,6 +89,7 @@ STEPS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', STEPS)
 def test_a_training_step_waits_once_however_it_is_made(case: str) -> None:
     trace = training_step('gsasr_small', **STEPS[case])
