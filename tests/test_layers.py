@@ -6,6 +6,8 @@ import ast
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import forked
 
 ROOT = Path(__file__).parents[1]
@@ -134,6 +136,7 @@ print('basicsr' in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_who_only_upscales_needs_no_basicsr() -> None:
     """Nor whoever reads a stored network, or asks for help."""
     rooms = ('checkpoints', 'commands', 'upscaling')

@@ -254,6 +254,7 @@ def test_weights_are_not_loaded_into_a_snapshot() -> None:
         for_inference(net).load_state_dict(net.state_dict())
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_not_called() -> None:
     net = make_net()
     prepare(net, {'compile': True})

@@ -59,6 +59,7 @@ def test_the_sr_panel_is_what_upscale_writes(
         assert np.abs(uncut - expected).mean() > 20  # what ignoring the ratio would show
 
 
+@pytest.mark.slow
 def test_sheet_and_panels_of_a_region_with_ground_truth(
     tmp_path: Path, model: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ PREPARE = 'gsasr prepare train --gt gt --size 16 --workers 1 --out out --lmdb'
         ('gsasr info', 0, 'BasicSR (which trains and tests) '),
     ],
 )
+@pytest.mark.slow
 def test_without_basicsr_the_command_is_told(command: str, status: int, told: str, project: Path) -> None:
     done = forked.run(['-c', WITHOUT + RUN, *command.split()])
     # Of the package that the process finds, which may be an installed one.

@@ -228,6 +228,7 @@ def test_its_absence_is_told_before_anything_else_is_fetched(index: Index, build
     assert set(index.asked) == {'setuptools', 'basicsr'}  # not torch
 
 
+@pytest.mark.slow
 def test_the_requirements_are_met_from_any_folder(index: Index, build: Path, tmp_path: Path) -> None:
     """Of a Python that they ask for BasicSR, and of one that wants wheels only."""
     elsewhere = tmp_path / 'elsewhere'

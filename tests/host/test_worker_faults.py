@@ -65,6 +65,7 @@ except RunError as error:
 
 
 @pytest.mark.parametrize('held', [0, 1024])
+@pytest.mark.slow
 def test_a_full_dev_shm(held: int) -> None:
     """A real one, of 1 MiB: full when batches are handed over, or from the start, when the workers are made."""
     mount = f'mount -t tmpfs -o size=1M tmpfs /dev/shm && head -c {held}k /dev/zero > /dev/shm/held'
@@ -111,6 +112,7 @@ list(in_processes(end_all, [Path('a'), Path('b')], workers=2))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_of_gsasr_prepare() -> None:
     """In a process of its own, as the command is: what forks beside other threads may wait for ever."""
     root = Path(__file__).parents[2]

@@ -55,6 +55,7 @@ def pair(size: tuple[int, int] = (45, 38)) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize('net', ['alex', 'vgg'])
+@pytest.mark.slow
 def test_lpips_equals_the_package_of_its_authors(net: Net) -> None:
     lpips = pytest.importorskip('lpips')
     torch.manual_seed(0)
@@ -93,6 +94,7 @@ def test_dists_equals_the_package_of_its_authors(monkeypatch: pytest.MonkeyPatch
 
 
 @needs_weights
+@pytest.mark.slow
 def test_lpips_value_that_torchmetrics_publishes() -> None:
     """The example in torchmetrics 0.11.4, `LearnedPerceptualImagePatchSimilarity(net_type='vgg')`: 0.3493."""
     torch.manual_seed(123)
@@ -107,6 +109,7 @@ def test_lpips_value_that_torchmetrics_publishes() -> None:
 
 
 @needs_weights
+@pytest.mark.slow
 def test_dists_values_that_torchmetrics_publishes() -> None:
     """The example in torchmetrics 1.8.2, `deep_image_structure_and_texture_similarity`: so its VGG16 is torchvision's.
 

@@ -35,6 +35,7 @@ def trained(folder: Path, grids: torch.Tensor | None, **train: Any) -> list[torc
     return list(model.net_g.state_dict().values())
 
 
+@pytest.mark.slow
 def test_a_grid_that_says_what_the_sizes_say_changes_nothing(tmp_path: Path) -> None:
     grids = torch.tensor([[[1, 1], [0, 0]], [[15 / 8, 15 / 8], [0, 0]], [[4, 3], [0, 0]]], dtype=torch.float64)
     plain = trained(tmp_path, None)

@@ -90,6 +90,7 @@ def test_training(options: dict[str, Any], tmp_path: Path, name: str) -> None:
     assert not torch.equal(after, before)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on(options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it had not been stopped, to the last bit: weights, averages, order of the images, pixels drawn."""
     begun(options, tmp_path / 'whole').run(100)
@@ -144,6 +145,7 @@ def test_lengths_are_positive() -> None:
             Budget(**wrong)
 
 
+@pytest.mark.slow
 def test_tables(options: dict[str, Any], tmp_path: Path) -> None:
     """PSNR is that of scikit-image on Y, of both networks, and the gains are means of differences to bicubic."""
     begun(options, tmp_path / 'one', name='liif-skip').run(100)

@@ -159,6 +159,7 @@ def test_empty():
         assert all(tensor.grad.shape == tensor.shape for tensor in inputs)
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     inputs = sample_inputs(dtype=torch.float64, N=3, h=2, w=2, requires_grad=True)
     v = torch.autograd.grad(rasterize_gaussians(*inputs, (3, 3), 1.5).square().sum(), inputs[0], create_graph=True)[0]
