@@ -140,18 +140,20 @@ if __name__ == '__main__':
 
 @pytest.mark.slow
 def test_workers_that_start_from_nothing(tmp_path: Path) -> None:
-    """They train the same network, however they start."""
+    """They train the same network, however they start, as none do."""
     options = make_project(tmp_path)
     options['train']['total_iter'] = 2
     (tmp_path / 'train.yml').write_text(yaml.safe_dump(options))
     (tmp_path / 'start.py').write_text(STARTED_BY)
     weights = []
-    for method in ('spawn', 'forkserver'):
-        command = [sys.executable, 'start.py', method, 'train', '-opt', 'train.yml', '--force_yml', f'name={method}']
+    for method, workers in (('spawn', 1), ('forkserver', 1), ('fork', 0)):
+        changes = [f'name={method}', f'datasets:train:num_worker_per_gpu={workers}']
+        command = [sys.executable, 'start.py', method, 'train', '-opt', 'train.yml', '--force_yml', *changes]
         done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_S)
         assert done.returncode == 0, done.stderr[-2000:]
         weights.append(torch.load(tmp_path / 'experiments' / method / 'models' / 'net_g_latest.pth')['params'])
-    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    for found in weights[:2]:
+        torch.testing.assert_close(found, weights[2], rtol=0, atol=0)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import platform
 import re
 from typing import Any
 
-from gsasr_plugin.host.plugins import basicsr_command, distribution, installed_plugins, remedy_of, version_of
+from gsasr_plugin.host.plugins import basicsr_command, distribution, installed_plugins, version_of, with_remedy
 
 DESCRIPTION = """\
 Show versions, the hardware and what is used of it, which rasterizer draws and why, the repairs of BasicSR that are in
@@ -85,7 +85,7 @@ def missing(backend: dict[str, Any]) -> dict[str, str]:
     try:
         importlib.import_module('cv2')
     except ImportError as error:
-        commands['OpenCV (which reads data sets)'] = f'{error}; {remedy_of(error)}'
+        commands['OpenCV (which reads data sets)'] = with_remedy(error)
     complaint = build.compiler_complaint()
     if backend['library'] is None and complaint:
         commands['compiled rasterizer'] = f'{extension.ADVICE}: {complaint}'

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from gsasr_plugin.commands.arguments import examples_of
-from gsasr_plugin.host.plugins import remedy_of
+from gsasr_plugin.host.plugins import remedy_of, with_remedy
 from gsasr_plugin.run_errors import CommandError
 from gsasr_plugin.stop_signals import EXIT_INTERRUPTED, left_at_once, until_nobody_reads
 
@@ -64,10 +64,9 @@ def _main(argv: list[str]) -> int:
         print(f'gsasr {arguments.command}: error: {error}', file=sys.stderr)
         return EXIT_USAGE
     except ImportError as error:
-        remedy = remedy_of(error)
-        if not remedy:
+        if not remedy_of(error):
             raise
-        print(f'gsasr {arguments.command}: error: {error}; {remedy}', file=sys.stderr)
+        print(f'gsasr {arguments.command}: error: {with_remedy(error)}', file=sys.stderr)
         return EXIT_FAILURE
     except KeyboardInterrupt:
         print(f'gsasr {arguments.command}: interrupted', file=sys.stderr)

@@ -39,8 +39,7 @@ def load_plugins() -> None:
     try:
         importlib.import_module('basicsr')  # here, that no plugin is blamed for it
     except ImportError as error:
-        remedy = remedy_of(error)
-        raise PluginError(f'BasicSR cannot be imported: {error}{remedy and f"; {remedy}"}') from error
+        raise PluginError(f'BasicSR cannot be imported: {with_remedy(error)}') from error
     for entry in installed_plugins():
         try:
             importlib.import_module(entry.module)
@@ -59,6 +58,12 @@ def remedy_of(error: ImportError) -> str:
         return f'it is installed by: {basicsr_command()}'
     of_opencv = any(Path(frame.filename).parent.name == 'cv2' for frame in traceback.extract_tb(error.__traceback__))
     return OPENCV_REMEDY if of_opencv and 'shared object' in str(error) else ''
+
+
+def with_remedy(error: ImportError) -> str:
+    """What is told of an error: its words and the remedy, where there is one."""
+    remedy = remedy_of(error)
+    return f'{error}; {remedy}' if remedy else str(error)
 
 
 def distribution(entry: importlib.metadata.EntryPoint) -> str:

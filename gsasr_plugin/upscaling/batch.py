@@ -18,13 +18,7 @@ from gsasr_plugin.free_memory import give_back
 from gsasr_plugin.precision import each_within
 from gsasr_plugin.upscaling.animations import upscale_frames
 from gsasr_plugin.upscaling.disk_room import DiskRoom
-from gsasr_plugin.upscaling.estimate import (
-    OUT_OF_MEMORY,
-    beyond_memory,
-    gaussians_of,
-    needed_bytes,
-    whole_bytes,
-)
+from gsasr_plugin.upscaling.estimate import OUT_OF_MEMORY, needed_bytes, results_beyond_memory
 from gsasr_plugin.upscaling.lanes import Gate, in_lanes
 from gsasr_plugin.upscaling.pictures.formats import LOSSY
 from gsasr_plugin.upscaling.pictures.picture import Picture
@@ -88,14 +82,8 @@ def refuse_what_does_not_fit(plan: Plan, upscaler: Upscaler) -> None:
     jobs, plan.jobs = plan.jobs, []
     room = DiskRoom()
     for job in jobs:
-        problem = beyond_memory(
-            job.results,
-            lq_size=job.lq_size,
-            read=job.max_pixels is None,
-            steps=upscaler.net.consistency,
-            gaussians=gaussians_of(upscaler, job.lq_size),
-            whole=whole_bytes(upscaler, frames=job.frames),
-        )
+        read = job.max_pixels is None
+        problem = results_beyond_memory(upscaler, job.lq_size, job.results, read=read, frames=job.frames)
         for output in job.outputs if job.frames == 1 else ():  # frames are encoded in memory
             problem = problem or room.refusal(output.size, job.format, output.path, job.level_bytes)
         if problem:

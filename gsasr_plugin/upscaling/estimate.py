@@ -53,6 +53,34 @@ def beyond_memory(
     return f'{OUT_OF_MEMORY}: picture and result take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free'
 
 
+def results_beyond_memory(
+    upscaler: Upscaler,
+    lq_size: Size,
+    results: Sequence[tuple[Size, str]],
+    *,
+    read: bool = False,
+    frames: int = 1,
+    kept: bool = False,
+) -> str | None:
+    """`beyond_memory` of what an upscaler makes of one picture.
+
+    Args:
+        lq_size: (h, w) of the picture.
+        results: (H, W) and the format of each.
+        read: whether the picture is to be read, too.
+        frames: see `whole_bytes`.
+        kept: whether each result is wanted whole in memory.
+    """
+    return beyond_memory(
+        results,
+        lq_size=lq_size,
+        read=read,
+        gaussians=gaussians_of(upscaler, lq_size),
+        steps=upscaler.net.consistency,
+        whole=max(whole_bytes(upscaler, frames=frames), RESULT_BYTES if kept else 0),
+    )
+
+
 def needed_bytes(upscaler: Upscaler, lq_size: Size, results: Sequence[tuple[Size, str]], *, frames: int = 1) -> int:
     """Memory at most for one picture beside the network: of encoder and decoder in a tile, its Gaussians, its results.
 

@@ -16,7 +16,7 @@ from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.checkpoints.loading import load
 from gsasr_plugin.checkpoints.model_file import PathLike
 from gsasr_plugin.sizes import Size, output_sizes
-from gsasr_plugin.upscaling.estimate import RESULT_BYTES, beyond_memory, gaussians_of, whole_bytes
+from gsasr_plugin.upscaling.estimate import results_beyond_memory
 from gsasr_plugin.upscaling.hardware import AUTO
 from gsasr_plugin.upscaling.pictures.reading import from_pillow
 from gsasr_plugin.upscaling.pictures.writing import to_pillow
@@ -111,9 +111,7 @@ def _all_are(values: Any, types: tuple[type, ...]) -> bool:
 
 
 def _check_memory(upscaler: Upscaler, lq_size: Size, size: Size) -> None:
-    whole = max(RESULT_BYTES, whole_bytes(upscaler))
-    count, steps = gaussians_of(upscaler, lq_size), upscaler.net.consistency
-    problem = beyond_memory([(size, 'PNG')], lq_size=lq_size, gaussians=count, steps=steps, whole=whole)
+    problem = results_beyond_memory(upscaler, lq_size, [(size, 'PNG')], kept=True)
     if problem:
         raise MemoryError(f'a result of {size[1]} x {size[0]} pixels: {problem}')
 

@@ -11,7 +11,7 @@ from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.picture_colors import with_hidden_filled
 from gsasr_plugin.sizes import Size, enlarged_size
-from gsasr_plugin.upscaling.estimate import RESULT_BYTES, beyond_memory, gaussians_of
+from gsasr_plugin.upscaling.estimate import results_beyond_memory
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
 from gsasr_plugin.upscaling.pictures.writing import as_result, cannot_hold, fit_for_format, losses, write_picture
@@ -51,13 +51,7 @@ def enlarge_whole(upscaler: Upscaler, picture: Picture, scale: float, file: Path
     size = enlarged_size(picture.size, (scale, scale))
     format = next(known.name for known in FORMATS.values() if file.suffix in known.suffixes)
     problem = cannot_hold(size, format, alpha=False)
-    problem = problem or beyond_memory(
-        [(size, format)],
-        lq_size=picture.size,
-        gaussians=gaussians_of(upscaler, picture.size),
-        steps=upscaler.net.consistency,
-        whole=RESULT_BYTES,
-    )
+    problem = problem or results_beyond_memory(upscaler, picture.size, [(size, format)], kept=True)
     if problem:
         raise PictureError(f'{size[1]} x {size[0]} pixels: {problem}')
     ((color, alpha),) = upscaler.pixels(picture.color, picture.alpha, [size])

@@ -10,6 +10,7 @@ Pixels = tuple[np.ndarray, np.ndarray | None]  # colour (H, W, 1 or 3) and alpha
 
 # For messages about files that hold other numbers.
 ACCEPTED = 'accepted are 8 and 16 bits per channel, without sign'
+DAMAGED = 'is damaged: its data make no sense'
 
 
 class PictureError(ValueError):

@@ -32,7 +32,7 @@ from gsasr_plugin.upscaling.pictures.metadata import (
     stored_with,
 )
 from gsasr_plugin.upscaling.pictures.opened import StoredFile, as_picture, check_size, only_the_first, result_format
-from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, Picture, PictureError
+from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, DAMAGED, Picture, PictureError
 from gsasr_plugin.upscaling.pictures.tiff_reading import read_tiff, tiff_file
 
 GREY_MODES = ('1', 'L', 'LA', 'La')
@@ -308,7 +308,7 @@ def _bmp_profile(content: Buffer) -> bytes | None:
 
 def _of_a_library(error: BaseException) -> BaseException:
     """What a reader in Rust raises where it gives up: no Exception, lest anybody goes on with its state. We do not."""
-    return PictureError('is damaged: its data make no sense') if type(error).__name__ == 'PanicException' else error
+    return PictureError(DAMAGED) if type(error).__name__ == 'PanicException' else error
 
 
 def _add_reader(content: Buffer) -> None:

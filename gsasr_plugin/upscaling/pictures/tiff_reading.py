@@ -14,7 +14,7 @@ from gsasr_plugin.upscaling.pictures import vips
 from gsasr_plugin.upscaling.pictures.exif import LONG, SHORT, Buffer, Exif, only_page, page_offsets, parse_exif
 from gsasr_plugin.upscaling.pictures.metadata import stored_in_tiff
 from gsasr_plugin.upscaling.pictures.opened import StoredFile, as_picture, check_size, only_the_first
-from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, Picture, PictureError
+from gsasr_plugin.upscaling.pictures.picture import ACCEPTED, DAMAGED, Picture, PictureError
 
 # Of TIFF files: channels of colour by PhotometricInterpretation; and SampleFormat.
 UNSIGNED, NUMBERS = 1, {2: 'numbers with sign', 3: 'floating-point numbers', 5: 'complex numbers', 6: 'complex numbers'}
@@ -24,7 +24,6 @@ SEPARATE = 2  # of PlanarConfiguration
 LZMA, ZSTD, DEFLATE = 34925, 50000, 8  # of Compression
 EDGES_BYTES = 1 << 24  # of tiles that reach beyond the picture, at most
 PARTS = ((Base.StripOffsets, Base.StripByteCounts), (Base.TileOffsets, Base.TileByteCounts))
-DAMAGED = 'is damaged: its data make no sense'
 
 
 def read_tiff(content: bytes, max_pixels: float | None) -> Picture:
