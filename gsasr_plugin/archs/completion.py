@@ -75,8 +75,11 @@ class Completion:
         if self.bicubic_skip:
             bands = _on_enlarged(bands, lq, grid or whole((lq.shape[2], lq.shape[3]), size), self.wraps)
         for step in range(self.consistency):
-            # Clipped as it will be where it is shown: what clipping takes is given back elsewhere.
-            bands = _cut(consistent(_clipped(bands) if step else bands, lq, size, wraps=self.wraps), rows)
+            bands = consistent(bands, lq, size, wraps=self.wraps)
+            if self.level or step + 1 < self.consistency:
+                # As it will be where it is shown: what clipping takes is given back elsewhere. In their own memory.
+                bands = (band.clamp_(0, 1) for band in bands)
+            bands = _cut(bands, rows)
         if self.consistency and self.level:
             bands = _cut(levelled(bands, lq, size, wraps=self.wraps), rows)
         return each_within(lambda: exact(lq.device), bands)
@@ -95,7 +98,7 @@ def _on_enlarged(bands: Iterable[Tensor], lq: Tensor, grid: Grid, wraps: bool) -
     (y, x), (_, W) = grid.offset, grid.size
     for band in bands:
         rows = band.shape[2]
-        yield band + drawn_on(lq, Grid((rows, W), grid.scale, (y, x)), wraps=wraps)
+        yield drawn_on(lq, Grid((rows, W), grid.scale, (y, x)), wraps=wraps).add_(band)
         y += rows / grid.scale[0]
 
 
@@ -103,7 +106,3 @@ def _cut(bands: Iterable[Tensor], rows: int) -> Iterator[Tensor]:
     """Bands of so many rows at most."""
     for band in bands:
         yield from band.split(rows, 2) if band.shape[2] > rows else (band,)
-
-
-def _clipped(bands: Iterable[Tensor]) -> Iterator[Tensor]:
-    return (band.clamp(0, 1) for band in bands)

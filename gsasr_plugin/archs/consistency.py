@@ -58,19 +58,19 @@ def consistent(bands: Iterable[Tensor], lq: Tensor, size: Size, *, wraps: bool =
         large = enlarged(lack)
         known = large.shape[-2]
         if known:
-            yield waiting[..., :known, :] + large
+            yield large.add_(waiting[..., :known, :])
         waiting = waiting[..., known:, :]
 
 
 def levelled(bands: Iterable[Tensor], lq: Tensor, size: Size, *, wraps: bool = False) -> Iterator[Tensor]:
-    """Clips to 0..1 and gives back the brightness that clipping takes, where it takes any.
+    """Gives back the brightness that clipping to 0..1 has taken, where it took any.
 
     Where the image, reduced, is brighter than the LR image in the mean of a neighbourhood, it is darkened in proportion
     to its values, and where it is darker, lightened in proportion to what they lack of 1. Each neighbourhood's surplus
     is taken off with the weights with which it was found, so that all of it is taken off wherever the values stand.
 
     Args:
-        bands, lq, size, wraps: as for `consistent`.
+        bands, lq, size, wraps: as for `consistent`; the bands have been clipped.
 
     Returns:
         The rows of the result, 0..1.
@@ -81,19 +81,19 @@ def levelled(bands: Iterable[Tensor], lq: Tensor, size: Size, *, wraps: bool = F
     spread = [(_LocalMean(h, wraps), Resizer((h, w), whole((h, w), size), wraps=wraps)) for _ in range(2)]
     waiting, seen = None, 0
     for band in bands:
-        band = band.clamp(0, 1)
         waiting = _joined(waiting, band)
         small = reduced(band)
         mean = mean_of_image(small)
         lack = mean_of_lq(lq[..., seen : seen + small.shape[-2], :]) - mean
         seen += small.shape[-2]
         lighter, darker = (
-            enlarged(mean_of((part / room.clamp(min=LEAST_ROOM)).clamp(0, 1))).clamp(0, 1)
+            enlarged(mean_of((part / room.clamp(min=LEAST_ROOM)).clamp(0, 1))).clamp_(0, 1)
             for (mean_of, enlarged), part, room in zip(spread, (lack, -lack), (1 - mean, mean))
         )
         known = lighter.shape[-2]
         if known:
-            yield torch.addcmul(lighter, waiting[..., :known, :], 1 - lighter - darker).clamp(0, 1)
+            kept = (1 - lighter).sub_(darker)
+            yield lighter.addcmul_(waiting[..., :known, :], kept).clamp_(0, 1)
         waiting = waiting[..., known:, :]
 
 

@@ -22,6 +22,7 @@ logging.getLogger('pyvips').setLevel(logging.ERROR)  # its warnings name no file
 CHANNELS = {'b-w': 1, 'grey16': 1, 'srgb': 3, 'rgb16': 3, 'rgb': 3, 'cmyk': 4, 'lab': 3, 'labs': 3}
 RELEASED_BYTES = 1 << 18  # of a file, after which the rows that wait are released
 BITS = {'uchar': 8, 'ushort': 16}
+COMPRESSION = 4  # of PNG files, 0 to 9: half the time of the usual 6, of which files are 3 % smaller
 
 
 def decoded(content: bytes, *, whole: bool = True) -> pyvips.Image:
@@ -119,7 +120,7 @@ def encode_png(write: Callable[[bytes], object], bands: Iterator[np.ndarray], he
             waiting = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             image = _image(np.frombuffer(waiting, first.dtype).reshape(height, *first.shape[1:]))
         try:
-            image.pngsave_target(target, compression=6, filter='all', keep='none')
+            image.pngsave_target(target, compression=COMPRESSION, filter='all', keep='none')
         except pyvips.Error:
             raise (problems[0] if problems else sys.exc_info()[1]) from None  # type: ignore[misc]
 
