@@ -6,6 +6,7 @@ Several processes may share the tests (`pytest -n 2`, by pytest-xdist); each the
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -26,6 +27,11 @@ import gsasr_ops
 import gsasr_plugin  # noqa: F401
 from gsasr_plugin.archs.inference import for_inference
 from tests.upscaling.tiny import model_file, net  # noqa: F401 (fixtures)
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collection need not search again and again, nor at the end, what imports have left, which is much."""
+    gc.freeze()
 
 
 @pytest.fixture(params=['formulas', 'gsasr_ops', 'oneDNN'])

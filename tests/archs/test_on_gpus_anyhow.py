@@ -13,14 +13,15 @@ from gsasr_plugin.archs.encoders import build_encoder
 from gsasr_plugin.archs.inference import for_inference
 from tests.archs.test_encoders import SMALL
 from tests.archs.test_on_gpus import check_attention
-from tests.benchmarks.trace.runs import PRECISIONS, inference, networks, on_cuda, training_step
+from tests.benchmarks.trace.runs import FEW_LAYERS, PRECISIONS, inference, networks, on_cuda, training_step
 from tests.benchmarks.trace.tracer import Trace, fake_cuda, tracing
 
 # Every network that there is an option file for, with the options in which those without a test differ.
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in (*networks(), 'gsasr_base')}
 NETWORKS |= {f'density {n}': ('gsasr_edsr', {'gaussian_density': n}) for n in (1, 4, 9)}
 NETWORKS['no reference points'] = ('gsasr_edsr', {'use_reference_points': False})
-CALLS = {'gsasr_edsr': 38, 'gsasr_enhanced_edsr': 38, 'gsasr_rdn': 38, 'gsasr_swinir': 74, 'gsasr_ultra_hat': 148}
+NETWORKS['gsasr_ultra_hat'] = ('gsasr_ultra_hat', FEW_LAYERS)
+CALLS = {'gsasr_edsr': 38, 'gsasr_enhanced_edsr': 38, 'gsasr_rdn': 38, 'gsasr_swinir': 74, 'gsasr_ultra_hat': 7}
 CALLS |= {'gsasr_enhanced_rdn': 40, 'gsasr_enhanced_swinir': 80}  # of attention; no attention in the others
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +24,14 @@ OPTIONS = Path(__file__).resolve().parents[3] / 'options'
 OUTPUT = 720
 PRECISIONS = {'float32': ('float32', False), 'tf32': ('float32', True), 'bf16': ('bf16', True), 'fp16': ('fp16', True)}
 BATCH, LQ_SIZE = 16, 48
+# Of HAT's network: one of each kind of layer, with seven calls of attention. All its layers take long to trace.
+FEW_LAYERS: dict[str, Any] = {
+    'encoder_opt': {'type': 'HAT', 'depths': [2], 'num_heads': [6]},
+    'num_injection_blocks': 1,
+    'num_injection_layers': 2,
+    'num_interaction_blocks': 1,
+    'num_interaction_layers': 2,
+}
 
 
 def networks() -> list[str]:
@@ -113,12 +122,15 @@ def inference(
     return trace
 
 
-def training_step(name: str, precision: str = 'float32', **train: Any) -> Trace:
+def training_step(
+    name: str, precision: str = 'float32', *, changes: Mapping[str, Any] = MappingProxyType({}), **train: Any
+) -> Trace:
     """A step of GSASRModel: forward and backward pass of a batch of mixed scales, optimizer, average of the weights.
 
     Args:
         name: see `networks`.
         precision: of `PRECISIONS`.
+        changes: see `build`.
         train: further options of the section. With `gan_opt` it is a step of GSASRGANModel.
     """
     from gsasr_plugin.models.criterion import Criterion
@@ -128,7 +140,7 @@ def training_step(name: str, precision: str = 'float32', **train: Any) -> Trace:
     dtype, tf32 = PRECISIONS[precision]
     kind = GSASRGANModel if 'gan_opt' in train else GSASRModel
     model: Any = kind.__new__(kind)
-    model.net_g, model.net_g_ema = (build(name).to('meta') for _ in range(2))
+    model.net_g, model.net_g_ema = (build(name, **changes).to('meta') for _ in range(2))
     model.net_g.train()
     model.device = torch.device('meta')
     model.ema_decay, model.bad_steps, model.batches_shown = 0.999, 0, 0
