@@ -47,7 +47,10 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], *, worke
     if workers == 1 or len(items) < 2:
         yield from map(work, items)
         return
-    # The processes share the cores: OpenCV takes one thread in each.
+    # The processes share the cores: OpenCV takes one thread in each. In this one too: what is forked from a process that
+    # has more waits for ever, when it sets their number, for threads that it has not.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
     pool = ProcessPoolExecutor(min(workers, len(items)), initializer=cv2.setNumThreads, initargs=(1,))
     try:
         yield from pool.map(work, items)
@@ -58,6 +61,7 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], *, worke
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)  # after an interruption: what is being written is finished
+        cv2.setNumThreads(threads)
 
 
 def is_done(job: Job) -> bool:
