@@ -47,7 +47,7 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], *, worke
     if workers == 1 or len(items) < 2:
         yield from map(work, items)
         return
-    # The processes share the cores: OpenCV takes one thread in each. In this one too: what is forked from a process with
+    # The processes share the cores: OpenCV takes one thread in each. In this one too: what is forked from one that has
     # more waits for ever, when it sets their number, for threads that it has not.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
