@@ -1,6 +1,9 @@
-"""How much memory is free for this process: on a device, or on Linux in this machine and in its control groups."""
+"""How much memory is free for this process: on a device, or on Linux in this machine and in its control groups; and
+what becomes of memory that it frees."""
 
+import ctypes
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -41,6 +44,20 @@ def give_back(device: torch.device) -> None:
     """Give back what PyTorch keeps of a device's memory for later."""
     if device.type in ('cuda', 'mps'):
         torch.get_device_module(device).empty_cache()
+
+
+def keep_freed_memory() -> None:
+    """Has this process keep the memory that it frees, for its next step or picture, in whichever thread that is.
+
+    The C library gives blocks of more than a few megabytes back to the system, which then clears each page anew: a
+    tenth of a training step on CPUs, 4 % of a small picture. Of other libraries than glibc nothing is asked.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
+    if mallopt is not None:
+        mmap_max, trim_threshold, arena_max = -4, -1, -8  # of malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(arena_max, 1)  # what threads have of their own is given back all the same
 
 
 def _available(root: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from gsasr_plugin.archs import GSASR, tile_memory
 from gsasr_plugin.free_memory import UNKNOWN_FREE, free_bytes
 from gsasr_plugin.upscaling import estimate
+from tests import forked
 
 CPU = torch.device('cpu')
 GIB = 2**30
@@ -146,3 +148,25 @@ def test_a_container_that_has_read_files_needs_no_tiles(tmp_path: Path, monkeypa
 def test_something_is_free_here() -> None:
     assert free_bytes(CPU) > 0
     assert free_bytes(torch.device('meta')) == UNKNOWN_FREE
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='asks nothing of other C libraries')
+def test_freed_memory_is_kept() -> None:
+    """Blocks of 64 MB, each in its turn: the first takes 16,384 pages, the others must not take them again.
+
+    One of them may, where something small has meanwhile been put into the first one's place.
+    """
+    program = """
+import resource, torch
+from gsasr_plugin.free_memory import keep_freed_memory
+keep_freed_memory()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.zeros(1 << 24).add_(1)
+before = faults()
+for _ in range(5):
+    torch.zeros(1 << 24).add_(1)
+print(faults() - before)
+"""
+    done = forked.run(['-c', program])
+    assert int(done.stdout.split()[-1]) < 20_000, done.stderr

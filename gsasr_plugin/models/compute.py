@@ -1,7 +1,5 @@
 """How a network computes, with the same weights: half precision, layout in memory, compilation."""
 
-import ctypes
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,19 +66,6 @@ def prepare(net: nn.Module, options: dict[str, Any], *, trains: bool = False) ->
             _compile_or_explain(getattr(net, part), part)
     elif trains and options.get('autocast') == 'bf16' and next(net.parameters()).device.type == 'cpu':
         for_training(net)
-
-
-def keep_freed_memory() -> None:
-    """Has this process keep the memory that it frees, for its next step.
-
-    The C library gives blocks of more than a few megabytes back to the system, which then clears each page anew: a
-    tenth of a training step on CPUs. Of other libraries than glibc nothing is asked.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if mallopt is not None:
-        mmap_max, trim_threshold = -4, -1  # of malloc.h
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
 
 
 def _compile_or_explain(module: nn.Module, name: str) -> None:

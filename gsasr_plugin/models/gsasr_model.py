@@ -18,8 +18,9 @@ from gsasr_plugin.archs.tile_options import TileOptions
 from gsasr_plugin.basicsr_private import log_metrics, note_best
 from gsasr_plugin.checkpoints import kept_models
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
+from gsasr_plugin.free_memory import keep_freed_memory
 from gsasr_plugin.models.bad_steps import Verdict, judge, report_bad_step, write_bad_step
-from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare, tf32
+from gsasr_plugin.models.compute import autocast, laid_out, prepare, tf32
 from gsasr_plugin.models.criterion import Criterion, Losses
 from gsasr_plugin.models.gradients import backward
 from gsasr_plugin.models.gsasr_options import GSASRLoggerOptions, GSASRTrainOptions, GSASRValOptions

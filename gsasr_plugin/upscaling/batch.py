@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from gsasr_plugin.archs.tile_memory import free_budget
-from gsasr_plugin.free_memory import give_back
+from gsasr_plugin.free_memory import give_back, keep_freed_memory
 from gsasr_plugin.precision import each_within
 from gsasr_plugin.upscaling.animations import upscale_frames
 from gsasr_plugin.upscaling.disk_room import DiskRoom
@@ -141,12 +141,14 @@ class _Lot:
         lanes: how many pictures are read, enlarged or written at the same time.
         networks: of how many of these the network sees one at the same time.
         threads: with which PyTorch computes for each of them.
+        small: whether those that are worked on leave room for others.
     """
 
     jobs: list[tuple[int, PictureJob]]
     lanes: int
     networks: int
     threads: int
+    small: bool
 
 
 def _lots(upscaler: Upscaler, jobs: list[tuple[int, PictureJob]]) -> list[_Lot]:
@@ -163,8 +165,8 @@ def _lots(upscaler: Upscaler, jobs: list[tuple[int, PictureJob]]) -> list[_Lot]:
     others = sorted(set(range(len(jobs))) - set(small))
     ahead = budget // max((needed[i] for i in others), default=1)
     lots = [
-        _Lot([jobs[i] for i in small], threads + 1, threads, 1),
-        _Lot([jobs[i] for i in others], max(1, min(int(ahead), MOST_IN_TURN)), 1, threads),
+        _Lot([jobs[i] for i in small], threads + 1, threads, 1, small=True),
+        _Lot([jobs[i] for i in others], max(1, min(int(ahead), MOST_IN_TURN)), 1, threads, small=False),
     ]
     return [lot for lot in lots if lot.jobs]
 
@@ -188,6 +190,8 @@ class _Run:
     def work_off(self, lot: _Lot) -> None:
         before = torch.get_num_threads()
         self.network = Gate(lot.networks)
+        if lot.small and len(lot.jobs) > lot.lanes:
+            keep_freed_memory()  # for the next picture
         torch.set_num_threads(lot.threads)  # for the threads that are started from now on
         try:
             in_lanes(self.do, lot.jobs, min(lot.lanes, len(lot.jobs)), self.network)

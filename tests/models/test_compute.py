@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import platform
 import types
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 from torch import nn
 
 from gsasr_plugin.models.compute import prepare
-from tests import forked
 from tests.models.test_gsasr_model import batch, make_model
 
 
@@ -124,25 +122,3 @@ def test_what_is_compiled_gets_all_arguments(monkeypatch: pytest.MonkeyPatch) ->
     prepare(net, {'compile': True})
     assert net.encoder(2, factor=3) is None and net.decoder(5, factor=7) is None
     assert compiled == [6, 35]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='asks nothing of other C libraries')
-def test_freed_memory_is_kept() -> None:
-    """Blocks of 64 MB, each in its turn: the first takes 16,384 pages, the others must not take them again.
-
-    One of them may, where something small has meanwhile been put into the first one's place.
-    """
-    program = """
-import resource, torch
-from gsasr_plugin.models.compute import keep_freed_memory
-keep_freed_memory()
-faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.zeros(1 << 24).add_(1)
-before = faults()
-for _ in range(5):
-    torch.zeros(1 << 24).add_(1)
-print(faults() - before)
-"""
-    done = forked.run(['-c', program])
-    assert int(done.stdout.split()[-1]) < 20_000, done.stderr

@@ -26,7 +26,8 @@ from gsasr_plugin import stop_signals
 from gsasr_plugin.checkpoints.state_file import read_file
 from gsasr_plugin.data.arbitrary_scale_paired_dataset import ArbitraryScalePairedDataset
 from gsasr_plugin.data.epoch_sampler import EpochSampler
-from gsasr_plugin.models.compute import autocast, keep_freed_memory, laid_out, prepare
+from gsasr_plugin.free_memory import keep_freed_memory
+from gsasr_plugin.models.compute import autocast, laid_out, prepare
 from gsasr_plugin.whole_file import replacing, write_table
 from tests.benchmarks.liif.network import LIIF
 from tests.benchmarks.liif.quality import mean_psnr
