@@ -224,6 +224,7 @@ def _prepared(
             names=names,
             background=arguments.background is not None,
             all_frames=arguments.frames == 'all',
+            lossless=True if arguments.lossless else None if arguments.quality is None else False,
         )
     with told_as_command_error('-o: ', ValueError):
         check_target(plan)
@@ -263,7 +264,8 @@ def _show_plan(plan: Plan, upscaler: Upscaler) -> None:
     peak = 0
     for job in plan.jobs:
         tiles = upscaler.tiles(job.lq_size)
-        peak = max(peak, needed_bytes(upscaler, job.lq_size, job.results, frames=job.frames))
+        needed = needed_bytes(upscaler, job.lq_size, job.results, frames=job.frames, lossless=job.lossless)
+        peak = max(peak, needed)
         for output in job.outputs:
             target = 'standard output' if output.path is None else output.path
             h, w = job.lq_size

@@ -83,7 +83,9 @@ def refuse_what_does_not_fit(plan: Plan, upscaler: Upscaler) -> None:
     room = DiskRoom()
     for job in jobs:
         read = job.max_pixels is None
-        problem = results_beyond_memory(upscaler, job.lq_size, job.results, read=read, frames=job.frames)
+        problem = results_beyond_memory(
+            upscaler, job.lq_size, job.results, read=read, frames=job.frames, lossless=job.lossless
+        )
         for output in job.outputs if job.frames == 1 else ():  # frames are encoded in memory
             problem = problem or room.refusal(output.size, job.format, output.path, job.level_bytes)
         if problem:
@@ -159,7 +161,9 @@ def _lots(upscaler: Upscaler, jobs: list[tuple[int, PictureJob]]) -> list[_Lot]:
     """
     threads = torch.get_num_threads()
     budget = free_budget(torch.device('cpu'))
-    needed = [needed_bytes(upscaler, job.lq_size, job.results, frames=job.frames) for _, job in jobs]
+    needed = [
+        needed_bytes(upscaler, job.lq_size, job.results, frames=job.frames, lossless=job.lossless) for _, job in jobs
+    ]
     small = [i for i in range(len(jobs)) if upscaler.device.type == 'cpu' and (threads + 1) * needed[i] <= budget]
     small = small[: len(small) // threads * threads]
     others = sorted(set(range(len(jobs))) - set(small))

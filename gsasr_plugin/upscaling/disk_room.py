@@ -14,7 +14,8 @@ class DiskRoom:
     """The room for the results of one run, which shrinks with each.
 
     Of formats that compress, files are as large as the pixels want: what is known is how much the rows take that wait
-    beside them (see `write_bands`).
+    beside them (see `write_bands`), and that TIFF files, whose rows do not wait, are no larger than the rows. AVIF and
+    GIF files are a fraction of them.
     """
 
     def __init__(self) -> None:
@@ -29,8 +30,8 @@ class DiskRoom:
             level_bytes: of a pixel, as rows have it.
         """
         known = FORMATS[format]
-        waits = known.waits and size[0] * size[1] > BAND_PIXELS
-        if not (waits or known.plain):
+        on_disk = (known.waits or known.held_bytes == 0) and size[0] * size[1] > BAND_PIXELS
+        if not (on_disk or known.plain):
             return None
         needed = size[0] * known.row_bytes(size[1], level_bytes)
         folder = existing_folder(Path(tempfile.gettempdir()) if path is None else path.parent)
@@ -41,8 +42,9 @@ class DiskRoom:
             if known.plain and path is not None and not path.exists():
                 self._taken[disk] = taken + needed
             return None
+        most = '' if known.waits or known.plain else 'up to '
         beside = ' beside the results before it' if taken else ''
         return (
-            f'it does not fit onto the disk: its rows take {needed / 2**30:.1f} GiB in {folder}, and '
+            f'it does not fit onto the disk: its rows take {most}{needed / 2**30:.1f} GiB in {folder}, and '
             f'{max(left, 0) / 2**30:.1f} GiB are free{beside}'
         )

@@ -34,6 +34,7 @@ def beyond_memory(
     gaussians: int = 0,
     steps: int = 0,
     whole: int = 0,
+    lossless: bool = False,
 ) -> str | None:
     """Why results do not fit into memory, None where they do.
 
@@ -44,8 +45,9 @@ def beyond_memory(
         gaussians: how many there are.
         steps: of consistency, see `GSASR`.
         whole: see `whole_bytes`.
+        lossless: see `Format.held`.
     """
-    needed = result_bytes(results, lq_size, steps, whole) + JOINED_BYTES // 2 * gaussians
+    needed = result_bytes(results, lq_size, steps, whole, lossless=lossless) + JOINED_BYTES // 2 * gaussians
     needed += READING_BYTES * lq_size[0] * lq_size[1] if read else 0
     free = free_bytes(torch.device('cpu'))
     if needed <= free:
@@ -61,6 +63,7 @@ def results_beyond_memory(
     read: bool = False,
     frames: int = 1,
     kept: bool = False,
+    lossless: bool = False,
 ) -> str | None:
     """`beyond_memory` of what an upscaler makes of one picture.
 
@@ -70,6 +73,7 @@ def results_beyond_memory(
         read: whether the picture is to be read, too.
         frames: see `whole_bytes`.
         kept: whether each result is wanted whole in memory.
+        lossless: see `Format.held`.
     """
     return beyond_memory(
         results,
@@ -78,23 +82,28 @@ def results_beyond_memory(
         gaussians=gaussians_of(upscaler, lq_size),
         steps=upscaler.net.consistency,
         whole=max(whole_bytes(upscaler, frames=frames), RESULT_BYTES if kept else 0),
+        lossless=lossless,
     )
 
 
-def needed_bytes(upscaler: Upscaler, lq_size: Size, results: Sequence[tuple[Size, str]], *, frames: int = 1) -> int:
+def needed_bytes(
+    upscaler: Upscaler, lq_size: Size, results: Sequence[tuple[Size, str]], *, frames: int = 1, lossless: bool = False
+) -> int:
     """Memory at most for one picture beside the network: of encoder and decoder in a tile, its Gaussians, its results.
 
     Args:
         lq_size: (h, w) of the picture.
         results: (H, W) and the format of each.
         frames: see `whole_bytes`.
+        lossless: see `Format.held`.
     """
     options = upscaler.net.options
     pixel_bytes = network_bytes(upscaler.net.encoder.type_name, options['embed_dim'], options['gaussian_density'])
     tile = max(h * w for h, w in upscaler.tiles(lq_size))
     gaussians = JOINED_BYTES * gaussians_of(upscaler, lq_size)
     whole = whole_bytes(upscaler, frames=frames)
-    return pixel_bytes * tile + gaussians + result_bytes(results, lq_size, upscaler.net.consistency, whole)
+    results_and_files = result_bytes(results, lq_size, upscaler.net.consistency, whole, lossless=lossless)
+    return pixel_bytes * tile + gaussians + results_and_files
 
 
 def gaussians_of(upscaler: Upscaler, lq_size: Size) -> int:
@@ -115,7 +124,9 @@ def whole_bytes(upscaler: Upscaler, *, frames: int = 1) -> int:
     return RESULT_BYTES if upscaler.self_ensemble or frames > 1 else 0
 
 
-def result_bytes(results: Sequence[tuple[Size, str]], lq_size: Size, steps: int, whole: int) -> int:
+def result_bytes(
+    results: Sequence[tuple[Size, str]], lq_size: Size, steps: int, whole: int, *, lossless: bool = False
+) -> int:
     """Memory of the one that takes most while it is drawn and written; for the arguments see `beyond_memory`."""
 
     def of(size: Size, format: str) -> int:
@@ -125,6 +136,6 @@ def result_bytes(results: Sequence[tuple[Size, str]], lq_size: Size, steps: int,
         if steps:
             waiting = min(pixels, WAITING_LQ_ROWS * pixels // lq_size[0])
             drawn = max(drawn, WAITING_BAND_BYTES * band + (WAITING_BYTES + STEP_BYTES * steps) * waiting)
-        return (FORMATS[format].held_bytes + whole) * pixels + drawn
+        return FORMATS[format].held(pixels, lossless=lossless) + whole * pixels + drawn
 
     return max(of(*result) for result in results)

@@ -43,6 +43,7 @@ class PictureJob:
         frames: how many pictures of the file are enlarged.
         max_pixels: of each, see `read_picture`.
         level_bytes: of a pixel of the results, at least, before it is compressed.
+        lossless: whether WebP files of it are without loss.
     """
 
     source: Source
@@ -53,6 +54,7 @@ class PictureJob:
     frames: int = 1
     max_pixels: float | None = None
     level_bytes: int = 1
+    lossless: bool = False
 
     @property
     def pixels(self) -> int:
@@ -157,6 +159,7 @@ def make_plan(
     names: NameTemplate | None = None,
     background: bool = False,
     all_frames: bool = False,
+    lossless: bool | None = None,
 ) -> Plan:
     """Reads the headers of the pictures, and settles sizes and names.
 
@@ -165,6 +168,7 @@ def make_plan(
         names: of results in a folder.
         background: whether there is one for pictures whose format holds no alpha.
         all_frames: of animations and pages all pictures, not the first.
+        lossless: whether WebP files are without loss; None: as those are that are read.
 
     Raises:
         ValueError: several results of one picture would have one name.
@@ -204,7 +208,8 @@ def make_plan(
             else:
                 outputs.append(Output(size, path, target))
         if outputs:
-            about = (header.size, format.name, tuple(outputs), frames, max_pixels, levels)
+            without_loss = header.lossless if lossless is None else lossless
+            about = (header.size, format.name, tuple(outputs), frames, max_pixels, levels, without_loss)
             plan.jobs.append(PictureJob(source, content, *about))
     return plan
 

@@ -2,7 +2,9 @@
 
 `python -m tests.benchmarks.measure_result_memory` prints bytes per output pixel, on Linux: of the bands in which
 results are drawn, of results that are whole, and what each format holds while it is written. All are differences
-between two sizes, each the peak of a process of its own less what it held before.
+between two sizes, each the peak of a process of its own less what it held before; all but the first are drawn in small
+bands, whose memory would hide them. Of rows that wait on the disk those count that are mapped, which the system takes
+back where others need the memory: four bytes of WebP's.
 """
 
 import argparse
@@ -15,18 +17,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gsasr_plugin.archs.completion import BAND_PIXELS, Completion, band_rows
+from gsasr_plugin.archs import completion
+from gsasr_plugin.archs.completion import BAND_PIXELS, Completion
 from gsasr_plugin.archs.gaussians import Gaussians
 from gsasr_plugin.peak_memory import PeakMemory
 from gsasr_plugin.upscaling.estimate import BAND_BYTES, RESULT_BYTES, WRAPPED_BYTES
 from gsasr_plugin.upscaling.gaussian_file import StoredGaussians
-from gsasr_plugin.upscaling.pictures.formats import FORMATS
+from gsasr_plugin.upscaling.pictures import writing
+from gsasr_plugin.upscaling.pictures.formats import FORMATS, WEBP_HELD
 from gsasr_plugin.upscaling.pictures.picture import Picture, Pixels
 from gsasr_plugin.upscaling.pictures.writing import encode_picture, write_bands
 from gsasr_plugin.upscaling.upscaler import Upscaler
 from tests.archs.test_gsasr import small_gsasr
 
 SCALE = 12
+SMALL_BAND = 1 << 18
 
 
 def draw_bands(side: int) -> None:
@@ -60,19 +65,19 @@ def draw_still(side: int) -> None:
     encode_picture(Picture(large, alpha, format='PNG'))
 
 
-def encode(side: int, format: str, bits: int) -> None:
+def encode(side: int, format: str, bits: int = 8, *, lossless: bool = False) -> None:
     """A photograph, as far as encoders are concerned: smooth, with noise."""
 
     def bands() -> Iterator[Pixels]:
         rng = np.random.default_rng(0)
-        rows = band_rows(side)
+        rows = completion.band_rows(side)
         for top in range(0, side, rows):
             height = min(rows, side - top)
             y, x = np.mgrid[top : top + height, :side].astype(np.float32) / np.float32(side)
             smooth = np.stack([x, y, 1 - x], -1)
-            yield smooth + 0.02 * rng.standard_normal(smooth.shape, np.float32), None
+            yield (smooth + 0.02 * rng.standard_normal(smooth.shape, np.float32)).clip(0, 1), None
 
-    picture = Picture(np.zeros((1, 1, 3), np.float32), bits=bits, format=format)
+    picture = Picture(np.zeros((1, 1, 3), np.float32), bits=bits, format=format, lossless=lossless)
     with tempfile.TemporaryDirectory() as folder:
         write_bands(picture, (side, side), bands(), Path(folder) / 'result')
 
@@ -87,6 +92,9 @@ KINDS: dict[str, tuple[Callable[[int], None], float]] = {
         for format, known in FORMATS.items()
         for bits in ((8, 16) if known.deep else (8,))
     },
+    'WEBP without loss': (lambda side: encode(side, 'WEBP', lossless=True), WEBP_HELD[True, False]),
+    'WEBP, large': (lambda side: encode(side, 'WEBP'), WEBP_HELD[False, True]),
+    'WEBP, large, without loss': (lambda side: encode(side, 'WEBP', lossless=True), WEBP_HELD[True, True]),
 }
 
 
@@ -104,6 +112,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.kind:
+        if args.kind != 'bands':
+            completion.BAND_PIXELS = SMALL_BAND
+        if 'large' in args.kind:
+            writing.WEBP_LARGE = 0
         KINDS[args.kind][0](24)  # what is imported and allocated once
         with PeakMemory('cpu') as memory:
             KINDS[args.kind][0](args.side)

@@ -21,8 +21,9 @@ from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
 from gsasr_plugin import GSASR
+from gsasr_plugin.archs.completion import BAND_PIXELS
 from gsasr_plugin.commands import main
-from gsasr_plugin.upscaling import batch, plan
+from gsasr_plugin.upscaling import batch, estimate, plan
 from gsasr_plugin.upscaling.images import upscale
 from gsasr_plugin.upscaling.upscaler import Upscaler
 
@@ -391,6 +392,23 @@ def test_a_dry_run_refuses_what_the_run_would(pictures: Path, gsasr, capsys: pyt
         assert problem in (said := capsys.readouterr().err) and '0 to write, 1 failed' in said
     assert gsasr('in/a.png', '-o', 'x.png', '--scale', '2', '--max-input-pixels', '100', '--dry-run') == 1
     assert 'holds 18 x 12 = 216 pixels, and 100 pixels are allowed (--max-input-pixels)' in capsys.readouterr().err
+
+
+def test_webp_files_without_loss_are_known_to_take_more(
+    pictures: Path, gsasr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the option, or as the picture is; not with a quality. 8000 x 8000 pixels hold 14 or 40 bytes each."""
+    Image.fromarray(PHOTO).save('exact.webp', lossless=True)
+    monkeypatch.setattr(estimate, 'free_bytes', lambda _: (27 * 8000**2) + 250 * BAND_PIXELS + (1 << 26))
+    for words, status in (
+        (['in/a.png'], 0),
+        (['in/a.png', '--lossless'], 1),
+        (['exact.webp'], 1),
+        (['exact.webp', '--quality', '90'], 0),
+    ):
+        assert gsasr(*words, '-o', 'big.webp', '--size', '8000x8000', '--dry-run') == status
+        said = capsys.readouterr().err
+        assert ('8000 x 8000' in said, 'does not fit into memory' in said) == (not status, bool(status))
 
 
 def test_colors_under_transparency_are_kept_if_asked_for(pictures: Path, gsasr) -> None:

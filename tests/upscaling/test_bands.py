@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import signal
 import subprocess
@@ -19,10 +20,11 @@ from gsasr_plugin import upscale
 from gsasr_plugin.archs import GSASR, completion
 from gsasr_plugin.archs.rendering import render_bands
 from gsasr_plugin.data.bicubic import resize_bicubic
+from gsasr_plugin.upscaling.pictures import writing
 from gsasr_plugin.upscaling.pictures.formats import FORMATS
 from gsasr_plugin.upscaling.pictures.picture import Picture
 from gsasr_plugin.upscaling.pictures.reading import read_picture
-from gsasr_plugin.upscaling.pictures.writing import encode_picture, write_bands, write_picture
+from gsasr_plugin.upscaling.pictures.writing import encode_picture, to_pillow, write_bands, write_picture
 from gsasr_plugin.upscaling.upscaler import Upscaler
 from tests.archs.test_completion import make_net
 from tests.forked import TIMEOUT_S
@@ -116,6 +118,19 @@ def test_files_are_the_same_bytes(format: str, channels: int, alpha: bool, bits:
     write_bands(kind, whole.size, bands, tmp_path / 'bands')
     assert (tmp_path / 'bands').read_bytes() == encode_picture(whole)
     assert [path.name for path in tmp_path.iterdir()] == ['bands']
+
+
+@pytest.mark.parametrize('lossless', [False, True])
+@pytest.mark.parametrize(('largest', 'methods'), [(75 * 41 - 1, (2, 0)), (75 * 41, (4, 4))])
+def test_large_webp_files_take_less_of_the_encoder(
+    largest: int, methods: tuple[int, int], lossless: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, 'WEBP_LARGE', largest)
+    picture = dataclasses.replace(pixels(3, alpha=True), format='WEBP', lossless=lossless)
+    options = {'lossless': True, 'exact': True, 'quality': 80} if lossless else {'quality': 95}
+    expected = io.BytesIO()
+    to_pillow(picture).save(expected, 'WEBP', method=methods[lossless], **options)
+    assert encode_picture(picture) == expected.getvalue()
 
 
 def test_a_command_writes_what_upscale_gives(tmp_path: Path, low_bands: None, monkeypatch: pytest.MonkeyPatch) -> None:

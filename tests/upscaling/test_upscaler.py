@@ -237,6 +237,9 @@ def test_memory_is_of_the_largest_tile_all_gaussians_and_a_band(net: GSASR) -> N
     assert averaged == whole + RESULT_BYTES * 36 * 54
     large = needed_bytes(upscaler(net), (12, 18), [((20000, 20000), 'TIFF')])
     assert large == pixel_bytes * 12 * 18 + gaussians + BAND_BYTES * BAND_PIXELS
+    for side, lossless, held in ((8192, False, 14), (8193, False, 8), (8192, True, 40), (16383, True, 26)):
+        webp = needed_bytes(upscaler(net), (12, 18), [((side, side), 'WEBP')], lossless=lossless)
+        assert webp == large + held * side * side
 
 
 def test_consistent_keeps_the_brightness_of_any_model(net: GSASR) -> None:

@@ -24,6 +24,7 @@ from gsasr_plugin.upscaling.visuals.layers import Region
 EXTRA = "pip install 'gsasr-plugin[demo]'"
 SCALES = (1.0, 12.0)
 SIDES = (16, 128)
+CLICKED_PIXELS = 1_000_000  # of the picture that is clicked on, which is sent anew for each drag of a slider
 ENDINGS = tuple(known.suffixes[0][1:] for known in FORMATS.values())
 # Photographs to begin with, as far as the installed scikit-image has them.
 PHOTOGRAPHS = ('astronaut.png', 'coffee.png', 'chelsea.png', 'rocket.jpg')
@@ -62,8 +63,15 @@ def build_page(models: Mapping[str, Callable[[], Upscaler]]) -> Any:
         *pictures, facts = _shown(upscaler(name), *chosen)
         return *pictures, facts and f'{name}: {facts}'
 
-    def enlarged(name: str, *chosen: Any) -> tuple:
-        return _enlarged(upscaler(name), *chosen, folder=Path(results.name))
+    # gradio finds the progress by its value.
+    def enlarged(
+        name: str,
+        file: str | None,
+        scale: float,
+        ending: str,
+        progress: Any = gr.Progress(),  # noqa: B008
+    ) -> tuple:
+        return _enlarged(upscaler(name), file, scale, ending, folder=Path(results.name), progress=progress)
 
     def clicked(event: gr.SelectData) -> tuple[float, float]:  # gradio reads the annotation
         return event.index[0], event.index[1]
@@ -78,14 +86,7 @@ def build_page(models: Mapping[str, Callable[[], Upscaler]]) -> Any:
             with gr.Column(scale=2):
                 compared = gr.ImageSlider(label='Bicubic | GSASR', type='numpy', format='png', elem_id='compared')
                 facts = gr.Markdown(elem_id='facts')
-                with gr.Row():
-                    positions = gr.Image(label='Positions of the Gaussians', format='png', interactive=False)
-                    close_up = gr.Image(
-                        label='Their contours (1 sigma) in the middle',
-                        format='png',
-                        interactive=False,
-                        elem_id='close-up',
-                    )
+                positions, close_up = _drawings(gr)
                 ending, whole, of_whole = _whole_components(gr)
         inputs, outputs = [model, picture, point, side, scale], [compared, positions, close_up, where, facts]
         # Only the newest wish counts while one is served.
@@ -113,6 +114,15 @@ def _choices(gr: Any, models: list[str]) -> tuple[Any, ...]:
     return picture, model, where, scale, side
 
 
+def _drawings(gr: Any) -> tuple[Any, Any]:
+    """Where the page shows the Gaussians of the region: their positions, and some of them from near."""
+    fixed = {'format': 'png', 'interactive': False}
+    with gr.Row():
+        positions = gr.Image(label='Positions of the Gaussians', **fixed)
+        close_up = gr.Image(label='Their contours (1 sigma) in the middle', elem_id='close-up', **fixed)
+    return positions, close_up
+
+
 def _whole_components(gr: Any) -> tuple[Any, Any, list[Any]]:
     """What the page has for the whole picture: the choice of a format, the button, and what it fills."""
     with gr.Row():
@@ -135,7 +145,8 @@ def _read(file: str) -> Picture:
 def _levels(file: str) -> tuple[np.ndarray, np.ndarray]:
     """A picture in RGB and 8 bits, as it is and as small as it is shown: made once, not for each drag of a slider."""
     picture = _read(file)
-    whole, small = (levels(picture.color, picture.alpha, size) for size in (picture.size, shown_size(picture.size)))
+    sizes = picture.size, shown_size(picture.size, CLICKED_PIXELS)
+    whole, small = (levels(picture.color, picture.alpha, size) for size in sizes)
     return whole[..., :3], small[..., :3]
 
 
@@ -163,14 +174,22 @@ def _shown(upscaler: Upscaler, file: str | None, point: tuple[float, float] | No
     return (view.bicubic, view.sr), view.positions, view.close_up, _with_box(small, box), text
 
 
-def _enlarged(upscaler: Upscaler, file: str | None, scale: float, ending: str, *, folder: Path) -> tuple:
-    """The whole result under the slider, its file, and what there is to say."""
+def _enlarged(
+    upscaler: Upscaler,
+    file: str | None,
+    scale: float,
+    ending: str,
+    *,
+    folder: Path,
+    progress: Callable[..., object],
+) -> tuple:
+    """The whole result under the slider, its file, and what there is to say; `progress` is told the share done."""
     if file is None:
         return None, None, 'There is no picture yet.'
     start = time.perf_counter()
     target = Path(tempfile.mkdtemp(dir=folder), f'{Path(file).stem}_x{scale:g}.{ending}')
     try:
-        view = enlarge_whole(upscaler, _read(file), float(scale), target)
+        view = enlarge_whole(upscaler, _read(file), float(scale), target, progress)
     except (PictureError, MemoryError) as error:
         return None, None, f'{Path(file).name} at x{scale:g}: {error or OUT_OF_MEMORY}'
     smaller = '' if view.sr.shape[:2] == view.size else f', shown at {view.sr.shape[1]} x {view.sr.shape[0]}'

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from gsasr_plugin.upscaling.upscaler import Upscaler
 # A browser shows no more pixels under the slider: what is larger is shown smaller, and written as it is.
 SHOWN_PIXELS = 4_000_000
 WHITE = (1.0, 1.0, 1.0)
+NEARLY_ALL = 0.999  # shares of tiles do not add up exactly
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,19 @@ class WholeView:
     remarks: tuple[str, ...]
 
 
-def enlarge_whole(upscaler: Upscaler, picture: Picture, scale: float, file: Path) -> WholeView:
+def enlarge_whole(
+    upscaler: Upscaler,
+    picture: Picture,
+    scale: float,
+    file: Path,
+    progress: Callable[..., object] = lambda share, desc: None,
+) -> WholeView:
     """Upscales a picture and writes the result.
 
     Args:
         scale: from 1 on.
         file: what to write; its ending says the format. One without alpha gets a white background.
+        progress: called with the share that is done, 0..1, and `desc`, what is being done.
 
     Raises:
         PictureError: the format cannot hold the result, or the memory cannot; the message has the numbers.
@@ -51,10 +60,21 @@ def enlarge_whole(upscaler: Upscaler, picture: Picture, scale: float, file: Path
     size = enlarged_size(picture.size, (scale, scale))
     format = next(known.name for known in FORMATS.values() if file.suffix in known.suffixes)
     problem = cannot_hold(size, format, alpha=False)
-    problem = problem or results_beyond_memory(upscaler, picture.size, [(size, format)], kept=True)
+    problem = problem or results_beyond_memory(
+        upscaler, picture.size, [(size, format)], kept=True, lossless=picture.lossless
+    )
     if problem:
         raise PictureError(f'{size[1]} x {size[0]} pixels: {problem}')
-    ((color, alpha),) = upscaler.pixels(picture.color, picture.alpha, [size])
+    done = 0.0
+
+    def count(pixels: float) -> None:
+        nonlocal done
+        done += pixels / (picture.size[0] * picture.size[1])
+        progress(min(done, 1.0), desc='Drawing' if done > NEARLY_ALL else 'Enlarging')
+
+    count(0)
+    ((color, alpha),) = upscaler.pixels(picture.color, picture.alpha, [size], progress=count)
+    progress(1.0, desc='Writing')
     large = dataclasses.replace(as_result(picture, size, format), color=color, alpha=alpha)
     large, bands = fit_for_format(large, [(color, alpha)], WHITE)
     large = dataclasses.replace(large, color=next(iter(bands))[0])
@@ -71,9 +91,9 @@ def enlarge_whole(upscaler: Upscaler, picture: Picture, scale: float, file: Path
     )
 
 
-def shown_size(size: Size) -> Size:
-    """(H, W) of what a browser shows of a picture."""
-    factor = math.sqrt(min(1.0, SHOWN_PIXELS / (size[0] * size[1])))
+def shown_size(size: Size, most: int = SHOWN_PIXELS) -> Size:
+    """(H, W) of what a browser shows of a picture, in so many pixels at most."""
+    factor = math.sqrt(min(1.0, most / (size[0] * size[1])))
     return max(1, int(size[0] * factor)), max(1, int(size[1] * factor))
 
 

@@ -15,9 +15,10 @@ class Format(NamedTuple):
         max_side: the longest side in pixels.
         grey: whether it holds pictures of one channel.
         holds: the fields of `Metadata` that it holds.
-        held_bytes: of memory per pixel while it is written, about; 0 where rows are written as they come. Of WebP files
-            with much noise; of those without loss it is twice that.
-        waits: whether rows wait on the disk until all are there; those of JPEG files in colour with a byte more.
+        held_bytes: of memory per pixel while it is written, about, where there is much noise; 0 where rows are written
+            as they come. Without loss, and of large ones, see `held`.
+        waits: whether rows wait on the disk until all are there, as the encoder takes them: JPEG files in colour with
+            a byte more, those of WebP files always in four.
         plain: whether a file holds its rows as they are, each filled up to whole groups of four bytes, and how large it
             may be: 4 GiB.
     """
@@ -35,10 +36,24 @@ class Format(NamedTuple):
 
     def row_bytes(self, width: int, level_bytes: int) -> int:
         """Of a row of levels that is not compressed."""
-        count = width * (4 if self.name == 'JPEG' and level_bytes == 3 else level_bytes)
+        waits_in_four = self.name == 'WEBP' or (self.name == 'JPEG' and level_bytes == 3)
+        count = width * (4 if waits_in_four else level_bytes)
         return count + -count % 4 if self.plain else count
 
+    def held(self, pixels: int, *, lossless: bool = False) -> int:
+        """Bytes of memory while a file of so many pixels is written.
 
+        Args:
+            lossless: whether it is a WebP file without loss.
+        """
+        of_webp = WEBP_HELD[lossless, pixels > WEBP_LARGE]
+        return pixels * (of_webp if self.name == 'WEBP' else self.held_bytes)
+
+
+# WebP's encoder holds the picture in four bytes per pixel, and what it knows of each: of larger pictures it is told to
+# know less, which takes half the memory and a few tenths of a decibel at equal quality.
+WEBP_LARGE = 1 << 26
+WEBP_HELD = {(False, False): 14, (False, True): 8, (True, False): 40, (True, True): 26}  # by lossless, and large
 EVERYTHING = ('icc', 'exif', 'xmp', 'iptc', 'comment', 'dpi')
 # name, suffixes, deep, alpha, max_side, grey, holds, held_bytes
 FORMATS = {
@@ -46,7 +61,7 @@ FORMATS = {
     for known in (
         Format('PNG', ('.png',), True, True, 2**31 - 1, True, EVERYTHING, 0, waits=True),
         Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, EVERYTHING, 4, waits=True),
-        Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp'), 20),
+        Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp'), 14, waits=True),
         Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp'), 26),
         Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi'), 0),
         Format('GIF', ('.gif',), False, True, 65535, True, ('comment',), 12),

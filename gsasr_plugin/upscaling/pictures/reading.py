@@ -61,6 +61,7 @@ class Header(NamedTuple):
         frames_format: as `format`, of all of them.
         channels: of its colours, 1 or 3, at least.
         bits: per channel, 8 or 16, at least.
+        lossless: see `Picture`.
     """
 
     size: tuple[int, int]
@@ -70,6 +71,7 @@ class Header(NamedTuple):
     frames_format: str = 'PNG'
     channels: int = 1
     bits: int = 8
+    lossless: bool = False
 
     def level_bytes(self, format: Format) -> int:
         """Of a pixel of a result in that format, at least, before it is compressed."""
@@ -94,11 +96,12 @@ def picture_header(source: Path | bytes, *, max_pixels: float | None = None) -> 
             with _open(content) as image:
                 file, frames = _pillow_file(image), number_of_frames(image)
         orientation = settled(file.stored)[1]
+        lossless = has_lossless_webp(content)
     size = file.size[::-1] if orientation >= 5 else file.size
     check_size(size, max_pixels)
     together = file.format if file.format in HOLD_FRAMES else 'PNG'
     format = result_format(file.format, alpha=file.alpha)
-    return Header(size, format, file.alpha, frames, together, file.channels, file.bits)
+    return Header(size, format, file.alpha, frames, together, file.channels, file.bits, lossless)
 
 
 def read_picture(source: Path | bytes, *, max_pixels: float | None = None) -> Picture:
@@ -206,7 +209,7 @@ def _read_other(content: bytes, max_pixels: float | None) -> Picture:
     return dataclasses.replace(picture, remarks=(*remarks, *picture.remarks), lossless=has_lossless_webp(content))
 
 
-def has_lossless_webp(content: bytes) -> bool:
+def has_lossless_webp(content: bytes | mmap.mmap) -> bool:
     """Whether a file is a WebP file without loss, or its first frame is."""
     place = 12  # behind RIFF, a length and WEBP: chunks, each with its length
     while content[:4] == b'RIFF' and place + 8 <= len(content):

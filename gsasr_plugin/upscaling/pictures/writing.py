@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from gsasr_plugin.upscaling.pictures import png
-from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS, HOLD_FRAMES
+from gsasr_plugin.upscaling.pictures.formats import DEFAULT_QUALITY, FORMATS, HOLD_FRAMES, WEBP_LARGE
 from gsasr_plugin.upscaling.pictures.metadata import IPTC_RESOURCE, Metadata, held, with_resolution
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError, Pixels
 from gsasr_plugin.upscaling.pictures.tiff import write_tiff
@@ -32,6 +32,7 @@ GIF_LOSSES = [
 ]
 MOST_PLAIN_BYTES = 2**32 - 1 - 2048  # numbers of 32 bits, less the header and a palette
 LOSSLESS_EFFORT = 80  # of WebP's encoder, 0 to 100
+WEBP_USUAL, WEBP_FRUGAL = (4, 4), (2, 0)  # its methods, 0 to 6, with loss and without
 
 
 def cannot_hold(
@@ -71,8 +72,8 @@ def write_bands(
 ) -> None:
     """As `write_picture`, but the pixels come in bands of rows, so that not all of them are in memory.
 
-    The levels of PNG and JPEG files wait in a file without a name, in the folder of the result; of formats that neither
-    libvips nor tiff.py writes, Pillow holds the levels of the others in memory.
+    The levels of PNG, JPEG and WebP files wait in a file without a name, in the folder of the result; of other formats
+    than these and TIFF, Pillow holds them in memory.
 
     Args:
         picture: what is said of the result, and in which channels; its pixels are not looked at.
@@ -181,13 +182,14 @@ def _encode(
     elif picture.format == 'PNG':
         encode_png(png.ChunkWriter(file, _chunks(metadata)).write, levels, size[0], folder)
     else:
-        waits = FORMATS[picture.format].waits
-        with _waiting_image(levels, size, folder) if waits else _pillow_image(levels, size) as image:
+        known = FORMATS[picture.format]
+        waiting = _waiting_image(levels, size, folder, in_colour=not known.grey) if known.waits else None
+        with waiting or _pillow_image(levels, size) as image:
             image = _with_palette(image) if picture.format == 'GIF' else image
-            image.save(file, picture.format, **_options(picture, metadata, quality))
+            image.save(file, picture.format, **_options(picture, size, metadata, quality))
 
 
-def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[str, Any]:
+def _options(picture: Picture, size: tuple[int, int], metadata: Metadata, quality: int | None) -> dict[str, Any]:
     """What Pillow's writers are told."""
     options: dict[str, Any] = {'dpi': metadata.dpi} if metadata.dpi else {}
     if picture.format == 'BMP':
@@ -201,8 +203,9 @@ def _options(picture: Picture, metadata: Metadata, quality: int | None) -> dict[
     options |= {'quality': quality, 'xmp': metadata.xmp or b'', 'exif': exif or b'', 'icc_profile': metadata.icc}
     if picture.format == 'JPEG':
         options |= {'subsampling': 0, 'comment': metadata.comment or b'', 'extra': _iptc_segment(metadata.iptc)}
-    elif lossless:
-        options |= {'lossless': True, 'exact': True, 'quality': LOSSLESS_EFFORT}
+    elif picture.format == 'WEBP':
+        options['method'] = (WEBP_FRUGAL if size[0] * size[1] > WEBP_LARGE else WEBP_USUAL)[lossless]
+        options |= {'lossless': True, 'exact': True, 'quality': LOSSLESS_EFFORT} if lossless else {}
     return options
 
 
@@ -239,18 +242,28 @@ def _pillow_image(bands: Iterable[np.ndarray], size: tuple[int, int]) -> Image.I
 
 
 @contextmanager
-def _waiting_image(bands: Iterator[np.ndarray], size: tuple[int, int], folder: Path | None) -> Iterator[Image.Image]:
-    """The same without alpha, its pixels in a file as Pillow has them in memory: RGB in four bytes each."""
+def _waiting_image(
+    bands: Iterator[np.ndarray], size: tuple[int, int], folder: Path | None, *, in_colour: bool
+) -> Iterator[Image.Image]:
+    """The same, its pixels in a file as Pillow has them in memory, grey in one byte each and all others in four."""
     first = next(bands)
     bands = itertools.chain((first,), bands)
     if len(first) == size[0]:
         yield _pillow_image(bands, size)
         return
-    mode = 'L' if first.shape[2] == 1 else 'RGBX'
-    rows = bands if mode == 'L' else (np.dstack([band, np.zeros_like(band[..., 0])]) for band in bands)
-    with waiting_rows(rows, folder) as file:
+    mode = {1: 'L', 3: 'RGBX'}.get(first.shape[2], 'RGBA')
+    if in_colour or mode != 'L':
+        mode, bands = 'RGBX' if mode == 'L' else mode, map(_in_four, bands)
+    with waiting_rows(bands, folder) as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         yield Image.frombuffer(mode, size[::-1], mapped, 'raw', mode, 0, 1)  # type: ignore[arg-type]
+
+
+def _in_four(levels: np.ndarray) -> np.ndarray:
+    """Grey or colours, with alpha or without, as RGB and alpha."""
+    color, alpha = (levels[..., :-1], levels[..., -1]) if levels.shape[2] in (2, 4) else (levels, None)
+    opaque = np.full(levels.shape[:2], 255, np.uint8)
+    return np.dstack([np.broadcast_to(color, (*levels.shape[:2], 3)), opaque if alpha is None else alpha])
 
 
 def _levels(color: np.ndarray, alpha: np.ndarray | None, dtype: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+from PIL import Image
 
 from gsasr_plugin import GSASR, upscale
+from gsasr_plugin.checkpoints.model_file import save_model
 from gsasr_plugin.checkpoints.packaged import DEFAULT_MODEL
 from gsasr_plugin.commands import main
 from gsasr_plugin.data.bicubic import resize_bicubic
 from gsasr_plugin.data.eight_bit import to_8_bit
 from gsasr_plugin.upscaling import estimate
+from gsasr_plugin.upscaling.demo.page import CLICKED_PIXELS
 from gsasr_plugin.upscaling.demo.region_view import view_region
 from gsasr_plugin.upscaling.demo.whole_view import enlarge_whole, levels, shown_size
 from gsasr_plugin.upscaling.pictures.picture import Picture, PictureError
@@ -73,7 +77,12 @@ def test_the_whole_result_is_that_of_upscale(net: GSASR, tmp_path: Path, ending:
     color = PHOTO[:40, :50] / np.float32(255)
     picture = Picture(color=color, alpha=alpha, bits=16)
     upscaler = Upscaler(net, device='cpu', dtype='float32')
-    view = enlarge_whole(upscaler, picture, 2.5, tmp_path / f'x.{ending}')
+    told: list[tuple[float, str]] = []
+    view = enlarge_whole(
+        upscaler, picture, 2.5, tmp_path / f'x.{ending}', lambda share, desc: told.append((share, desc))
+    )
+    assert told[-1] == (1, 'Writing') and told == sorted(told, key=lambda step: step[0])
+    assert told[0] == (0, 'Enlarging') and told[-2] == (1, 'Drawing')
     ((expected, expected_alpha),) = upscaler.pixels(color, alpha, [(100, 125)])
     expected = expected.clip(0, 1)
     made = read_picture(tmp_path / f'x.{ending}')
@@ -107,6 +116,7 @@ def test_a_result_beyond_the_memory_is_refused_with_numbers(
 def test_what_is_shown_has_a_bound() -> None:
     assert shown_size((600, 800)) == (600, 800)
     assert shown_size((12000, 16000)) == (1732, 2309)
+    assert shown_size((3000, 4000), CLICKED_PIXELS) == (866, 1154)
     color = np.random.default_rng(0).random((30, 40, 1)).astype(np.float32)
     shown = levels(color, None, (20, 25))
     assert np.array_equal(shown, to_8_bit(resize_bicubic(color, (20, 25))).repeat(3, axis=2))
@@ -181,10 +191,15 @@ class Page:
         number.send_keys(Keys.CONTROL, 'a')
         number.send_keys(text, Keys.ENTER)
 
-    def whole(self, ending: str) -> bytes:
-        """The file of the whole result, downloaded when it is there, as are the pictures under the slider."""
+    def whole(self, ending: str, meanwhile: str = '') -> bytes:
+        """The file of the whole result, downloaded when it is there, as are the pictures under the slider; `meanwhile`
+        is to be read until then.
+        """
         self.one(f'#ending input[value="{ending}"]').click()
         self.one('#whole').click()
+        if meanwhile:
+            seen = "return [...document.querySelectorAll('.progress-level')].map(level => level.textContent).join()"
+            wait_for(lambda: meanwhile in self.browser.execute_script(seen), meanwhile)
         link = wait_for(lambda: self.all('#download a'), 'result of the whole')[0]
         with urllib.request.urlopen(link.get_attribute('href')) as file:
             content = file.read()
@@ -199,8 +214,9 @@ class Page:
         self.browser.save_screenshot(str(ARTEFACTS / name))
 
 
-@pytest.fixture
-def page(browser, model_file: Path, tmp_path: Path) -> Iterator[Page]:
+@contextmanager
+def served(browser: Any, model_file: Path, tmp_path: Path) -> Iterator[Page]:
+    """The page of a server of its own."""
     pytest.importorskip('gradio', reason="gradio is not installed: pip install 'gsasr-plugin[demo]'")
     code = 'import sys; from gsasr_plugin.commands import main; sys.exit(main())'
     arguments = ['demo', '--no-browser', '--model', str(model_file), '--device', 'cpu']
@@ -223,9 +239,14 @@ def page(browser, model_file: Path, tmp_path: Path) -> Iterator[Page]:
             server.wait()
 
 
+@pytest.fixture
+def page(browser, model_file: Path, tmp_path: Path) -> Iterator[Page]:
+    with served(browser, model_file, tmp_path) as page:
+        yield page
+
+
 @pytest.mark.slow
 def test_the_page_in_a_browser(page: Page, model_file: Path, tmp_path: Path) -> None:
-    from PIL import Image
     from selenium.webdriver.common.action_chains import ActionChains
 
     Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
@@ -262,3 +283,36 @@ def test_the_page_in_a_browser(page: Page, model_file: Path, tmp_path: Path) -> 
         assert (made.alpha is None) == (picture.alpha is None)
     page.photograph('demo.png')
     assert Image.open(ARTEFACTS / 'demo.png').size[0] == 1500
+
+
+@pytest.mark.slow
+def test_a_photograph_of_12_megapixels_in_a_browser(browser, tmp_path: Path) -> None:
+    """As phones take them. The network has no layer more than it needs, and before it has learnt anything it draws a
+    bicubic enlargement, which tells what is right.
+    """
+    net = GSASR(
+        encoder_opt={'type': 'EDSR', 'num_feat': 8, 'num_block': 1},
+        embed_dim=8,
+        num_heads=2,
+        window_size=4,
+        num_injection_blocks=0,
+        num_interaction_blocks=0,
+        gaussian_density=1,
+        bicubic_skip=True,
+        joint_head=True,
+        feature_skip=True,
+    )
+    save_model(net, tmp_path / 'light.safetensors')
+    large = resize_bicubic(skimage.data.astronaut() / np.float32(255), (3000, 4000))
+    Image.fromarray(to_8_bit(large)).save(tmp_path / 'large.jpg', quality=90)
+    with served(browser, tmp_path / 'light.safetensors', tmp_path) as page:
+        page.upload(tmp_path / 'large.jpg')
+        wait_for(lambda: page.facts('The picture: 4000 x 3000 pixels, 8 bits'), 'large picture')
+        page.scale('1.5')
+        made = read_picture(page.whole('jpg', meanwhile='Enlarging'))
+        assert page.facts('6000 x 4500 pixels in', 'whole-facts')
+        assert page.facts('s, shown at 2309 x 1732', 'whole-facts')
+        page.photograph('demo_12_megapixels.png')
+    assert made.size == (4500, 6000)
+    expected = resize_bicubic(large, (450, 600))
+    assert np.abs(resize_bicubic(made.color, (450, 600)) - expected).mean() < 1 / 255
