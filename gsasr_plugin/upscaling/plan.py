@@ -178,10 +178,9 @@ def make_plan(
     pictures = {source.path.resolve(): source for source in sources if source.path is not None}
     taken: dict[Path, Source] = {}  # by whom
     for number, source in enumerate(sources, 1):
-        if source.problem is not None:
-            plan.failures.append((str(source), source.problem))
-            continue
         try:
+            if source.problem is not None:
+                raise PictureError(source.problem)
             content = source.content()
             header = picture_header(content, max_pixels=max_pixels)
             sizes = [(target, target.size_for(header.size)) for target in targets]
@@ -198,19 +197,17 @@ def make_plan(
             path = destination.file_of(source.name.with_name(name), format)
             complaint = None if path is None else _complaint(path, source, taken, pictures, overwrite)
             complaint = complaint or cannot_hold(size, format.name, alpha=alpha, frames=frames, level_bytes=levels)
+            if path is not None and not complaint:
+                taken[path] = source
             if complaint:
                 plan.failures.append((str(source), complaint))
-                continue
-            if path is not None:
-                taken[path] = source
-            if path is not None and path.exists() and not overwrite:
+            elif path is not None and path.exists() and not overwrite:
                 plan.kept.append(path)
             else:
                 outputs.append(Output(size, path, target))
         if outputs:
-            without_loss = header.lossless if lossless is None else lossless
-            about = (header.size, format.name, tuple(outputs), frames, max_pixels, levels, without_loss)
-            plan.jobs.append(PictureJob(source, content, *about))
+            about = (header.size, format.name, tuple(outputs), frames, max_pixels, levels)
+            plan.jobs.append(PictureJob(source, content, *about, header.lossless if lossless is None else lossless))
     return plan
 
 
