@@ -21,7 +21,7 @@ WAITING_LQ_ROWS = BLOCK + 4
 WAITING_BAND_BYTES, WAITING_BYTES, STEP_BYTES = 100, 40, 23
 # And of a result that is whole in memory: while it is summed over turns, shown, or encoded as one of several; and while
 # it is completed as it repeats.
-RESULT_BYTES = 60
+RESULT_BYTES = 80
 WRAPPED_BYTES = 190
 OUT_OF_MEMORY = 'it does not fit into memory'
 

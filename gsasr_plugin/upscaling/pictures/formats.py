@@ -62,10 +62,10 @@ FORMATS = {
         Format('PNG', ('.png',), True, True, 2**31 - 1, True, EVERYTHING, 0, waits=True),
         Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, EVERYTHING, 4, waits=True),
         Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp'), 14, waits=True),
-        Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp'), 26),
+        Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp'), 30),
         Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi'), 0),
-        Format('GIF', ('.gif',), False, True, 65535, True, ('comment',), 12),
-        Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',), 4, plain=True),
+        Format('GIF', ('.gif',), False, True, 65535, True, ('comment',), 18),
+        Format('BMP', ('.bmp',), False, False, 2**31 - 1, True, ('dpi',), 5, plain=True),
     )
 }
 HOLD_FRAMES = ('PNG', 'WEBP', 'TIFF', 'GIF')  # several pictures: animations, pages
