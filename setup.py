@@ -153,5 +153,6 @@ with facts.ninja_on_path():
             'gsasr_plugin.options': ['*'],
             'gsasr_plugin.docs': ['options.md', 'photographs.py', 'photographs.txt'],
         },
+        exclude_package_data={'': ['**/*.py[cod]']},
         **arguments,
     )
