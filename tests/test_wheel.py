@@ -54,6 +54,7 @@ def told(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_all_that_is_no_python_travels() -> None:
     """Option files and pages about them, weights and their card, tables of the paper, sources of the kernels."""
     data = told(setup_says(WITHOUT_TORCH + FILES))

@@ -172,6 +172,7 @@ def test_the_first_image_is_the_bicubic_enlargement(joint_head: bool, initial_si
     assert started == (initial_sigma is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('skip', 'steps', 'level'), [(True, 2, False), (False, 1, False), (False, 1, True), (True, 0, False)]
 )

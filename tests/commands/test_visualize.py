@@ -33,6 +33,7 @@ def cut_model(net: GSASR, tmp_path: Path) -> list[str]:
     return ['--model', str(tmp_path / 'cut.safetensors'), '--device', 'cpu', '--dtype', 'float32']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA'])
 def test_the_sr_panel_is_what_upscale_writes(
     tmp_path: Path, cut_model: list[str], model: list[str], monkeypatch: pytest.MonkeyPatch, mode: str

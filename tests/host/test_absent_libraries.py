@@ -63,6 +63,7 @@ def test_without_basicsr_the_command_is_told(command: str, status: int, told: st
     assert 'Traceback' not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('command', 'status', 'told'),
     [

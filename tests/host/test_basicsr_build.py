@@ -208,6 +208,7 @@ def test_it_is_built_in_isolation(index: Index, build: Path, tmp_path: Path) -> 
     assert sources_of(tmp_path) == SOURCES['basicsr/__init__.py'] and set(index.asked) == {'setuptools', 'basicsr'}
 
 
+@pytest.mark.slow
 def test_another_archive_is_refused_and_not_run(index: Index, build: Path, tmp_path: Path) -> None:
     (index.folder / ARCHIVE).write_bytes(archive_of({**SOURCES, 'basicsr/__init__.py': "WHO = 'somebody'\n"}))
     done = pip('wheel', '--no-build-isolation', build, cwd=tmp_path, PIP_INDEX_URL=f'{index.address}/simple')

@@ -55,6 +55,7 @@ def test_a_model_that_reads_no_terms_is_not_asked_for_them(project: Path, edsr_o
     assert not warning.is_error and 'unknown key, not used' in warning.fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('vgg_type', 'file'), [('vgg19', 'vgg19-dcbb9e9d.pth'), ('vgg16', 'vgg16-397923af.pth')])
 def test_weights_of_vgg_that_cannot_be_fetched(
     project: Path, edsr_options: Options, monkeypatch: pytest.MonkeyPatch, vgg_type: str, file: str

@@ -657,6 +657,7 @@ def test_shipped_option_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert [problem.message(path.name) for problem in found if not _is_about_a_file(problem)] == []
 
 
+@pytest.mark.slow
 def test_metrics_in_comments_can_be_switched_on(tmp_path: Path) -> None:
     for path in [path for path in SHIPPED if path.name.startswith('test')]:
         text = path.read_text().replace('    # lpips:', '    lpips:').replace('    # dists:', '    dists:')

@@ -144,6 +144,7 @@ def problems(model: str, network: str | None, data: dict[str, str], *, is_train:
     return {'.'.join(map(str, problem.path)): problem.accepted for problem in report.problems}
 
 
+@pytest.mark.slow
 def test_every_combination_of_the_registries_is_answered() -> None:
     """No combination raises; what is said to be accepted in the place of a type is accepted there."""
     for (model, cls), (network, _) in itertools.product(MODEL_REGISTRY, ARCH_REGISTRY):

@@ -56,6 +56,7 @@ def test_damaged_and_other_files_are_named(tmp_path: Path, content: bytes) -> No
         read_flax_file(tmp_path / 'weights')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('net', ['alex', 'vgg'])
 def test_torchvisions_state_dict_is_a_backbone(tmp_path: Path, net: weights.Net) -> None:
     model = torchvision.models.alexnet() if net == 'alex' else torchvision.models.vgg16()

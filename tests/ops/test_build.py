@@ -300,6 +300,7 @@ def run_setup(script: str, force: str | None) -> subprocess.CompletedProcess[str
     return forked.run(['-c', script], folder=ROOT, environment=environment, modules=forked.TORCH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('script', 'reason'),
     [

@@ -251,6 +251,7 @@ def test_gradients_do_not_depend_on_threads() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
+@pytest.mark.slow
 def test_twins_round_as_the_kernels_do() -> None:
     """In PyTorch alone, with the same operands: only the order of sums, and roundings on the verge, differ."""
     from gsasr_ops.attention.reference import token_gradients

@@ -45,6 +45,7 @@ def test_the_result_is_that_of_nine_copies(small: GSASR, size: tuple[int, int]) 
     assert difference(upscale(image, size=size, **options), copies) > 10 * LEVEL  # what it is without
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', [2, (1, 3)])
 def test_a_rolled_picture_has_a_rolled_result(small: GSASR, scale: int | tuple[int, int]) -> None:
     image = texture()
@@ -55,6 +56,7 @@ def test_a_rolled_picture_has_a_rolled_result(small: GSASR, scale: int | tuple[i
     assert difference(rolled, expected) < LEVEL / 4
 
 
+@pytest.mark.slow
 def test_windows_tiles_and_turns_of_small_pictures_repeat_too(net: GSASR) -> None:
     """Of a network with attention, by whole windows; the picture is smaller than its margin."""
     lq = torch.from_numpy(texture()).permute(2, 0, 1)[None, :3, :8, :12]

@@ -61,6 +61,7 @@ def centroid(image: np.ndarray, around: tuple[float, float], radius: int) -> np.
     return np.array([(light * y).sum(), (light * x).sum()]) / light.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('preset', PRESETS)
 def test_nothing_is_shifted(preset: str) -> None:
     """A bump stays where it is, to 0.05 LR pixels, in a box with borders between GT pixels.
@@ -87,6 +88,7 @@ def test_nothing_is_shifted(preset: str) -> None:
     assert np.abs(np.mean(compressed, axis=0)).max() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('preset', PRESETS)
 def test_with_noise_and_all_nothing_is_shifted(photograph: np.ndarray, preset: str) -> None:
     """On average over 100 draws below 0.05 LR pixels against the bicubic reduction, along both axes.

@@ -313,6 +313,7 @@ def test_a_killed_test_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert computed(model_of('run', weight=1e-3)) == 4  # other images
 
 
+@pytest.mark.slow
 def test_a_killed_test_draws_the_grids_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two scales with three images each, two of which are shown; killed at the fifth, the second of x2.7."""
     loader = photos(tmp_path, ('a', 'b', 'c'), scales=(2, 2.7), phase='test')

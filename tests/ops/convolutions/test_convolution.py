@@ -122,6 +122,7 @@ def test_empty() -> None:
         assert convolution(torch.zeros(shape), weight, bias).shape == (*shape[:3], 5)
 
 
+@pytest.mark.slow
 def test_opcheck_and_compiled() -> None:
     x, weight, bias, residual = inputs_of((1, 3, 4, 5, 6))
     packed = pack_convolution(weight, bias, operands=torch.bfloat16)

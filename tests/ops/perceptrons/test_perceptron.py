@@ -398,6 +398,7 @@ def test_opcheck(operands: torch.dtype, dtype: torch.dtype) -> None:
     torch.library.opcheck(torch.ops.gsasr.pack_linear, (plain['weights'][0], plain['biases'][0], operands == DTYPES[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_fake_and_compiled(dtype: torch.dtype) -> None:
     inputs = everything_of(torch.bfloat16) | {'dtype': dtype}

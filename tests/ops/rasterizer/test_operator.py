@@ -14,6 +14,7 @@ def test_the_cpu_kernel_is_compiled_here():
     assert backend()['cpu'] == 'compiled', backend()['problems']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_opcheck(dtype):
     inputs = sample_inputs(dtype=dtype, requires_grad=True)

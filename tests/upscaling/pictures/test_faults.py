@@ -192,6 +192,7 @@ def test_tiff_files_by_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
             read_picture(damaged)
 
 
+@pytest.mark.slow
 def test_of_tiff_parts_no_more_is_unpacked_than_the_picture_has() -> None:
     """Of one that says to be larger, its beginning; parts that are much larger than the picture are damaged."""
     pixels = np.zeros((4096, 4096), np.uint16)
