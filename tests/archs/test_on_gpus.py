@@ -32,7 +32,7 @@ from gsasr_plugin.archs.window_attention import WindowAttention
 from gsasr_plugin.upscaling.upscaler import Upscaler
 from tests.archs.test_encoders import SMALL
 from tests.benchmarks.trace.meta_autocast import meta_autocast
-from tests.benchmarks.trace.runs import FEW_LAYERS, build, forward, inference, on_cuda, training_step
+from tests.benchmarks.trace.runs import FEW_CALLS, FEW_LAYERS, build, forward, inference, on_cuda, training_step
 from tests.benchmarks.trace.tracer import Trace, fake_cuda, tracing
 from tests.models.test_gsasr_model import batch, make_model
 
@@ -97,7 +97,8 @@ def test_large_networks_likewise(name: str) -> None:
 @pytest.mark.slow
 def test_in_float32() -> None:
     check_attention(forward('gsasr_edsr', 12, 'tf32'), 38)
-    check_attention(inference('gsasr_ultra_hat', 'float32', (1, 60, 60), {'size': (720, 720)}, **FEW_LAYERS), 7)
+    hat = inference('gsasr_ultra_hat', 'float32', (1, 60, 60), {'size': (720, 720)}, **FEW_LAYERS)
+    check_attention(hat, FEW_CALLS)
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ def test_training_steps_of_the_others_likewise(name: str) -> None:
 def check_training_step(name: str, **changes: Any) -> None:
     """Fused attention, and one wait: for the losses and gradients that decide whether the step is taken."""
     trace = training_step(name, 'bf16', changes=changes)
-    check_attention(trace, 7 if changes else (NETWORKS | LARGE)[name])
+    check_attention(trace, FEW_CALLS if changes else (NETWORKS | LARGE)[name])
     assert trace.waits == ['tolist']
     # A batch is drawn at once, and so is its gradient.
     assert name != 'gsasr_edsr' or not any(op.name == 'slice_backward' for op in trace.ops)

@@ -46,8 +46,7 @@ class Format(NamedTuple):
         Args:
             lossless: whether it is a WebP file without loss.
         """
-        of_webp = WEBP_HELD[lossless, pixels > WEBP_LARGE]
-        return pixels * (of_webp if self.name == 'WEBP' else self.held_bytes)
+        return pixels * (WEBP_HELD[lossless, pixels > WEBP_LARGE] if self.name == 'WEBP' else self.held_bytes)
 
 
 # WebP's encoder holds the picture in four bytes per pixel, and what it knows of each: of larger pictures it is told to
@@ -61,7 +60,9 @@ FORMATS = {
     for known in (
         Format('PNG', ('.png',), True, True, 2**31 - 1, True, EVERYTHING, 0, waits=True),
         Format('JPEG', ('.jpg', '.jpeg'), False, False, 65535, True, EVERYTHING, 4, waits=True),
-        Format('WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp'), 14, waits=True),
+        Format(
+            'WEBP', ('.webp',), False, True, 16383, False, ('icc', 'exif', 'xmp'), WEBP_HELD[False, False], waits=True
+        ),
         Format('AVIF', ('.avif',), False, True, 65535, False, ('icc', 'exif', 'xmp'), 30),
         Format('TIFF', ('.tif', '.tiff'), True, True, 2**31 - 1, True, ('icc', 'exif', 'xmp', 'iptc', 'dpi'), 0),
         Format('GIF', ('.gif',), False, True, 65535, True, ('comment',), 18),

@@ -24,7 +24,8 @@ OPTIONS = Path(__file__).resolve().parents[3] / 'options'
 OUTPUT = 720
 PRECISIONS = {'float32': ('float32', False), 'tf32': ('float32', True), 'bf16': ('bf16', True), 'fp16': ('fp16', True)}
 BATCH, LQ_SIZE = 16, 48
-# Of HAT's network: one of each kind of layer, with seven calls of attention. All its layers take long to trace.
+# Of HAT's network: one of each kind of layer, and how often they call attention. All its layers take long to trace.
+FEW_CALLS = 7
 FEW_LAYERS: dict[str, Any] = {
     'encoder_opt': {'type': 'HAT', 'depths': [2], 'num_heads': [6]},
     'num_injection_blocks': 1,

@@ -290,18 +290,8 @@ def test_a_photograph_of_12_megapixels_in_a_browser(browser, tmp_path: Path) -> 
     """As phones take them. The network has no layer more than it needs, and before it has learnt anything it draws a
     bicubic enlargement, which tells what is right.
     """
-    net = GSASR(
-        encoder_opt={'type': 'EDSR', 'num_feat': 8, 'num_block': 1},
-        embed_dim=8,
-        num_heads=2,
-        window_size=4,
-        num_injection_blocks=0,
-        num_interaction_blocks=0,
-        gaussian_density=1,
-        bicubic_skip=True,
-        joint_head=True,
-        feature_skip=True,
-    )
+    options = {'bicubic_skip': True, 'joint_head': True, 'feature_skip': True, 'gaussian_density': 1}
+    net = small_gsasr(num_injection_blocks=0, num_interaction_blocks=0, **options)
     save_model(net, tmp_path / 'light.safetensors')
     large = resize_bicubic(skimage.data.astronaut() / np.float32(255), (3000, 4000))
     Image.fromarray(to_8_bit(large)).save(tmp_path / 'large.jpg', quality=90)

@@ -1,4 +1,4 @@
-"""Work in several processes, however they are started, and whatever the one that starts them has done before."""
+"""`gsasr prepare`: work in several processes, however they are started, and whatever theirs has done before."""
 
 from __future__ import annotations
 
